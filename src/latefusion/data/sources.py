@@ -1,0 +1,253 @@
+"""Where training data comes from: list files, folders and tar shards become undecoded pairs.
+
+A pair is a photo with its alpha. Three kinds of source hold pairs:
+
+- a list file (`train_set.txt`): a line `image alpha`, paths relative to the list's folder; a path
+  with blanks or quotes is quoted as in a shell (`'my photo.jpg' alpha.png`), see `list_line`;
+- a folder: KEY.jpg with KEY.png beside it, at any depth, or the output of `latefusion prepare`, of
+  which `train_set.txt` is read;
+- a tar shard: members KEY.jpg and KEY.png.
+
+A picture without its other half is an error that names it, never a pair silently missing.
+"""
+
+import shlex
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion.errors import DataError
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".webp")  # beside an alpha; a .png there is the alpha
+IMAGE_SUFFIXES = (*PHOTO_SUFFIXES, ".png")
+SHARD_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+TRAIN_LIST = "train_set.txt"
+VAL_LIST = "val_set.txt"
+LAYOUT_HINT = "KEY.jpg with KEY.png; for other layouts run `latefusion prepare`"
+NAMED_AT_MOST = 5  # things named in one error message
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A photo and its alpha, as paths or as the undecoded bytes of a shard's members.
+
+    `key` is the photo's path, or its member name in a shard, without the ending.
+    """
+
+    key: str
+    image: Path | bytes
+    alpha: Path | bytes
+
+
+def read_pairs(paths: Sequence[Path]) -> list[Pair]:
+    """All pairs of the list files, folders and tar shards: sources as given, keys sorted in each.
+
+    Raises DataError, naming the thing, for a source that does not exist, holds no pair, holds a
+    picture without its other half, or repeats a key.
+    """
+    pairs: list[Pair] = []
+    for path in map(Path, paths):
+        found = _pairs_of(path)
+        if not found:
+            raise DataError(f"{path}: no pairs in it; expected {LAYOUT_HINT}")
+        pairs += found
+    repeated = [key for key, count in Counter(pair.key for pair in pairs).items() if count > 1]
+    if repeated:
+        sources = ", ".join(map(str, paths))
+        raise DataError(f"{sources}: a pair occurs twice: {_some(repeated)}; remove or rename one")
+    return pairs
+
+
+def read_images(paths: Sequence[Path]) -> list[Path | bytes]:
+    """All pictures of folders (at any depth) and tar shards, sorted; the backgrounds of training.
+
+    Raises DataError for a source that does not exist or holds no picture.
+    """
+    images: list[Path | bytes] = []
+    for path in map(Path, paths):
+        _must_exist(path)
+        found: list[Path | bytes]
+        if path.is_dir():
+            found = [*folder_files(path, IMAGE_SUFFIXES)]
+        elif _is_shard(path):
+            found = [data for _, data in sorted(_shard_members(path))]
+        else:
+            raise DataError(f"{path}: backgrounds come from a folder or a .tar shard")
+        if not found:
+            raise DataError(f"{path}: no pictures in it; expected {', '.join(IMAGE_SUFFIXES)}")
+        images += found
+    return images
+
+
+def decode_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The pair's image (H, W, 3) RGB and alpha (H, W), both uint8 0..255; EXIF rotation is applied.
+
+    OpenCV decodes here, not image.py: training reads thousands of small pictures an epoch and needs
+    no colour profile. Raises DataError naming the key where a half does not open, the alpha is not
+    8-bit grey, or the sizes differ.
+    """
+    image = decode_image(pair.image, f"{pair.key}: photo")
+    alpha = _decode(pair.alpha, cv2.IMREAD_UNCHANGED, f"{pair.key}: alpha")
+    if alpha.ndim != 2 or alpha.dtype != np.uint8:
+        raise DataError(f"{pair.key}: alpha is not 8-bit grey; `latefusion prepare` makes it so")
+    if image.shape[:2] != alpha.shape:
+        sizes = f"photo is {size_text(image)} but alpha is {size_text(alpha)}"
+        raise DataError(f"{pair.key}: {sizes}; they must be equal")
+    return image, alpha
+
+
+def decode_image(source: Path | bytes, name: str = "") -> NDArray[np.uint8]:
+    """A picture as (H, W, 3) uint8 RGB 0..255, rotated as EXIF says.
+
+    Raises DataError, beginning with `name` (or the path), where it does not open.
+    """
+    if not name:
+        name = str(source) if isinstance(source, Path) else "picture in a shard"
+    bgr = _decode(source, cv2.IMREAD_COLOR, name)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+def list_line(image: Path, alpha: Path) -> str:
+    """A line of a list file; `read_pairs` reads it back whatever blanks or quotes the paths hold."""
+    return shlex.join([image.as_posix(), alpha.as_posix()])
+
+
+def folder_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """The files at any depth with one of the endings in any case, sorted; hidden ones left out."""
+    shown = (path for path in folder.rglob("*") if not _is_hidden(path.relative_to(folder)))
+    return sorted(path for path in shown if path.suffix.lower() in suffixes and path.is_file())
+
+
+def size_text(picture: NDArray[np.uint8]) -> str:
+    """Width x height, the way people name a picture's size."""
+    return f"{picture.shape[1]}x{picture.shape[0]}"
+
+
+def _pairs_of(path: Path) -> list[Pair]:
+    _must_exist(path)
+    if path.is_dir() and (path / TRAIN_LIST).is_file():
+        return _read_list(path / TRAIN_LIST)
+    if path.is_dir():
+        return _match(path, [(str(file), file) for file in folder_files(path, IMAGE_SUFFIXES)])
+    if _is_shard(path):
+        return _match(path, _shard_members(path))
+    if path.suffix.lower() == ".txt":
+        return _read_list(path)
+    raise DataError(
+        f"{path}: not a source of pairs; those are lists (.txt), folders, shards (.tar)"
+    )
+
+
+def _match(source: Path, named: Iterable[tuple[str, Path | bytes]]) -> list[Pair]:
+    """Pairs of the pictures of one source, matched by their names without the ending."""
+    photos: dict[str, Path | bytes] = {}
+    alphas: dict[str, Path | bytes] = {}
+    repeated: list[str] = []
+    for name, content in named:
+        stem, suffix = _split_suffix(name)
+        half = alphas if suffix == ".png" else photos
+        if stem in half:
+            repeated.append(name)
+        half[stem] = content
+    if repeated:
+        raise DataError(f"{source}: a key occurs twice: {_some(repeated)}; remove or rename one")
+    lonely = sorted(photos.keys() ^ alphas.keys())
+    if lonely:
+        halves = [f"{stem} (no {'alpha' if stem in photos else 'photo'})" for stem in lonely]
+        count = f"{len(lonely)} without the other half"
+        raise DataError(f"{source}: {count}: {_some(halves)}; expected {LAYOUT_HINT}")
+    return [Pair(stem, photos[stem], alphas[stem]) for stem in sorted(photos)]
+
+
+def _read_list(path: Path) -> list[Pair]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as a list of pairs: {error}") from error
+    numbered = enumerate(lines, start=1)
+    pairs = [_parse_line(path, number, line) for number, line in numbered if line.strip()]
+    halves = [half for pair in pairs for half in (pair.image, pair.alpha)]
+    missing = [str(half) for half in halves if isinstance(half, Path) and not half.is_file()]
+    if missing:
+        count = f"{len(missing)} of its files do not exist"
+        raise DataError(f"{path}: {count}: {_some(missing)}; correct the list or prepare anew")
+    return sorted(pairs, key=lambda pair: pair.key)
+
+
+def _parse_line(path: Path, number: int, line: str) -> Pair:
+    try:
+        fields = shlex.split(line)
+    except ValueError as error:
+        cure = 'quote a path with a quote as in a shell: "it\'s.jpg" alpha.png'
+        raise DataError(f"{path}:{number}: {error}; {cure}") from error
+    if len(fields) != 2:
+        cure = "quote paths that hold blanks"
+        raise DataError(f"{path}:{number}: {len(fields)} fields, not two `image alpha`; {cure}")
+    image, alpha = (path.parent / field for field in fields)
+    return Pair(_split_suffix(str(image))[0], image, alpha)
+
+
+def _shard_members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of the shard's pictures.
+
+    Only webdataset's reader of members is used: its grouping into samples cuts a name at the first
+    dot and wants the two halves next to each other, and what does not fit is dropped in silence.
+    """
+    try:
+        from webdataset.tariterators import tar_file_iterator
+    except ImportError as error:
+        cure = "pip install 'latefusion[train]'"
+        raise DataError(f"{path}: reading shards needs webdataset; {cure}") from error
+    try:
+        with path.open("rb") as stream:
+            for member in tar_file_iterator(stream):
+                name = PurePosixPath(member["fname"])
+                if name.suffix.lower() in IMAGE_SUFFIXES and not _is_hidden(name):
+                    yield str(name), member["data"]
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise DataError(f"{path}: not a whole tar file ({error}); copy it anew") from error
+
+
+def _decode(source: Path | bytes, flags: int, name: str) -> NDArray[np.uint8]:
+    try:
+        data = source.read_bytes() if isinstance(source, Path) else source
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except OSError as error:
+        raise DataError(f"{name} cannot be read: {error.strerror}") from error
+    except cv2.error as error:  # an empty file, or more pixels than OpenCV takes
+        raise DataError(f"{name} cannot be decoded: {error.err}") from error
+    if picture is None:
+        raise DataError(f"{name} cannot be decoded; it is damaged or not a picture")
+    return picture  # type: ignore[return-value]
+
+
+def _must_exist(path: Path) -> None:
+    if not path.exists():
+        raise DataError(f"{path}: does not exist")
+
+
+def _is_shard(path: Path) -> bool:
+    return path.is_file() and path.name.lower().endswith(SHARD_SUFFIXES)
+
+
+def _is_hidden(path: Path | PurePosixPath) -> bool:
+    """Whether a part of the path begins with a dot, as the `._KEY.jpg` that macOS leaves behind."""
+    return any(part.startswith(".") and part not in (".", "..") for part in path.parts)
+
+
+def _split_suffix(name: str) -> tuple[str, str]:
+    """A path without its ending (the part from the last dot), and the ending in lower case."""
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix), suffix.lower()
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,207 @@
+"""The edge of the package: photos to pixels and pixels to files; EXIF, bit depth, ICC stay here."""
+
+import io
+import os
+import secrets
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from latefusion.errors import ImageError, OutputError
+
+ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]"
+
+# A 12,000 x 9,000 photo is 108 million pixels. Above this limit a file is more likely a
+# decompression bomb, and its matte (23 bytes a pixel) would not fit into an ordinary computer.
+MAX_PIXELS = 250_000_000
+
+# Photo formats only: Pillow would hand EPS to Ghostscript and knows formats no camera or editor writes.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
+
+# What Pillow's decoders raise on damaged files.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError,
+          OverflowError, struct.error, zlib.error)  # fmt: skip
+
+# EXIF orientation -> what turns the stored pixels upright (EXIF 2.3, tag 0x0112).
+ORIENTATION_TAG = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_limit_lock = threading.Lock()
+
+
+class Photo(NamedTuple):
+    """A decoded photo, upright."""
+
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
+    opacity: NDArray[np.float32] | None  # (H, W), the photo's own alpha; None where all is opaque
+    icc: bytes | None  # the RGB colour profile of the pixels
+
+
+def read_photo(source: ImageSource) -> Photo:
+    """Decode a path, encoded bytes, a PIL image or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
+
+    The orientation in the EXIF data is applied, grey becomes RGB, 16 bits become 8, CMYK becomes RGB
+    and of an animation the first frame is taken. Raises ImageError.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _decode(source, "the given PIL image")
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _from_stream(io.BytesIO(source), "the given bytes")
+    if isinstance(source, str | os.PathLike):
+        return _from_path(Path(source))
+    raise ImageError(
+        f"{type(source).__name__} is not an image; give a path, bytes, a PIL image or a uint8 array"
+    )
+
+
+def _from_path(path: Path) -> Photo:
+    try:
+        with path.open("rb") as file:
+            return _from_stream(file, str(path))
+    except FileNotFoundError:
+        raise ImageError(f"{path} does not exist; check the spelling") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path} is a folder; name the photos in it, e.g. {path}/*.jpg") from None
+    except PermissionError:
+        raise ImageError(f"{path} may not be read; change its permissions") from None
+    except (OSError, ValueError) as error:  # a name too long, a null byte, a disk that fails
+        raise ImageError(f"{path} cannot be opened: {_reason(error)}") from None
+
+
+def _from_stream(file: IO[bytes], name: str) -> Photo:
+    try:
+        with _own_pixel_limit():
+            encoded = Image.open(file, formats=_available_formats())
+    except Image.UnidentifiedImageError:
+        empty = not file.seek(0, os.SEEK_END)
+        problem = "is empty" if empty else "is not an image, or not of a known format"
+        raise ImageError(f"{name} {problem}; use JPEG, PNG, WebP, TIFF, GIF or BMP") from None
+    except DAMAGE as error:
+        raise _damaged(name, error) from None
+    with encoded:
+        return _decode(encoded, name)
+
+
+def _decode(encoded: Image.Image, name: str) -> Photo:
+    width, height = encoded.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{name} has {width} x {height} pixels, more than the {MAX_PIXELS // 10**6} million"
+            " latefusion accepts; make it smaller"
+        )
+    try:
+        encoded.load()  # before reading the orientation: the TIFF decoder applies it by itself
+        orientation = encoded.getexif().get(ORIENTATION_TAG)
+        eight_bit = _to_eight_bit(encoded, name)
+        opaque = "A" not in eight_bit.mode
+        upright = eight_bit.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else eight_bit
+    except DAMAGE as error:
+        raise _damaged(name, error) from None
+    pixels = np.asarray(upright)
+    icc = encoded.info.get("icc_profile") if encoded.mode in ("RGB", "RGBA", "P") else None
+    return Photo(pixels, None, icc) if opaque else _split_opacity(pixels, icc)
+
+
+def _to_eight_bit(encoded: Image.Image, name: str) -> Image.Image:
+    """Any Pillow mode as RGB, or as RGBA where the image says what is transparent."""
+    if encoded.mode.startswith("I"):  # 16-bit grey, which some decoders widen to 32 bits
+        levels = np.asarray(encoded).astype(np.int64)
+        if levels.min() >= 0 and levels.max() <= 65535:
+            return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
+    if encoded.mode in ("I", "F", "LAB"):
+        raise ImageError(f"{name} has {encoded.mode} pixels; save it as RGB with 8 or 16 bits")
+    return encoded.convert("RGBA" if encoded.has_transparency_data else "RGB")
+
+
+def _from_array(pixels: NDArray[np.uint8]) -> Photo:
+    if pixels.dtype != np.uint8:
+        raise ImageError(
+            f"the array holds {pixels.dtype}, not uint8; give levels from 0 to 255 as uint8"
+        )
+    if pixels.size == 0:
+        raise ImageError(f"the array of shape {pixels.shape} has no pixels")
+    if pixels.ndim == 2:
+        return Photo(np.repeat(pixels[:, :, None], 3, axis=2), None, None)
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        return Photo(np.ascontiguousarray(pixels), None, None)
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        return _split_opacity(pixels, None)
+    raise ImageError(
+        f"the array has the shape {pixels.shape}; use (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey"
+    )
+
+
+def _split_opacity(pixels: NDArray[np.uint8], icc: bytes | None) -> Photo:
+    opacity = pixels[:, :, 3].astype(np.float32) / np.float32(255)
+    return Photo(np.ascontiguousarray(pixels[:, :, :3]), opacity, icc)
+
+
+def _damaged(name: str, error: BaseException) -> ImageError:
+    return ImageError(f"{name} is damaged or cut short ({_reason(error)}); get a whole copy of it")
+
+
+def _reason(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+@cache
+def _available_formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@contextmanager
+def _own_pixel_limit() -> Iterator[None]:
+    """Pillow's own limits (a warning from 89 million pixels, an error from 179) put aside."""
+    with _limit_lock:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8], icc: bytes | None = None) -> None:
+    """Write (H, W), (H, W, 3) or (H, W, 4) uint8 as PNG, whole or not at all. Raises OutputError."""
+    with whole_file(path) as file:
+        Image.fromarray(pixels).save(file, format="PNG", compress_level=3, icc_profile=icc)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears under its name when the block ends well, and not at all otherwise.
+
+    The bytes go to a temporary file in the same folder, which is renamed at the end, or removed
+    after any failure, Ctrl-C included. Raises OutputError.
+    """
+    part = path.with_name(f".latefusion-{secrets.token_hex(8)}.part")
+    try:
+        try:
+            with part.open("xb") as file:
+                yield file
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {_reason(error)}") from None

@@ -115,7 +115,7 @@ def decode_image(source: Path | bytes, name: str = "") -> NDArray[np.uint8]:
 
 
 def list_line(image: Path, alpha: Path) -> str:
-    """A line of a list file; `read_pairs` reads it back whatever blanks or quotes the paths hold."""
+    """A line of a list file; `read_pairs` reads it back whatever blanks or quotes a path holds."""
     return shlex.join([image.as_posix(), alpha.as_posix()])
 
 

@@ -1,0 +1,99 @@
+"""Weight files of stock networks: read without running code, checked against an encoder."""
+
+import pickle
+import struct
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from latefusion.errors import WeightsError
+
+PICKLED = (".pth", ".pt")
+# What torch.load raises on a file that is no plain state dict; the first where it would run code,
+# the others on cut and damaged files.
+UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors, .pth or .pt file by name, or a WeightsError; runs no code."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; give a .pth or .safetensors state dict")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(
+                f"{path}: not a readable safetensors file ({_line(error)})"
+            ) from error
+    if path.suffix not in PICKLED:
+        raise WeightsError(f"{path}: weights end in .pth, .pt or .safetensors, not '{path.suffix}'")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about pickle versions: it loads or not
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise WeightsError(
+            f"{path}: not a plain state dict; nothing but tensors is ever loaded ({_line(error)})"
+        ) from error
+    return _plain_state_dict(loaded, path)
+
+
+def _plain_state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(
+            f"{path}: holds a {type(loaded).__name__}; a state dict is name -> tensor"
+        )
+    for key, value in loaded.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise WeightsError(
+                f"{path}: entry {key!r} is a {type(value).__name__}; a state dict is name -> tensor"
+            )
+    return dict(loaded)
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error's text, or its type's name where it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def check_matches(module: nn.Module, given: Mapping[str, Tensor], path: Path, right: str) -> None:
+    """Raise WeightsError, naming the first differences, unless `given` fills the module exactly."""
+    wanted, found = _shapes(module.state_dict()), _shapes(given)
+    missing = [key for key in wanted if key not in found]
+    unexpected = [key for key in found if key not in wanted]
+    wrong = [key for key in wanted if key in found and found[key] != wanted[key]]
+    problems = [
+        *_problem("missing", missing),
+        *_problem("unexpected", unexpected),
+        *(f"{key} is {found[key]} instead of {wanted[key]}" for key in wrong[:1]),
+    ]
+    if problems:
+        raise WeightsError(f"{path}: {'; '.join(problems)}; right is {right}")
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes by name, without the counters of training steps, which old files lack."""
+    return {k: tuple(v.shape) for k, v in state.items() if not k.endswith("num_batches_tracked")}
+
+
+def _problem(what: str, keys: Sequence[str]) -> list[str]:
+    if not keys:
+        return []
+    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return [f"{what} {keys[0]}{more}"]

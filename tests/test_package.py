@@ -1,0 +1,171 @@
+"""The package as a whole: what it imports, ships and says about itself."""
+
+import ast
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from importlib.metadata import requires, version
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import latefusion
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "latefusion"
+WEIGHTS = SOURCE / "weights"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+MEGABYTE = 1_000_000
+IMPORT_ALL_THAT_RUNS_A_MODEL = """
+import sys
+import latefusion, latefusion.cli
+from latefusion import errors, foreground, framing, image, matte, predictor
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def requirements() -> list[Requirement]:
+    return [Requirement(line) for line in requires("latefusion") or []]
+
+
+def constraints() -> dict[str, set[str]]:
+    """Package -> its pinned versions; more than one where Python versions need different ones."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins: dict[str, set[str]] = {}
+    for pin in (Requirement(line) for line in lines if line and not line.startswith("#")):
+        pins.setdefault(canonicalize_name(pin.name), set()).add(str(pin.specifier))
+    return pins
+
+
+def block_after(mark: str) -> list[str]:
+    """The lines of the README's code block that follows the comment `mark`."""
+    found = re.search(rf"^<!-- {mark} -->\n+```\w*\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert found, f"README.md has no code block after <!-- {mark} -->"
+    return found[1].splitlines()
+
+
+def mapped_files() -> list[Path]:
+    """The paths in the README's map: a line `folder/`, then a line `  path  what` for each file."""
+    paths, folder = [], ROOT
+    for line in filter(None, block_after("map")):
+        if line.startswith(" "):
+            path, _, meaning = line.strip().partition("  ")
+            assert meaning.strip(), f"the map does not say what {path} is"
+            paths.append(folder / path)
+        else:
+            folder = ROOT / line.split()[0]
+            assert folder.is_dir(), f"the map names {line}, which is not there"
+    return paths
+
+
+def holds_code(module: Path) -> bool:
+    """False where a module is empty or a docstring alone."""
+    body = ast.parse(module.read_text(encoding="utf-8")).body
+    return any(not isinstance(node, ast.Expr) for node in body)
+
+
+@pytest.fixture(scope="module")
+def sidecar() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((WEIGHTS / "lite.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def test_what_runs_a_model_imports_no_package_of_an_extra() -> None:
+    python = [sys.executable, "-W", "error", "-c", IMPORT_ALL_THAT_RUNS_A_MODEL]
+    loaded = subprocess.run(python, capture_output=True, text=True, check=True).stdout.split()
+    extras = {need.name.replace("-", "_") for need in requirements() if need.marker}
+    assert "torch" in extras
+    assert extras & set(loaded) == set()
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert version("latefusion") == latefusion.__version__
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest
+    assert newest[1] == latefusion.__version__
+
+
+def test_every_line_of_the_map_names_a_file() -> None:
+    paths = mapped_files()
+    assert [path for path in paths if not path.is_file()] == []
+    assert len(paths) == len(set(paths))
+
+
+def test_every_module_has_a_line_in_the_map() -> None:
+    modules = {module for module in SOURCE.rglob("*.py") if holds_code(module)}
+    assert modules - set(mapped_files()) == set()
+
+
+def test_ci_takes_the_readme_commands_and_they_are_there() -> None:
+    names = re.findall(r'^run_readme "(.+)"$', (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert names == ["set-up: use", "set-up: develop", "check"]
+    for name in names:
+        assert len(block_after(name)) == 1
+
+
+def test_every_direct_dependency_is_pinned_within_its_bound() -> None:
+    pins = constraints()
+    for need in requirements():
+        pinned = pins.get(canonicalize_name(need.name), set())
+        assert pinned, f"constraints.txt does not pin {need.name}"
+        for pin in pinned:
+            assert need.specifier.contains(pin.removeprefix("==")), f"{need.name}{pin}"
+
+
+def test_the_pinned_torch_is_the_one_with_a_cpu_build() -> None:
+    pins = constraints()
+    assert pins["torch"] == {"==2.13.0"}
+    assert [name for name in pins if name.startswith(("nvidia", "cuda", "triton"))] == []
+
+
+def test_the_sidecar_describes_the_shipped_network(sidecar: dict[str, Any]) -> None:
+    network = WEIGHTS / "lite.onnx"
+    assert sidecar["format"] == "latefusion-onnx/1"
+    assert sidecar["preset"] == "lite"
+    assert sidecar["sha256"] == hashlib.sha256(network.read_bytes()).hexdigest()
+    session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
+    assert [given.name for given in session.get_inputs()] == [sidecar["input"]["name"]] == ["image"]
+    outputs = [output.name for output in session.get_outputs()]
+    assert outputs == sidecar["outputs"] == ["alpha", "fg", "bg", "blend"]
+
+
+def test_the_sidecar_states_the_input_convention(sidecar: dict[str, Any]) -> None:
+    stated = dict(sidecar["input"])
+    size = stated.pop("size")
+    assert stated == {
+        "name": "image",
+        "layout": "NCHW",
+        "channels": "RGB",
+        "range": [0, 255],
+        "multiple": 32,
+    }
+    assert [side % 32 for side in size] == [0, 0]
+
+
+def test_the_sidecar_says_where_the_weights_come_from(sidecar: dict[str, Any]) -> None:
+    training = sidecar["training"]
+    assert training["data"]
+    assert training["stages"]
+    assert re.fullmatch(r"[0-9a-f]{40}", training["commit"])
+    assert sidecar["dev"]
+    assert "research" in sidecar["terms"]
+
+
+def test_the_default_network_keeps_within_its_size(sidecar: dict[str, Any]) -> None:
+    assert 0 < sidecar["parameters"] <= 8_000_000
+    assert 0 < sidecar["gmac_512"] <= 20
+    assert sidecar["opset"] >= 13
+    assert (WEIGHTS / "lite.onnx").stat().st_size <= 16 * MEGABYTE
+
+
+def test_all_weight_files_together_stay_small() -> None:
+    files = list(WEIGHTS.iterdir())
+    assert any(path.suffix == ".safetensors" for path in files), "nothing continues the training"
+    assert sum(path.stat().st_size for path in files) < 32 * MEGABYTE

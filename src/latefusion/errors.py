@@ -1,8 +1,8 @@
-"""The errors a user can cause; each message names the thing, what is wrong, and what would be right."""
+"""The errors a user can cause; a message names the thing, what is wrong and what would be right."""
 
 
 class LatefusionError(Exception):
-    """Root of every error that latefusion raises on purpose; anything else that escapes is a bug."""
+    """Root of all errors raised on purpose; anything else that escapes is a bug."""
 
 
 class ImageError(LatefusionError):

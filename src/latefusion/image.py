@@ -14,17 +14,17 @@ from typing import IO, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from latefusion.errors import ImageError, OutputError
 
-ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]"
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 
 # A 12,000 x 9,000 photo is 108 million pixels. Above this limit a file is more likely a
 # decompression bomb, and its matte (23 bytes a pixel) would not fit into an ordinary computer.
 MAX_PIXELS = 250_000_000
 
-# Photo formats only: Pillow would hand EPS to Ghostscript and knows formats no camera or editor writes.
+# Photo formats only: Pillow would hand EPS to Ghostscript, and knows formats that no camera writes.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
 
 # What Pillow's decoders raise on damaged files.
@@ -57,8 +57,8 @@ class Photo(NamedTuple):
 def read_photo(source: ImageSource) -> Photo:
     """Decode a path, encoded bytes, a PIL image or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
-    The orientation in the EXIF data is applied, grey becomes RGB, 16 bits become 8, CMYK becomes RGB
-    and of an animation the first frame is taken. Raises ImageError.
+    The EXIF orientation is applied, grey and CMYK become RGB, 16 bits become 8, and of an animation
+    the first frame is taken. Raises ImageError.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -91,7 +91,7 @@ def _from_stream(file: IO[bytes], name: str) -> Photo:
     try:
         with _own_pixel_limit():
             encoded = Image.open(file, formats=_available_formats())
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         empty = not file.seek(0, os.SEEK_END)
         problem = "is empty" if empty else "is not an image, or not of a known format"
         raise ImageError(f"{name} {problem}; use JPEG, PNG, WebP, TIFF, GIF or BMP") from None
@@ -182,7 +182,10 @@ def _own_pixel_limit() -> Iterator[None]:
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8], icc: bytes | None = None) -> None:
-    """Write (H, W), (H, W, 3) or (H, W, 4) uint8 as PNG, whole or not at all. Raises OutputError."""
+    """Write (H, W), (H, W, 3) or (H, W, 4) uint8 as PNG, whole or not at all.
+
+    Raises OutputError.
+    """
     with whole_file(path) as file:
         Image.fromarray(pixels).save(file, format="PNG", compress_level=3, icc_profile=icc)
 
@@ -205,3 +208,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             raise
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {_reason(error)}") from None
+
+
+def to_levels(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A plane in [0, 1] as levels from 0 to 255."""
+    levels: NDArray[np.uint8] = np.rint(plane * np.float32(255)).astype(np.uint8)
+    return levels

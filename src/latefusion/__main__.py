@@ -1,0 +1,5 @@
+"""`python -m latefusion`."""
+
+from latefusion.cli import main
+
+main()

@@ -1,0 +1,258 @@
+"""The command line: parse, call one function, print."""
+
+import re
+import sys
+import unicodedata
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from latefusion import __version__
+from latefusion.errors import ImageError, LatefusionError, OutputError
+from latefusion.framing import check_side
+from latefusion.image import write_png
+from latefusion.matte import KINDS
+from latefusion.predictor import Predictor
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif")
+
+
+class Commands(TyperGroup):
+    """All commands; here, and only here, an error becomes one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; LatefusionError exits with 1, Ctrl-C with 130, a bug with a traceback."""
+        warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
+        if hasattr(sys.stdout, "reconfigure"):  # a file name need not be valid text
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            return super().invoke(ctx)
+        except LatefusionError as error:
+            complain(f"error: {error}")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            complain("interrupted")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    name="latefusion",
+    cls=Commands,
+    help="Portrait matting: cut people out of photos, and train the network that does it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """The `latefusion` command."""
+    app()
+
+
+def complain(message: str) -> None:
+    """Print one line on stderr."""
+    typer.echo(one_line(message), err=True)
+
+
+def one_line(message: str) -> str:
+    """The message without control characters, which a file name may hold."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message)
+
+
+@contextmanager
+def training_packages() -> Iterator[None]:
+    """Turn the import of a package that the base install lacks into its cure."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "latefusion":
+            raise
+        raise LatefusionError(
+            f"the package {error.name} is not installed; pip install 'latefusion[train]'"
+        ) from None
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"latefusion {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def latefusion(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Portrait matting: cut people out of photos, and train the network that does it."""
+
+
+def _parse_kinds(text: str) -> list[str]:
+    kinds = list(dict.fromkeys(kind.strip() for kind in text.split(",")))
+    for kind in kinds:
+        if kind not in KINDS:
+            raise typer.BadParameter(f"{kind!r} is not one of {', '.join(KINDS)}")
+    return kinds
+
+
+def _check_size(size: int | None) -> int | None:
+    if size is None:
+        return None
+    try:
+        return check_side(size)
+    except LatefusionError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@app.command()
+def matte(
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTO", show_default=False, help="Photos of people.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--out",
+            help="The folder of the results; with one photo and one kind also a name like me.png.",
+        ),
+    ] = Path(),
+    save: Annotated[
+        str, typer.Option(help=f"What to save, separated by commas: {', '.join(KINDS)}.")
+    ] = "cutout",
+    model: Annotated[
+        Path | None, typer.Option(help="An exported .onnx file in place of the built-in network.")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(callback=_check_size, help="Longer side of the network's input."),
+    ] = None,
+) -> None:
+    """Cut people out of photos: writes PHOTO-cutout.png, or what --save names.
+
+    A photo that cannot be read is reported and left out; the exit code is then 1.
+    """
+    files = plan(photos, _parse_kinds(save), out)
+    predictor = Predictor(model, size)
+    predictor.weights  # noqa: B018  a bad model ends the run here, not once per photo
+    _make_folder(next(iter(files.values()))[0][1].parent)
+    with _progress(len(files)) as progress:
+        jobs = progress.track(files.items(), description="Matting")
+        done = [_matte_one(predictor, photo, results) for photo, results in jobs]
+    if not all(done):
+        raise typer.Exit(1)
+
+
+Results = list[tuple[str, Path]]  # kind and file
+
+
+def plan(photos: Iterable[Path], kinds: list[str], out: Path) -> dict[Path, Results]:
+    """The files to write for each photo, so that none replaces another one or a photo.
+
+    Raises typer.BadParameter.
+    """
+    unique = list({photo.resolve(): photo for photo in photos}.values())
+    names_a_file = not out.is_dir() and out.suffix.lower() == ".png"
+    if names_a_file and len(unique) * len(kinds) > 1:
+        raise typer.BadParameter(f"{out} is one file, but there are several results; give a folder")
+    if not out.is_dir() and out.suffix.lower() in OTHER_IMAGE_SUFFIXES:
+        raise typer.BadParameter(f"results are PNG files; name it {out.with_suffix('.png')}")
+    files = {
+        photo: [(kind, out if names_a_file else out / f"{photo.stem}-{kind}.png") for kind in kinds]
+        for photo in unique
+    }
+    _refuse_overwriting(files)
+    return files
+
+
+def _refuse_overwriting(files: dict[Path, Results]) -> None:
+    photos = {photo.resolve() for photo in files}
+    owners: dict[str, Path] = {}
+    for photo, results in files.items():
+        for _, path in results:
+            if path.resolve() in photos:
+                raise typer.BadParameter(f"{path} is one of the photos; choose another -o")
+            # The same name in another case or another spelling of an accent is one file elsewhere.
+            key = unicodedata.normalize("NFC", str(path)).casefold()
+            if key in owners:
+                raise typer.BadParameter(
+                    f"{owners[key]} and {photo} would both become {path};"
+                    " run them apart, each with its own -o"
+                )
+            owners[key] = photo
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from None
+
+
+def _matte_one(predictor: Predictor, photo: Path, results: Results) -> bool:
+    """Write the results of one photo and print their names; False if that failed."""
+    try:
+        found = predictor(photo)
+        for kind, path in results:
+            pixels = KINDS[kind](found)
+            write_png(path, pixels, icc=found.icc if pixels.ndim == 3 else None)
+            typer.echo(path)
+    except (ImageError, OutputError) as error:
+        complain(f"error: {error}")
+        return False
+    return True
+
+
+def _progress(photos: int) -> "Progress":
+    from rich.console import Console  # only for a run, to keep --help quick
+    from rich.progress import Progress
+
+    return Progress(
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # a pipe must not lose its lines to the console
+        disable=photos < 2,
+    )
+
+
+@app.command()
+def prepare(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Folder of photos with mattes or masks.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the checked pairs and the lists.")],
+    train_ratio: Annotated[float, typer.Option(help="Share of the pairs to train on.")] = 0.9,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
+    refine: Annotated[bool, typer.Option(help="Turn binary masks into soft alphas.")] = False,
+) -> None:
+    """Turn photos with mattes or masks into checked pairs and lists to train on."""
+    with training_packages():
+        from latefusion.data.prepare import prepare as prepare_pairs
+    report = prepare_pairs(source, out, train_ratio, seed, refine)
+    if report.rejected:
+        complain(f"{len(report.rejected)} pictures left out; {out}/rejected.txt has the reasons")
+    typer.echo(f"{out}: {report.train} pairs to train on, {report.val} to validate")
+
+
+@app.command()
+def import_keras(
+    source: Annotated[Path, typer.Argument(metavar="IN.h5", help="Keras weights, either layout.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+) -> None:
+    """Convert Keras weights of the paper's network."""
+    with training_packages():
+        from latefusion.keras_weights import import_keras as convert
+    convert(source, out)
+    typer.echo(out)

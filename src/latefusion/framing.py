@@ -1,0 +1,88 @@
+"""From a photo's size to the network's and back: the only resizing and padding at inference."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion.errors import LatefusionError
+
+MULTIPLE = 32  # the encoder halves its input five times
+LARGEST = 2048  # longer sides need more than 10 GB in the fusion network
+
+Size = tuple[int, int]  # (H, W)
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where a photo lies in the network's input: resized to `inner`, centred in `outer`."""
+
+    photo: Size
+    inner: Size
+    outer: Size
+
+    def fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A photo (H, W, 3) as the network's input of size `outer`, its edge pixels repeated."""
+        top, left = self._margin()
+        bottom = self.outer[0] - self.inner[0] - top
+        right = self.outer[1] - self.inner[1] - left
+        resized = resize(image, self.inner)
+        return np.asarray(
+            cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_REPLICATE), np.uint8
+        )
+
+    def restore(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A plane of the network's output of size `outer` in [0, 1] at the photo's size."""
+        top, left = self._margin()
+        inner = plane[top : top + self.inner[0], left : left + self.inner[1]]
+        resized = np.asarray(resize(np.ascontiguousarray(inner), self.photo), np.float32)
+        return np.clip(resized, 0, 1, out=resized)  # bicubic overshoots
+
+    def _margin(self) -> Size:
+        return (self.outer[0] - self.inner[0]) // 2, (self.outer[1] - self.inner[1]) // 2
+
+
+def letterbox(photo: Size, side: int) -> Letterbox:
+    """The smallest network input, in multiples of 32, that holds a photo with longer side `side`.
+
+    The photo keeps its proportions, so a 600 x 800 one (W x H) becomes 384 x 512 for a side of 512.
+    """
+    scale = side / max(photo)
+    inner = max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
+    outer = _next_multiple(inner[0]), _next_multiple(inner[1])
+    return Letterbox(photo, inner, outer)
+
+
+def check_side(side: int) -> int:
+    """`side` itself if the network can take it; otherwise LatefusionError with one that it can."""
+    right = min(max(MULTIPLE, _next_multiple(side)), LARGEST)
+    if side > LARGEST:
+        raise LatefusionError(f"size {side} is too large; use {right} or less")
+    if side != right:
+        raise LatefusionError(f"size {side} is not a multiple of {MULTIPLE}; use {right}")
+    return side
+
+
+def cover(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """An image (H, W, 3) resized to fill `size` with its proportions kept, the middle of it."""
+    height, width = image.shape[:2]
+    scale = max(size[0] / height, size[1] / width)
+    crop_height = min(height, max(1, round(size[0] / scale)))
+    crop_width = min(width, max(1, round(size[1] / scale)))
+    top, left = (height - crop_height) // 2, (width - crop_width) // 2
+    middle = image[top : top + crop_height, left : left + crop_width]
+    return np.asarray(resize(np.ascontiguousarray(middle), size), np.uint8)
+
+
+def _next_multiple(length: int) -> int:
+    return -(-length // MULTIPLE) * MULTIPLE
+
+
+def resize(pixels: NDArray[Any], size: Size) -> NDArray[Any]:
+    """Pixels (h, w) or (h, w, C) at another size, of the same type; bicubic where they grow."""
+    shrinks = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    resized: NDArray[Any] = cv2.resize(pixels, size[::-1], interpolation=method)
+    return resized

@@ -1,0 +1,128 @@
+"""What the network found in one photo, and what can be made of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageColor
+
+from latefusion.errors import ImageError
+from latefusion.foreground import estimate_foreground
+from latefusion.framing import cover
+from latefusion.image import ImageSource, read_photo, to_levels
+
+# The kernel of the implicit trimap is 20 x 20 in a photo whose longer side is 512, the network's.
+TRIMAP_KERNEL, TRIMAP_SIDE = 20, 512
+
+ROWS = 256  # full-size colour arithmetic goes in strips, to hold memory down
+
+Background: TypeAlias = ImageSource | tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Matte:
+    """A photo and its matte, all at the photo's size; planes are (H, W) float32 in [0, 1].
+
+    alpha = blend * fg + (1 - blend) * (1 - bg), times the photo's own alpha where it has one.
+    """
+
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
+    alpha: NDArray[np.float32]
+    fg: NDArray[np.float32]  # probability of foreground, from the foreground branch
+    bg: NDArray[np.float32]  # probability of background, from the background branch
+    blend: NDArray[np.float32]  # the fusion weight beta: 1 trusts fg, 0 trusts bg
+    icc: bytes | None = None  # the photo's colour profile, which holds for a cut-out too
+
+    @property
+    def doubt(self) -> NDArray[np.float32]:
+        """|fg + bg - 1|, (H, W) in [0, 1]: how far the branches disagree at each pixel."""
+        doubt: NDArray[np.float32] = np.abs(self.fg + self.bg - 1)
+        return doubt
+
+    def trimap(self) -> NDArray[np.uint8]:
+        """(H, W): 255 surely subject, 0 surely background, 128 unknown.
+
+        Unknown is dilate(fg > 0.5) minus erode(1 - bg > 0.5), and wherever erode(1 - bg > 0.5)
+        claims subject that the foreground branch denies. The kernel is 20 pixels wide at a longer
+        side of 512 and grows with the photo, made odd so that the band is symmetric.
+        """
+        radius = max(1, round(TRIMAP_KERNEL * max(self.alpha.shape) / TRIMAP_SIDE / 2))
+        maybe = _grow(self.fg > 0.5, radius)
+        surely = ~_grow(self.bg >= 0.5, radius)
+        trimap = np.where(maybe | surely, np.uint8(128), np.uint8(0))
+        trimap[maybe & surely] = 255
+        return trimap
+
+    def cutout(self) -> NDArray[np.uint8]:
+        """(H, W, 4) RGBA, straight (not multiplied by alpha), in the subject's own colours.
+
+        Transparent pixels away from it are black: the old background does not travel along.
+        """
+        colour = estimate_foreground(self.image, self.alpha)
+        return np.dstack([colour, to_levels(self.alpha)])
+
+    def over(self, background: Background) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB: the subject on a colour or on another image, which is cropped to fill.
+
+        `background` is a colour name or `#rrggbb`, an (r, g, b) tuple of 0 to 255, or an image as
+        a path, bytes, PIL image or uint8 array. A string that names a colour is a colour. Raises
+        ImageError.
+        """
+        behind = _background(background, self.alpha.shape)
+        composite = estimate_foreground(self.image, self.alpha)
+        for top in range(0, composite.shape[0], ROWS):
+            strip = slice(top, top + ROWS)
+            alpha = self.alpha[strip, :, None]
+            below = behind[strip] if behind.shape[0] > 1 else behind
+            mixed = alpha * composite[strip] + (1 - alpha) * below
+            composite[strip] = np.rint(mixed)
+        return composite
+
+
+# What `--save` can name: kind -> the pixels of the PNG.
+KINDS: dict[str, Callable[[Matte], NDArray[np.uint8]]] = {
+    "cutout": Matte.cutout,
+    "alpha": lambda matte: to_levels(matte.alpha),
+    "fg": lambda matte: to_levels(matte.fg),
+    "bg": lambda matte: to_levels(matte.bg),
+    "blend": lambda matte: to_levels(matte.blend),
+    "trimap": Matte.trimap,
+}
+
+
+def _grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """Dilation by a square of 2 * radius + 1, as a box sum: as quick for a great radius."""
+    side = 2 * radius + 1
+    count = cv2.boxFilter(
+        mask.astype(np.uint8),
+        cv2.CV_32S,
+        (side, side),
+        normalize=False,
+        borderType=cv2.BORDER_CONSTANT,
+    )
+    return np.asarray(count > 0)
+
+
+def _background(background: Background, size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The background as (H, W, 3), or as (1, 1, 3) where it is one colour."""
+    if isinstance(background, tuple):
+        return _colour(background)
+    if isinstance(background, str):
+        try:
+            return _colour(ImageColor.getrgb(background))
+        except ValueError:  # not a colour, so it has to be a file
+            if not Path(background).exists():
+                raise ImageError(
+                    f"{background!r} is neither a colour nor a file; use e.g. white or #1e90ff"
+                ) from None
+    return cover(read_photo(background).image, (size[0], size[1]))
+
+
+def _colour(colour: tuple[int, ...]) -> NDArray[np.uint8]:
+    if len(colour) != 3 or not all(0 <= level <= 255 for level in colour):
+        raise ImageError(f"{colour} is not a colour; use (r, g, b) with levels from 0 to 255")
+    return np.array(colour, np.uint8).reshape(1, 1, 3)

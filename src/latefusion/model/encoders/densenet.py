@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from latefusion.errors import WeightsError
 from latefusion.model.encoders.stock import check_matches, read_state_dict
 
+BLOCKS = (6, 12, 48, 32)  # layers of the dense blocks; these make it DenseNet-201
+GROWTH = 32  # channels that each layer adds
 STEM = 64
 BOTTLENECK = 4  # the 1x1 convolution of a dense layer gives 4 * growth channels
 NORM_EPSILON = 1.001e-5  # the Keras network's, not PyTorch's 1e-5
@@ -88,7 +90,7 @@ class DenseNetEncoder(nn.Module):
     mean = (127.156207, 115.917443, 106.031127)  # RGB, of the authors' training set
     scale = 1.0
 
-    def __init__(self, blocks: Sequence[int] = (6, 12, 48, 32), growth: int = 32) -> None:
+    def __init__(self, blocks: Sequence[int] = BLOCKS, growth: int = GROWTH) -> None:
         super().__init__()
         if len(blocks) != 4:
             raise ValueError(f"{len(blocks)} dense blocks; an encoder for 1/4 .. 1/32 has 4")

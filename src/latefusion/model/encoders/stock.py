@@ -3,7 +3,7 @@
 import pickle
 import struct
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -75,14 +75,9 @@ def _line(error: BaseException) -> str:
 def check_matches(module: nn.Module, given: Mapping[str, Tensor], path: Path, right: str) -> None:
     """Raise WeightsError, naming the first differences, unless `given` fills the module exactly."""
     wanted, found = _shapes(module.state_dict()), _shapes(given)
-    missing = [key for key in wanted if key not in found]
-    unexpected = [key for key in found if key not in wanted]
+    problems = name_differences(wanted, found)
     wrong = [key for key in wanted if key in found and found[key] != wanted[key]]
-    problems = [
-        *_problem("missing", missing),
-        *_problem("unexpected", unexpected),
-        *(f"{key} is {found[key]} instead of {wanted[key]}" for key in wrong[:1]),
-    ]
+    problems += [f"{key} is {found[key]} instead of {wanted[key]}" for key in wrong[:1]]
     if problems:
         raise WeightsError(f"{path}: {'; '.join(problems)}; right is {right}")
 
@@ -92,8 +87,14 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {k: tuple(v.shape) for k, v in state.items() if not k.endswith("num_batches_tracked")}
 
 
-def _problem(what: str, keys: Sequence[str]) -> list[str]:
-    if not keys:
-        return []
-    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-    return [f"{what} {keys[0]}{more}"]
+def name_differences(wanted: Collection[str], given: Collection[str]) -> list[str]:
+    """The first missing and the first unexpected name, in words; empty where there is neither."""
+    differences = {
+        "missing": [name for name in wanted if name not in given],
+        "unexpected": [name for name in given if name not in wanted],
+    }
+    return [
+        f"{what} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        for what, names in differences.items()
+        if names
+    ]

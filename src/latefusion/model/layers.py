@@ -1,0 +1,40 @@
+"""Layers both decoders share: nearest upsampling and a 3x3 convolution on an upsampled map."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Nearest upsampling x2, (B, C, H, W) -> (B, C, 2H, 2W)."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def conv_of_upsampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 3x3 convolution with replicate padding on `upsample(x)`, computed at x's own resolution.
+
+    A 3x3 window on a nearest-upsampled map covers only 2x2 different pixels, so each of the four
+    output phases is a 2x2 convolution whose kernel sums the rows and columns that coincide:
+    4/9 of the multiplications, and no full-resolution input. Exact, borders included.
+
+    x (B, C, H, W), weight (D, C, 3, 3), bias (D,) -> (B, D, 2H, 2W).
+    """
+    even = torch.stack([weight[:, :, 0], weight[:, :, 1] + weight[:, :, 2]], dim=2)
+    odd = torch.stack([weight[:, :, 0] + weight[:, :, 1], weight[:, :, 2]], dim=2)
+    kernels = [
+        torch.stack(columns, dim=3)
+        for rows in (even, odd)  # (D, C, 2, 3)
+        for columns in (
+            (rows[..., 0], rows[..., 1] + rows[..., 2]),
+            (rows[..., 0] + rows[..., 1], rows[..., 2]),
+        )
+    ]
+    height, width = x.shape[-2:]
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    phases = F.conv2d(padded, torch.cat(kernels), bias.repeat(4)).chunk(4, dim=1)
+    placed = [
+        phase[:, :, row : row + height, column : column + width]
+        for phase, (row, column) in zip(phases, ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True)
+    ]
+    interleaved = torch.stack(placed, dim=2).flatten(1, 2)  # (B, 4D, H, W), phase fastest
+    return F.pixel_shuffle(interleaved, 2)

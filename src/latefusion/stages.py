@@ -1,0 +1,56 @@
+"""The three training stages as a table: what trains, through which losses, at which rates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from latefusion.losses import Terms, fusion_loss, joint_loss, segmentation_loss
+from latefusion.model.matting import MattingNetwork, MattingOutput
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training (paper, section 3.3).
+
+    `trains` names the network's parts whose parameters change; the batch norms of all other parts
+    keep their statistics, and those of the trained parts too where `freeze_norm` is set. `cycle`
+    is the paper's cyclical learning rate (base, max), `max_lr` the peak for AdamW.
+    """
+
+    trains: tuple[str, ...]
+    forward: Callable[[MattingNetwork, Tensor], MattingOutput]
+    loss: Callable[[MattingOutput, Tensor], Terms]
+    epochs: int
+    cycle: tuple[float, float]
+    max_lr: float
+    freeze_norm: bool = False
+
+
+STAGES = {
+    "segmentation": Stage(
+        trains=("encoder", "fg", "bg"),
+        forward=MattingNetwork.branches,
+        loss=segmentation_loss,
+        epochs=15,
+        cycle=(5e-4, 1.5e-3),
+        max_lr=1.5e-3,
+    ),
+    "fusion": Stage(
+        trains=("fusion",),
+        forward=MattingNetwork.__call__,
+        loss=fusion_loss,
+        epochs=4,
+        cycle=(5e-4, 1.5e-3),
+        max_lr=2e-3,
+    ),
+    "joint": Stage(
+        trains=("encoder", "fg", "bg", "fusion"),
+        forward=MattingNetwork.__call__,
+        loss=joint_loss,
+        epochs=7,
+        cycle=(5e-4, 1e-3),
+        max_lr=4e-4,
+        freeze_norm=True,
+    ),
+}

@@ -1,5 +1,6 @@
 """The command line: parse, call one function, print."""
 
+import logging
 import re
 import sys
 import unicodedata
@@ -30,6 +31,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; LatefusionError exits with 1, Ctrl-C with 130, a bug with a traceback."""
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what it raises
         warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
         if hasattr(sys.stdout, "reconfigure"):  # a file name need not be valid text
             sys.stdout.reconfigure(errors="backslashreplace")
@@ -219,11 +221,12 @@ def _progress(photos: int) -> "Progress":
     from rich.console import Console  # only for a run, to keep --help quick
     from rich.progress import Progress
 
+    console = Console(stderr=True)
     return Progress(
-        console=Console(stderr=True),
+        console=console,
         transient=True,
         redirect_stdout=sys.stdout.isatty(),  # a pipe must not lose its lines to the console
-        disable=photos < 2,
+        disable=photos < 2 or not console.is_terminal,
     )
 
 

@@ -7,7 +7,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias
@@ -27,9 +27,15 @@ MAX_PIXELS = 250_000_000
 # Photo formats only: Pillow would hand EPS to Ghostscript, and knows formats that no camera writes.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
 
+# From about 89 million pixels on Pillow warns, from twice that on it refuses, and both limits are
+# global. They are put aside only for photos near or above the first one.
+NEAR_PILLOWS_LIMIT = 80_000_000
+
 # What Pillow's decoders raise on damaged files.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError,
-          OverflowError, struct.error, zlib.error)  # fmt: skip
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError),
+    *(RuntimeError, OverflowError, struct.error, zlib.error, Image.DecompressionBombError),
+)
 
 # EXIF orientation -> what turns the stored pixels upright (EXIF 2.3, tag 0x0112).
 ORIENTATION_TAG = 0x0112
@@ -109,7 +115,8 @@ def _decode(encoded: Image.Image, name: str) -> Photo:
             " latefusion accepts; make it smaller"
         )
     try:
-        encoded.load()  # before reading the orientation: the TIFF decoder applies it by itself
+        with _own_pixel_limit() if width * height > NEAR_PILLOWS_LIMIT else nullcontext():
+            encoded.load()  # before reading the orientation: the TIFF decoder applies it by itself
         orientation = encoded.getexif().get(ORIENTATION_TAG)
         eight_bit = _to_eight_bit(encoded, name)
         opaque = "A" not in eight_bit.mode
@@ -172,7 +179,7 @@ def _available_formats() -> tuple[str, ...]:
 
 @contextmanager
 def _own_pixel_limit() -> Iterator[None]:
-    """Pillow's own limits (a warning from 89 million pixels, an error from 179) put aside."""
+    """Pillow without its limits; only MAX_PIXELS counts, which `_decode` checks."""
     with _limit_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latefusion.errors import LatefusionError
+from latefusion.framing import check_side, cover, letterbox
+
+
+@pytest.mark.parametrize(
+    ("photo", "inner", "outer"),
+    [
+        ((800, 600), (512, 384), (512, 384)),  # no padding where none is needed
+        ((600, 800), (384, 512), (384, 512)),
+        ((700, 1000), (358, 512), (384, 512)),
+        ((512, 512), (512, 512), (512, 512)),
+        ((100, 50), (512, 256), (512, 256)),
+        ((1, 1), (512, 512), (512, 512)),
+        ((1, 10000), (1, 512), (32, 512)),
+        ((9000, 12000), (384, 512), (384, 512)),
+    ],
+)
+def test_the_network_input_is_the_smallest_that_fits(
+    photo: tuple[int, int], inner: tuple[int, int], outer: tuple[int, int]
+) -> None:
+    box = letterbox(photo, 512)
+    assert (box.inner, box.outer) == (inner, outer)
+
+
+def test_the_photo_is_centred_and_its_edge_repeated() -> None:
+    image = np.zeros((20, 64, 3), np.uint8)
+    image[0], image[-1] = (255, 0, 0), (0, 0, 255)
+    fitted = letterbox((20, 64), 64).fit(image)
+    assert fitted.shape == (32, 64, 3)
+    np.testing.assert_array_equal(fitted[6:26], image)
+    assert (fitted[:7] == (255, 0, 0)).all()
+    assert (fitted[25:] == (0, 0, 255)).all()
+
+
+@given(
+    height=st.integers(1, 400), width=st.integers(1, 400), side=st.sampled_from([32, 64, 160, 512])
+)
+def test_there_and_back_any_photo_keeps_its_size_and_place(
+    height: int, width: int, side: int
+) -> None:
+    box = letterbox((height, width), side)
+    assert all(length % 32 == 0 and length >= 32 for length in box.outer)
+    assert all(0 <= out - inner < 32 for inner, out in zip(box.inner, box.outer, strict=True))
+    ramp = np.linspace(0, 200, width) + np.linspace(0, 50, height)[:, None]
+    image = np.repeat(np.rint(ramp)[:, :, None], 3, axis=2).astype(np.uint8)
+    fitted = box.fit(image)
+    assert fitted.shape == (*box.outer, 3)
+    restored = box.restore(fitted[:, :, 0].astype(np.float32) / 255)
+    assert restored.shape == (height, width)
+    tolerance = 0.02 + 2 * 250 / 255 / min(box.inner)  # a pixel of the ramp at the coarse size
+    np.testing.assert_allclose(restored, image[:, :, 0] / 255, atol=tolerance)
+
+
+def test_restored_planes_stay_in_range() -> None:
+    checker = (np.indices((32, 32)).sum(axis=0) % 2).astype(np.float32)
+    restored = letterbox((150, 150), 32).restore(checker)
+    assert restored.min() == 0
+    assert restored.max() == 1
+
+
+@pytest.mark.parametrize(("side", "right"), [(500, 512), (1, 32), (0, 32), (-5, 32)])
+def test_a_side_that_does_not_fit_is_answered_with_one_that_does(side: int, right: int) -> None:
+    with pytest.raises(LatefusionError, match=f"size {side} is not a multiple of 32; use {right}$"):
+        check_side(side)
+
+
+def test_a_side_beyond_memory_is_refused() -> None:
+    with pytest.raises(LatefusionError, match="size 4096 is too large; use 2048 or less"):
+        check_side(4096)
+    assert check_side(2048) == 2048
+
+
+def test_cover_takes_the_middle_of_what_is_too_wide() -> None:
+    image = np.zeros((10, 40, 3), np.uint8)
+    image[:, 15:25] = (0, 200, 0)
+    image[:, :15] = (200, 0, 0)
+    assert (cover(image, (20, 20)) == (0, 200, 0)).mean() > 0.95
+
+
+def test_cover_takes_the_middle_of_what_is_too_high() -> None:
+    image = np.zeros((60, 10, 3), np.uint8)
+    image[25:35] = (0, 0, 99)
+    covered = cover(image, (5, 5))
+    assert covered.shape == (5, 5, 3)
+    assert (covered == (0, 0, 99)).all()
+
+
+@pytest.mark.parametrize("size", [(1, 500), (500, 1), (1, 1)])
+def test_cover_fills_extreme_sizes(size: tuple[int, int]) -> None:
+    assert cover(np.full((7, 9, 3), 5, np.uint8), size).shape == (*size, 3)

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from latefusion.errors import ImageError
+from latefusion.matte import KINDS, Matte
+
+
+def red_on_green(height: int = 40, width: int = 60) -> Matte:
+    """A red subject at the left, green to the right, the soft edge at a third of the width."""
+    ramp = np.clip((width / 3 - np.arange(width, dtype=np.float32)) / 4 + 0.5, 0, 1)
+    alpha = np.repeat(ramp[None], height, axis=0)
+    image = alpha[:, :, None] * np.array([220, 10, 10]) + (1 - alpha[:, :, None]) * (0, 190, 0)
+    fg, bg = np.sqrt(alpha), 1 - alpha**2
+    return Matte(np.rint(image).astype(np.uint8), alpha, fg, bg, np.full_like(alpha, 0.25))
+
+
+def test_doubt_is_how_far_the_branches_disagree() -> None:
+    matte = red_on_green()
+    np.testing.assert_allclose(matte.doubt, np.abs(matte.fg + matte.bg - 1))
+    assert matte.doubt.max() > 0.3
+    assert matte.doubt[0, 0] == 0
+
+
+def test_a_cutout_is_straight_and_free_of_the_old_background() -> None:
+    matte = red_on_green()
+    cutout = matte.cutout()
+    assert cutout.shape == (40, 60, 4)
+    np.testing.assert_array_equal(cutout[:, :, 3], np.rint(matte.alpha * 255))
+    soft = (matte.alpha > 0.1) & (matte.alpha < 0.9)
+    assert matte.image[soft].astype(int)[:, 1].max() > 140  # green shines through in the photo
+    np.testing.assert_allclose(cutout[soft][:, :3], [[220, 10, 10]] * soft.sum(), atol=12)
+
+
+def test_over_a_colour_mixes_by_alpha() -> None:
+    matte = red_on_green()
+    for blue in ("blue", "#0000ff", (0, 0, 255)):
+        composite = matte.over(blue)
+        expected = matte.alpha[:, :, None] * (220, 10, 10) + (1 - matte.alpha[:, :, None]) * (
+            0, 0, 255)  # fmt: skip
+        np.testing.assert_allclose(composite, expected, atol=8)
+        assert composite[0, 59].tolist() == [0, 0, 255]
+        assert composite[0, 0].tolist() == [220, 10, 10]
+
+
+def test_over_an_image_fills_the_photos_size(tmp_path: Path) -> None:
+    beach = np.zeros((30, 300, 3), np.uint8)
+    beach[:, 150:] = (9, 8, 200)  # the middle of the crop
+    path = tmp_path / "white beach.png"
+    Image.fromarray(beach).save(path)
+    for background in (beach, path, str(path), Image.fromarray(beach), path.read_bytes()):
+        composite = red_on_green(600, 900).over(background)
+        assert composite.shape == (600, 900, 3)
+        assert composite[599, 890].tolist() == [9, 8, 200]
+        assert composite[300, 430].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("background", ["no such colour", (0, 0), (0, 0, 256), "#ff000080"])
+def test_a_background_that_is_none_is_refused(background: object) -> None:
+    with pytest.raises(ImageError, match="colour"):
+        red_on_green().over(background)  # type: ignore[arg-type]
+
+
+def planes(fg: NDArray[np.float32], bg: NDArray[np.float32]) -> Matte:
+    return Matte(np.zeros((*fg.shape, 3), np.uint8), fg, fg, bg, fg)
+
+
+def test_the_trimap_is_unknown_around_the_outline() -> None:
+    fg = np.zeros((300, 512), np.float32)
+    fg[100:250, 50:300] = 1
+    trimap = planes(fg, 1 - fg).trimap()
+    assert np.unique(trimap).tolist() == [0, 128, 255]
+    row, column = trimap[175], trimap[:, 150]
+    assert np.flatnonzero(row == 128).tolist() == [*range(40, 60), *range(290, 310)]
+    assert np.flatnonzero(column == 128).tolist() == [*range(90, 110), *range(240, 260)]
+    assert (row[60:290] == 255).all()
+
+
+def test_the_trimap_band_grows_with_the_photo() -> None:
+    fg = np.zeros((50, 1024), np.float32)
+    fg[:, :400] = 1
+    assert (planes(fg, 1 - fg).trimap()[25] == 128).sum() == 40
+
+
+def test_what_one_branch_alone_claims_is_unknown() -> None:
+    nothing, everything = np.zeros((64, 64), np.float32), np.ones((64, 64), np.float32)
+    assert (planes(nothing, nothing).trimap() == 128).all()
+    assert (planes(everything, everything).trimap() == 128).all()
+    assert (planes(everything, nothing).trimap() == 255).all()
+    assert (planes(nothing, everything).trimap() == 0).all()
+
+
+def test_every_kind_has_the_photos_size_and_its_own_content() -> None:
+    matte = red_on_green()
+    pixels = {kind: make(matte) for kind, make in KINDS.items()}
+    assert list(pixels) == ["cutout", "alpha", "fg", "bg", "blend", "trimap"]
+    for kind, levels in pixels.items():
+        assert levels.shape[:2] == (40, 60)
+        assert levels.dtype == np.uint8
+        if kind in ("alpha", "fg", "bg", "blend"):
+            np.testing.assert_allclose(levels / 255, getattr(matte, kind), atol=0.002)

@@ -1,0 +1,117 @@
+"""A binary mask becomes a soft alpha: closed-form matting in a band round the outline."""
+
+import math
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion.errors import DataError
+
+# Half the band's width, as a share of the square root of the subject's area: 3.5 px for a portrait
+# of 600 x 800. On 20 soft mattes, thresholded, the mean error is 0.0044 for the mask and 0.0030,
+# 0.0032, 0.0037 and 0.0045 for bands of 0.005, 0.0075, 0.01 and 0.015. Not the narrowest, because
+# few masks lie as exactly on the outline as a thresholded matte.
+BAND = 0.0075
+MIN_BAND = 2.0  # pixels
+# Solving takes some seconds and about 0.7 GB for a million pixels; a larger crop is solved smaller.
+MAX_SOLVED = 1_000_000  # pixels
+EPSILON = 1e-5  # regularisation of Levin et al.; larger is smoother
+HAZE = 0.05  # of the solution, at both ends, is clipped away
+SOFT_SHARE = (
+    0.75  # of the outline's pixels; a resized binary mask has fewer soft ones, a matte more
+)
+
+Solver = Callable[..., NDArray[np.float64]]
+
+
+def is_binary(alpha: NDArray[np.uint8]) -> bool:
+    """Whether an alpha (H, W) 0..255 is a mask: next to no soft pixels for the outline it has.
+
+    A mask that was resized or stored as JPEG has a soft rim one pixel wide and counts as binary.
+    """
+    outline = cv2.morphologyEx(_mask(alpha), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    soft = np.count_nonzero((alpha > 12) & (alpha < 243))
+    return bool(soft < SOFT_SHARE * np.count_nonzero(outline))
+
+
+def refine(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The soft alpha (H, W) of a photo (H, W, 3) RGB and its binary mask (H, W), all uint8 0..255.
+
+    Only the band round the outline changes. The method is closed-form matting (Levin, Lischinski
+    and Weiss, "A Closed-Form Solution to Natural Image Matting", PAMI 2008) as pymatting solves it.
+    Raises DataError where pymatting is missing or finds no solution.
+    """
+    solve = load_solver()
+    known = trimap(mask)
+    window = _unknown_window(known)
+    if window is None:
+        return _mask(mask) * np.uint8(255)
+    alpha = known.copy()
+    alpha[window] = _solve_bounded(solve, image[window], known[window])
+    return np.where(known == 128, alpha, known)
+
+
+def trimap(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """0 outside, 255 inside and 128 in a band round the outline of a binary mask (H, W).
+
+    The band is as wide as BAND says, but where a part of the subject (a finger) or a gap (between
+    arm and body) is thinner than that, its middle stays known.
+    """
+    inside = _mask(mask)
+    radius = max(MIN_BAND, BAND * float(np.count_nonzero(inside)) ** 0.5)
+    known = np.full(mask.shape, 128, np.uint8)
+    known[_core(inside, radius)] = 255
+    known[_core(1 - inside, radius)] = 0
+    return known
+
+
+def load_solver() -> Solver:
+    """pymatting's closed-form matting; raises DataError where pymatting is not installed."""
+    try:
+        from pymatting import estimate_alpha_cf
+    except ImportError as error:
+        cure = "pip install 'latefusion[refine]'"
+        raise DataError(f"refining masks needs pymatting; {cure}") from error
+    return estimate_alpha_cf
+
+
+def _mask(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return (alpha > 127).astype(np.uint8)
+
+
+def _core(region: NDArray[np.uint8], radius: float) -> NDArray[np.bool_]:
+    """The pixels of a region (0 or 1) `radius` from its edge, or in the middle of a thin part."""
+    depth = cv2.distanceTransform(region, cv2.DIST_L2, 5)
+    size = 2 * math.ceil(radius) + 1
+    deepest_near = cv2.dilate(depth, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    return (region > 0) & (depth >= np.minimum(radius, deepest_near / 2))
+
+
+def _unknown_window(known: NDArray[np.uint8]) -> tuple[slice, slice] | None:
+    """Rows and columns of the band with two known pixels around it; None where all is known."""
+    x, y, width, height = cv2.boundingRect((known == 128).astype(np.uint8))
+    if width == 0:
+        return None
+    return slice(max(0, y - 2), y + height + 2), slice(max(0, x - 2), x + width + 2)
+
+
+def _solve_bounded(
+    solve: Solver, image: NDArray[np.uint8], known: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Alpha 0..255 of a crop, solved at MAX_SOLVED pixels at most, at the crop's own size."""
+    height, width = known.shape
+    scale = min(1.0, (MAX_SOLVED / (height * width)) ** 0.5)
+    small = (max(1, round(width * scale)), max(1, round(height * scale)))
+    # What is not wholly known is unknown in the small trimap.
+    levels = cv2.resize(known, small, interpolation=cv2.INTER_AREA)
+    trimap_small = np.where((levels == 0) | (levels == 255), levels / 255.0, 0.5)
+    image_small = cv2.resize(image, small, interpolation=cv2.INTER_AREA) / 255.0
+    try:
+        solved = solve(image_small, trimap_small, laplacian_kwargs={"epsilon": EPSILON})
+    except ValueError as error:
+        raise DataError(f"closed-form matting found no solution: {error}") from error
+    clear = np.clip((solved - HAZE) / (1 - 2 * HAZE), 0, 1)
+    alpha = cv2.resize(clear, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.rint(alpha * 255).astype(np.uint8)

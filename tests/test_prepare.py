@@ -1,0 +1,285 @@
+"""Every layout gives its pairs, and every picture is in a pair or in the list of the rejected."""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from latefusion.data import prepare as module
+from latefusion.data.prepare import Report, prepare, read_matte
+from latefusion.data.sources import decode_pair, read_pairs
+from latefusion.errors import DataError, OutputError
+
+Pixels = NDArray[np.uint8]
+
+RED: Pixels = np.full((20, 30, 3), (200, 30, 10), np.uint8)  # wide, RGB
+ALPHA: Pixels = np.zeros((20, 30), np.uint8)  # soft, the subject at the left
+ALPHA[:, :8] = 255
+ALPHA[:, 8:12] = 100
+RGBA: Pixels = np.dstack([RED, ALPHA])
+
+
+def save(path: Path, pixels: Pixels) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def listed(out: Path) -> dict[str, Pixels]:
+    """Name of the photo -> alpha, for all pairs in both lists."""
+    pairs = [
+        pair
+        for name in ("train_set.txt", "val_set.txt")
+        if (out / name).read_text()
+        for pair in read_pairs([out / name])
+    ]
+    return {Path(pair.key).name: decode_pair(pair)[1] for pair in pairs}
+
+
+def reasons(report: Report) -> dict[str, str]:
+    return {each.path.name: each.reason for each in report.rejected}
+
+
+@pytest.mark.parametrize(
+    ("photo", "matte"),
+    [
+        ("images/deep/X.jpg", "alphas/deep/X.png"),
+        ("images/X.jpg", "alpha/X.png"),
+        ("Images/X.JPG", "Masks/X.PNG"),
+        ("images/X.png", "mattes/X.png"),
+        ("train/images/X.jpg", "train/masks/X_mask.png"),
+        ("images/X_mask.jpg", "masks/X_mask.png"),
+        ("X.jpg", "masks/X.png"),
+        ("X.png", "masks/X.bmp"),
+        ("deep/X.jpg", "deep/X.png"),
+        ("X.webp", "X.png"),
+        ("X.jpg", "X_alpha.png"),
+        ("X.jpg", "X-alpha.png"),
+        ("X.png", "X_mask.png"),
+        ("my X, it's.jpg", "my X, it's_matte.png"),
+        (
+            "clip_img/1803151818/clip_00000000/1803151818-00000003.jpg",
+            "matting/1803151818/matting_00000000/1803151818-00000003.png",
+        ),
+    ],
+)
+def test_a_layout_is_understood(tmp_path: Path, photo: str, matte: str) -> None:
+    save(tmp_path / "src" / photo, RED)
+    save(tmp_path / "src" / matte, ALPHA)
+    report = prepare(tmp_path / "src", tmp_path / "out", train_ratio=1)
+    assert (report.train, report.val, report.rejected) == (1, 0, ())
+    (pair,) = read_pairs([tmp_path / "out"])
+    image, alpha = decode_pair(pair)
+    assert pair.image == (tmp_path / "src" / photo).resolve()
+    assert np.abs(image.astype(int) - RED).max() < 8
+    assert np.array_equal(alpha, ALPHA)
+
+
+def test_aisegment_folders_with_the_same_names_stay_apart(tmp_path: Path) -> None:
+    for batch in ("00000000", "00000001"):
+        save(tmp_path / "src" / "clip_img" / "18" / f"clip_{batch}" / "X.jpg", RED)
+        save(tmp_path / "src" / "matting" / "18" / f"matting_{batch}" / "X.png", RGBA)
+    assert prepare(tmp_path / "src", tmp_path / "out", train_ratio=1).train == 2
+    assert sorted(path.parent.name for path in (tmp_path / "out").rglob("X.png")) == [
+        "00000000",
+        "00000001",
+    ]
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        pytest.param(RGBA, id="RGBA"),
+        pytest.param(np.dstack([ALPHA, ALPHA, ALPHA]), id="grey in RGB"),
+        pytest.param(np.dstack([ALPHA, ALPHA, ALPHA, np.full_like(ALPHA, 255)]), id="opaque RGBA"),
+        pytest.param(ALPHA.astype(np.uint16) * 257, id="16 bits"),
+    ],
+)
+def test_an_alpha_is_read_from_every_form(tmp_path: Path, pixels: Pixels) -> None:
+    assert np.array_equal(read_matte(save(tmp_path / "a.png", pixels)), ALPHA)
+
+
+def test_masks_of_labels_and_of_one_bit_are_read(tmp_path: Path) -> None:
+    labels = (ALPHA == 255).astype(np.uint8)
+    Image.fromarray(labels * 255).convert("1").save(tmp_path / "bits.png")
+    for path in (save(tmp_path / "labels.png", labels), tmp_path / "bits.png"):
+        assert np.array_equal(read_matte(path), labels * 255)
+
+
+def test_what_does_not_fit_is_listed_with_the_reason(tmp_path: Path) -> None:
+    src, out = tmp_path / "src", tmp_path / "out"
+    for name in ("good", "cut", "text", "small", "turned", "empty", "full", "colour", "gone"):
+        save(src / "images" / f"{name}.jpg", RED)
+        save(src / "masks" / f"{name}.png", ALPHA)
+    cut = src / "images" / "cut.jpg"
+    cut.write_bytes(cut.read_bytes()[:-200])
+    (src / "masks" / "text.png").write_text("hello")
+    save(src / "masks" / "small.png", ALPHA[:10])
+    save(src / "masks" / "turned.png", ALPHA.T)
+    save(src / "masks" / "empty.png", ALPHA * 0)
+    save(src / "masks" / "full.png", np.full_like(ALPHA, 255))
+    save(src / "masks" / "colour.png", RED)
+    (src / "masks" / "gone.png").unlink()
+    save(src / "masks" / "lonely.png", ALPHA)
+    save(src / "cutout.png", RGBA)
+    (src / "phone.HEIC").write_bytes(b"x")
+    save(src / "twice.jpg", RED)
+    save(src / "twice.jpeg", RED)
+    save(src / "twice.png", ALPHA)
+
+    report = prepare(src, out, train_ratio=1)
+
+    expected = {
+        "cut.jpg": "cannot be decoded",
+        "text.jpg": "text.png is not an image",
+        "small.jpg": "the photo is 30x20 but its matte 30x10",
+        "turned.jpg": "as if one of them were turned",
+        "empty.jpg": "empty matte",
+        "full.jpg": "full matte",
+        "colour.jpg": "is in colour",
+        "gone.jpg": "no matte of this name",
+        "lonely.png": "no photo of this name",
+        "cutout.png": "a cut-out without its photo",
+        "phone.HEIC": "is not read here",
+        "twice.jpg": "2 photos and 1 mattes",
+        "twice.jpeg": "2 photos and 1 mattes",
+        "twice.png": "2 photos and 1 mattes",
+    }
+    found = reasons(report)
+    assert found.keys() == expected.keys()
+    assert [name for name, reason in expected.items() if reason not in found[name]] == []
+    lines = (out / "rejected.txt").read_text().splitlines()
+    assert lines == [f"{each.path}: {each.reason}" for each in report.rejected]
+    assert report.train == 1
+    assert listed(out).keys() == {"good"}
+    assert [path.name for path in (out / "alphas").iterdir()] == ["good.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_names_that_no_list_can_hold_are_rejected(tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    save(src / "good.jpg", RED)
+    save(src / "good.png", ALPHA)
+    for name in ("a\nb", "a\u2028b"):
+        save(src / f"{name}.jpg", RED)
+        save(src / f"{name}.png", ALPHA)
+    (src / os.fsdecode(b"gr\xf6.jpg")).write_bytes(b"x")
+    report = prepare(src, tmp_path / "out", train_ratio=1)
+    assert len(report.rejected) == 5
+    assert listed(tmp_path / "out").keys() == {"good"}
+
+
+def make_pairs(src: Path, names: range) -> None:
+    for name in names:
+        save(src / f"{name:03}.jpg", RED)
+        save(src / f"{name:03}.png", ALPHA)
+
+
+def test_the_seed_decides_the_split_and_new_photos_move_no_others(tmp_path: Path) -> None:
+    src = tmp_path / "src"
+    make_pairs(src, range(60))
+    lists = {}
+    for out, seed in (("a", 0), ("b", 0), ("c", 1)):
+        report = prepare(src, tmp_path / out, train_ratio=0.7, seed=seed)
+        assert report.train + report.val == 60
+        assert 0.5 < report.train / 60 < 0.9
+        lists[out] = (tmp_path / out / "val_set.txt").read_text()
+    assert lists["a"] == lists["b"] != lists["c"]
+    make_pairs(src, range(60, 70))
+    prepare(src, tmp_path / "a", train_ratio=0.7, seed=0)
+    assert set(lists["a"].splitlines()) <= set(
+        (tmp_path / "a/val_set.txt").read_text().splitlines()
+    )
+
+
+def test_a_second_run_leaves_out_its_own_output(tmp_path: Path) -> None:
+    make_pairs(tmp_path, range(3))
+    out = tmp_path / "prepared"
+    first = prepare(tmp_path, out)
+    assert prepare(tmp_path, out) == first
+    assert not list(out.rglob(".*"))
+
+
+def test_ctrl_c_leaves_the_old_lists_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    src, out = tmp_path / "src", tmp_path / "out"
+    make_pairs(src, range(20))
+    prepare(src, out)
+    before = (out / "train_set.txt").read_text()
+    make_pairs(src, range(20, 60))
+    opened = []
+
+    def interrupted(path: Path) -> Pixels:
+        opened.append(path)
+        if path.stem == "005":
+            raise KeyboardInterrupt
+        return read_matte(path)
+
+    monkeypatch.setattr(module, "read_matte", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(src, out)
+    assert (out / "train_set.txt").read_text() == before
+    assert len(opened) < 60
+    assert not list(out.rglob(".*"))
+
+
+def test_binary_masks_are_refined_and_soft_mattes_kept(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:60, :90]
+    alpha = np.clip((20 - np.hypot(rows - 30, columns - 30)) / 4 + 0.5, 0, 1)[:, :, None]
+    photo = np.rint(alpha * (200, 30, 10) + (1 - alpha) * (20, 90, 160)).astype(np.uint8)
+    soft = np.rint(alpha[:, :, 0] * 255).astype(np.uint8)
+    for name, matte in (("hard", np.where(soft > 127, 255, 0).astype(np.uint8)), ("soft", soft)):
+        save(tmp_path / "src" / f"{name}.png", photo)
+        save(tmp_path / "src" / f"{name}_mask.png", matte)
+    assert prepare(tmp_path / "src", tmp_path / "plain").refined == 0
+    assert prepare(tmp_path / "src", tmp_path / "out", refine=True).refined == 1
+    alphas = listed(tmp_path / "out")
+    assert np.array_equal(alphas["soft"], soft)
+    assert ((alphas["hard"] > 20) & (alphas["hard"] < 235)).sum() > 50
+    assert set(np.unique(listed(tmp_path / "plain")["hard"])) == {0, 255}
+
+
+@pytest.mark.parametrize("ratio", [0, -0.1, 1.5, float("nan")])
+def test_a_ratio_outside_its_range_is_an_error(tmp_path: Path, ratio: float) -> None:
+    with pytest.raises(DataError, match="train ratio"):
+        prepare(tmp_path, tmp_path / "out", train_ratio=ratio)
+
+
+def test_a_source_without_pairs_is_an_error(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match="gone is not a folder"):
+        prepare(tmp_path / "gone", out)
+    (tmp_path / "src").mkdir()
+    with pytest.raises(DataError, match="src: no pictures in it"):
+        prepare(tmp_path / "src", out)
+    assert not out.exists()
+    save(tmp_path / "src" / "a.jpg", RED)
+    with pytest.raises(DataError, match=r"none of its 1 pictures.*a\.jpg: no matte of this name"):
+        prepare(tmp_path / "src", out)
+    with pytest.raises(DataError, match="is the source itself"):
+        prepare(tmp_path / "src", tmp_path / "src")
+
+
+def test_an_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    make_pairs(tmp_path / "src", range(3))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="file"):
+        prepare(tmp_path / "src", tmp_path / "file")
+    (tmp_path / "out" / "train_set.txt").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"train_set\.txt cannot be written"):
+        prepare(tmp_path / "src", tmp_path / "out")
+
+
+def test_a_photo_with_exif_rotation_fits_the_upright_matte(tmp_path: Path) -> None:
+    save(tmp_path / "src" / "a.png", ALPHA)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(cv2.rotate(RED, cv2.ROTATE_90_COUNTERCLOCKWISE)).save(
+        tmp_path / "src" / "a.jpg", exif=exif
+    )
+    assert prepare(tmp_path / "src", tmp_path / "out", train_ratio=1).train == 1
+    (pair,) = read_pairs([tmp_path / "out"])
+    assert decode_pair(pair)[0].shape == (20, 30, 3)

@@ -18,7 +18,7 @@ SMALL = NetworkConfig(
     encoder="densenet201",
     width=16,
     fusion=(24, 16, 12, 8, 20),
-    encoder_args={"blocks": [2, 3, 2, 2], "growth": 32},
+    encoder_args={"blocks": (2, 3, 2, 2), "growth": 32},
 )
 
 Weights = dict[str, dict[str, np.ndarray]]  # layer -> weight name -> values

@@ -106,7 +106,7 @@ def _texts(names: Iterable[str | bytes]) -> Iterator[str]:
 
 def _config(arrays: Arrays, source: Path) -> NetworkConfig:
     """Block sizes, d and fusion widths, read off the names and the kernels' shapes."""
-    blocks = [_count(arrays, f"conv{b}_block{{}}_1_conv/kernel", first=1) for b in range(2, 6)]
+    blocks = tuple(_count(arrays, f"conv{b}_block{{}}_1_conv/kernel", first=1) for b in range(2, 6))
     fusion = _count(arrays, "fusion_conv{}/kernel", first=0)
 
     def out(layer: str) -> int:
@@ -119,7 +119,7 @@ def _config(arrays: Arrays, source: Path) -> NetworkConfig:
         return int(kernel.shape[3])
 
     growth = out("conv2_block1_2_conv")
-    stock = (tuple(blocks), growth) == (BLOCKS, GROWTH)
+    stock = (blocks, growth) == (BLOCKS, GROWTH)
     return NetworkConfig(
         encoder="densenet201",
         width=out("deFG_up4_conv"),

@@ -251,7 +251,7 @@ def test_heavy_packages_are_not_imported(module: str) -> None:
 HEAVY = ("torch", "onnxruntime", "onnx", "kornia", "lightning", "h5py", "rich.progress", "scipy")
 
 
-@pytest.mark.parametrize("package", ["h5py", "torch", "safetensors"])
+@pytest.mark.parametrize("package", ["h5py", "torch"])
 def test_without_the_training_packages_the_cure_is_named(package: str) -> None:
     code = f"import sys; sys.modules['{package}'] = None; import latefusion.__main__"
     command = [sys.executable, "-c", code, "import-keras", "a.h5", "b.safetensors"]

@@ -12,7 +12,7 @@ from latefusion.matte import KINDS, Matte
 def red_on_green(height: int = 40, width: int = 60) -> Matte:
     """A red subject at the left, green to the right, the soft edge at a third of the width."""
     ramp = np.clip((width / 3 - np.arange(width, dtype=np.float32)) / 4 + 0.5, 0, 1)
-    alpha = np.repeat(ramp[None], height, axis=0)
+    alpha = np.repeat(ramp[None], height, axis=0).astype(np.float32)
     image = alpha[:, :, None] * np.array([220, 10, 10]) + (1 - alpha[:, :, None]) * (0, 190, 0)
     fg, bg = np.sqrt(alpha), 1 - alpha**2
     return Matte(np.rint(image).astype(np.uint8), alpha, fg, bg, np.full_like(alpha, 0.25))

@@ -5,6 +5,8 @@ mix is undone after Germer, Uelwer, Conrad and Harmeling, "Fast Multi-Level Fore
 (ICPR 2020), eq. 5 and 6, at reduced size; at the photo's own size one step fits the mix exactly.
 """
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +19,15 @@ SWEEPS = 4  # more than 4 change the error by less than a tenth
 SMALL_SWEEPS, SMALL_SIDE = 10, 32  # on the coarsest levels sweeps cost nothing and reach far
 SMOOTHNESS, ALPHA_WEIGHT = 1e-5, 0.1  # neighbours' pull: everywhere, and more where alpha changes
 MARGIN = 8  # pixels outside the subject that get its colour, so that a later resize stays clean
-ROWS = 128  # the full-size step goes through the photo in strips
+TILE = 256  # the full-size step goes through the photo in tiles, and only where it is needed
 
-Colours = NDArray[np.float32]  # (H, W, 3) or (N, 3), range 0 to 255
+Colours = NDArray[np.float32]  # (H, W, 3), range 0 to 255
 Plane = NDArray[np.float32]  # (H, W)
 
 
-def estimate_foreground(image: NDArray[np.uint8], alpha: Plane) -> NDArray[np.uint8]:
+def estimate_foreground(
+    image: NDArray[np.uint8], alpha: Plane, work_pixels: int = WORK_PIXELS
+) -> NDArray[np.uint8]:
     """The subject's own colour (H, W, 3) for an image (H, W, 3) and its alpha (H, W) in [0, 1].
 
     Opaque pixels keep the photo's colour exactly, soft ones and a margin around them get the
@@ -35,31 +39,27 @@ def estimate_foreground(image: NDArray[np.uint8], alpha: Plane) -> NDArray[np.ui
     wanted = np.asarray(near > 0) & (opacity < 255)
     if not wanted.any():
         return estimate
-    fg, bg = _solve(image, alpha)
-    for top in range(0, image.shape[0], ROWS):
-        rows, columns = np.nonzero(wanted[top : top + ROWS])
-        rows += top
-        estimate[rows, columns] = _fit(
-            image[rows, columns],
-            alpha[rows, columns, None],
-            _sample(fg, rows, columns, alpha.shape),
-            _sample(bg, rows, columns, alpha.shape),
-        )
+    fg, bg = _solve(image, alpha, work_pixels)
+    for tile in _tiles(alpha.shape):
+        if wanted[tile].any():
+            near_fg, near_bg = (_enlarge(colours, tile, alpha.shape) for colours in (fg, bg))
+            fitted = _fit(image[tile], alpha[tile][:, :, None], near_fg, near_bg)
+            np.copyto(estimate[tile], fitted, where=wanted[tile][:, :, None])
     return estimate
 
 
 def _fit(image: NDArray[np.uint8], alpha: Plane, fg: Colours, bg: Colours) -> NDArray[np.uint8]:
-    """The colours fg (N, 3) moved the least, together with bg, for which the mix is the image."""
+    """The colours fg moved the least, together with bg, for which the mix is the image."""
     rest = image - alpha * fg - (1 - alpha) * bg
-    fitted = fg + alpha * rest / (alpha**2 + (1 - alpha) ** 2)
+    fitted = fg + rest * (alpha / (alpha**2 + (1 - alpha) ** 2))
     levels: NDArray[np.uint8] = np.clip(np.rint(fitted), 0, 255).astype(np.uint8)
     return levels
 
 
-def _solve(image: NDArray[np.uint8], alpha: Plane) -> tuple[Colours, Colours]:
+def _solve(image: NDArray[np.uint8], alpha: Plane, work_pixels: int) -> tuple[Colours, Colours]:
     """The smooth colours of subject and background at reduced size, from coarse levels to fine."""
     height, width = alpha.shape
-    shrink = min(1.0, (WORK_PIXELS / (height * width)) ** 0.5)
+    shrink = min(1.0, (work_pixels / (height * width)) ** 0.5)
     work = max(1, round(height * shrink)), max(1, round(width * shrink))
     image, alpha = resize(image, work), resize(alpha, work)
     fg = bg = np.zeros((1, 1, 3), np.float32)
@@ -99,17 +99,21 @@ def _neighbours(plane: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     return [around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]]
 
 
-def _sample(
-    colours: Colours, rows: NDArray[np.intp], columns: NDArray[np.intp], size: tuple[int, ...]
-) -> Colours:
-    """Reduced colours (h, w, 3) at pixels (N,) of the full `size`, bilinear: (N, 3)."""
-    height, width = colours.shape[:2]
-    y = np.clip((rows + 0.5) * (height / size[0]) - 0.5, 0, height - 1).astype(np.float32)
-    x = np.clip((columns + 0.5) * (width / size[1]) - 0.5, 0, width - 1).astype(np.float32)
-    top, left = y.astype(np.intp), x.astype(np.intp)
-    bottom, right = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
-    down, across = (y - top)[:, None].astype(np.float32), (x - left)[:, None].astype(np.float32)
-    upper = colours[top, left] * (1 - across) + colours[top, right] * across
-    lower = colours[bottom, left] * (1 - across) + colours[bottom, right] * across
-    sampled: Colours = upper * (1 - down) + lower * down
-    return sampled
+def _tiles(size: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    for top in range(0, size[0], TILE):
+        for left in range(0, size[1], TILE):
+            yield (
+                slice(top, min(top + TILE, size[0])),
+                slice(left, min(left + TILE, size[1])),
+            )
+
+
+def _enlarge(colours: Colours, tile: tuple[slice, slice], size: tuple[int, ...]) -> Colours:
+    """The tile of the reduced colours (h, w, 3) enlarged to `size`, bilinear."""
+    y, x = (
+        (np.arange(part.start, part.stop, dtype=np.float32) + 0.5) * (short / long) - 0.5
+        for part, short, long in zip(tile, colours.shape[:2], size, strict=True)
+    )
+    columns, rows = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+    enlarged = cv2.remap(colours, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(enlarged, np.float32)

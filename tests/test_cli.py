@@ -210,6 +210,15 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing_half_written(
     assert names("out") == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_a_closed_stdout_is_no_reason_to_stop(toy_model: Path, tmp_path: Path) -> None:
+    arguments = f"{photo(tmp_path / 'a.png')} {photo(tmp_path / 'b.png')} --model {toy_model}"
+    command = f"{sys.executable} -m latefusion matte {arguments} -o {tmp_path}/out >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert names(tmp_path / "out") == ["a-cutout.png", "b-cutout.png"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_a_real_interrupt_ends_a_real_process_cleanly(toy_model: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), np.uint8)

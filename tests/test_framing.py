@@ -53,7 +53,9 @@ def test_there_and_back_any_photo_keeps_its_size_and_place(
     assert fitted.shape == (*box.outer, 3)
     restored = box.restore(np.asarray(fitted[:, :, 0] / 255, np.float32))
     assert restored.shape == (height, width)
-    tolerance = 0.02 + 2 * 250 / 255 / min(box.inner)  # a pixel of the ramp at the coarse size
+    rows, columns = (min(pair) for pair in zip(box.inner, box.photo, strict=True))
+    coarse = 200 / columns * (width > 1) + 50 / rows * (height > 1)  # a coarse pixel of the ramp
+    tolerance = 0.02 + 2 * coarse / 255
     np.testing.assert_allclose(restored, image[:, :, 0] / 255, atol=tolerance)
 
 

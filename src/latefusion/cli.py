@@ -225,7 +225,8 @@ def _progress(photos: int) -> "Progress":
     return Progress(
         console=console,
         transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # a pipe must not lose its lines to the console
+        # A pipe must not lose its lines to the console; a closed stdout is None.
+        redirect_stdout=bool(sys.stdout and sys.stdout.isatty()),
         disable=photos < 2 or not console.is_terminal,
     )
 

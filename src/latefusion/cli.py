@@ -5,8 +5,7 @@ import re
 import sys
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from latefusion import __version__
+from latefusion.cli_training import training
 from latefusion.errors import ImageError, LatefusionError, OutputError
 from latefusion.framing import check_side
 from latefusion.image import write_png
@@ -68,19 +68,6 @@ def complain(message: str) -> None:
 def one_line(message: str) -> str:
     """The message without control characters, which a file name may hold."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message)
-
-
-@contextmanager
-def training_packages() -> Iterator[None]:
-    """Turn the import of a package that the base install lacks into its cure."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "latefusion":
-            raise
-        raise LatefusionError(
-            f"the package {error.name} is not installed; pip install 'latefusion[train]'"
-        ) from None
 
 
 def _print_version(wanted: bool) -> None:
@@ -231,32 +218,4 @@ def _progress(photos: int) -> "Progress":
     )
 
 
-@app.command()
-def prepare(
-    source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="Folder of photos with mattes or masks.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the checked pairs and the lists.")],
-    train_ratio: Annotated[float, typer.Option(help="Share of the pairs to train on.")] = 0.9,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
-    refine: Annotated[bool, typer.Option(help="Turn binary masks into soft alphas.")] = False,
-) -> None:
-    """Turn photos with mattes or masks into checked pairs and lists to train on."""
-    with training_packages():
-        from latefusion.data.prepare import prepare as prepare_pairs
-    report = prepare_pairs(source, out, train_ratio, seed, refine)
-    if report.rejected:
-        complain(f"{len(report.rejected)} pictures left out; {out}/rejected.txt has the reasons")
-    typer.echo(f"{out}: {report.train} pairs to train on, {report.val} to validate")
-
-
-@app.command()
-def import_keras(
-    source: Annotated[Path, typer.Argument(metavar="IN.h5", help="Keras weights, either layout.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
-) -> None:
-    """Convert Keras weights of the paper's network."""
-    with training_packages():
-        from latefusion.keras_weights import import_keras as convert
-    convert(source, out)
-    typer.echo(out)
+app.add_typer(training)

@@ -5,7 +5,7 @@ sums over pixels; the authors' code, followed here, takes means, so that weights
 the crop size. A pixel is in transition where 0.05 < alpha < 0.95 (code; the paper: 0 < alpha < 1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +53,11 @@ def weighted_alpha_loss(pred: Tensor, alpha: Tensor) -> Tensor:
 
 
 def sparsity_loss(pred: Tensor) -> Tensor:
-    """L_s, eq. 10: a^0.9 + (1 - a)^0.9, in [1, 1.0718]; the code's 1e-5 keeps the slope finite."""
+    """L_s, eq. 10: a^0.9 + (1 - a)^0.9, in [1, 2^0.1 = 1.07177], smallest where alpha is 0 or 1.
+
+    The code's 1e-5 inside the powers, kept here, bounds the slope and moves the range to
+    [1.00004, 1.07180].
+    """
     return ((pred + 1e-5).pow(0.9) + (1 - pred + 1e-5).pow(0.9)).mean()
 
 
@@ -65,7 +69,10 @@ def branch_terms(name: str, outputs: Sequence[Tensor], alpha: Tensor, weight: fl
     }
 
 
-def sum_over(loss, outputs: Sequence[Tensor], alpha: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+def sum_over(
+    loss: Callable[[Tensor, Tensor], Tensor], outputs: Sequence[Tensor], alpha: Tensor
+) -> Tensor:
+    """The loss of each output against the same alpha, added up."""
     return torch.stack([loss(pred, alpha) for pred in outputs]).sum()
 
 

@@ -15,7 +15,8 @@ class Stage:
 
     `trains` names the network's parts whose parameters change; the batch norms of all other parts
     keep their statistics, and those of the trained parts too where `freeze_norm` is set. `cycle`
-    is the paper's cyclical learning rate (base, max), `max_lr` the peak for AdamW.
+    is the paper's cyclical learning rate (base, max), `max_lr` the peak for AdamW. `follows` names the
+    stage whose weights this one starts from.
     """
 
     trains: tuple[str, ...]
@@ -25,6 +26,7 @@ class Stage:
     cycle: tuple[float, float]
     max_lr: float
     freeze_norm: bool = False
+    follows: str | None = None
 
 
 STAGES = {
@@ -43,6 +45,7 @@ STAGES = {
         epochs=4,
         cycle=(5e-4, 1.5e-3),
         max_lr=2e-3,
+        follows="segmentation",
     ),
     "joint": Stage(
         trains=("encoder", "fg", "bg", "fusion"),
@@ -52,5 +55,6 @@ STAGES = {
         cycle=(5e-4, 1e-3),
         max_lr=4e-4,
         freeze_norm=True,
+        follows="fusion",
     ),
 }

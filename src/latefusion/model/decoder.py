@@ -59,7 +59,7 @@ class Side(nn.Module):
         return self.conv2(self.conv1(x) + coarser)  # (B, d, h, w), linear
 
     def output(self, side: Tensor) -> Tensor:
-        return self.conv3(side).sigmoid()  # (B, 1, h, w)
+        return self.conv3(side).float().sigmoid()  # (B, 1, h, w), single precision under autocast
 
 
 class Decoder(nn.Module):
@@ -110,7 +110,7 @@ class Decoder(nn.Module):
         weight = torch.einsum("od,dcij->ocij", head, self.side0.conv2.weight)
         assert self.side0.conv2.bias is not None and self.side0.conv3.bias is not None
         bias = head @ self.side0.conv2.bias + self.side0.conv3.bias
-        return conv_of_upsampled(seam, weight, bias).sigmoid()
+        return conv_of_upsampled(seam, weight, bias).float().sigmoid()
 
     def feature(self, seam: Tensor) -> Tensor:
         """The branch's full-resolution feature side_0, (B, d, H, W), linear."""

@@ -31,4 +31,4 @@ class Fusion(nn.Module):
         x = torch.cat([fg_feature, bg_feature, self.rgb_norm(self.rgb(image))], dim=1)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.relu(norm(conv(x)))
-        return self.head(x).sigmoid()  # (B, 1, H, W)
+        return self.head(x).float().sigmoid()  # (B, 1, H, W)

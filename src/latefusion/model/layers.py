@@ -1,5 +1,7 @@
 """Layers both decoders share: nearest upsampling and a 3x3 convolution on an upsampled map."""
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,12 +31,14 @@ def conv_of_upsampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             (rows[..., 0] + rows[..., 1], rows[..., 2]),
         )
     ]
-    height, width = x.shape[-2:]
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
     phases = F.conv2d(padded, torch.cat(kernels), bias.repeat(4)).chunk(4, dim=1)
+    first, second = slice(None, -1), slice(1, None)
     placed = [
-        phase[:, :, row : row + height, column : column + width]
-        for phase, (row, column) in zip(phases, ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True)
+        phase[:, :, rows, columns]
+        for phase, (rows, columns) in zip(
+            phases, product((first, second), (first, second)), strict=True
+        )
     ]
     interleaved = torch.stack(placed, dim=2).flatten(1, 2)  # (B, 4D, H, W), phase fastest
     return F.pixel_shuffle(interleaved, 2)

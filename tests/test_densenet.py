@@ -234,7 +234,11 @@ def test_a_cut_download_is_refused_wherever_it_ends(tmp_path: Path, legacy: bool
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [([1, 2], "holds a list"), ({"epoch": 3}, "entry 'epoch' is a int")],
+    [
+        ([1, 2], "holds a list"),
+        ({"epoch": 3}, "entry 'epoch' is a int"),
+        ({7: torch.ones(2)}, "entry 7 is a Tensor"),
+    ],
 )
 def test_a_file_without_tensors_is_named(tmp_path: Path, value: object, message: str) -> None:
     torch.save(value, tmp_path / "w.pth")

@@ -1,8 +1,9 @@
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latefusion.foreground import estimate_foreground
+from latefusion.foreground import _enlarge, estimate_foreground
 
 
 def mixed_portrait(height: int, width: int) -> tuple[NDArray[np.float32], ...]:
@@ -53,10 +54,7 @@ def test_the_old_background_does_not_travel_along() -> None:
     image, alpha, fg = mixed_portrait(300, 400)
     estimate = estimate_foreground(image.astype(np.uint8), alpha)
     assert (estimate[:, 300:] == 0).all()
-    beside = np.zeros_like(alpha, bool)
-    beside[150, np.argmax(alpha[150] == 0, axis=0)] = True
-    row = alpha[150]
-    first_clear = 140 + int(np.argmax(row[140:] == 0))
+    first_clear = 140 + int(np.argmax(alpha[150, 140:] == 0))
     np.testing.assert_allclose(estimate[150, first_clear], fg[150, first_clear], atol=20)
 
 
@@ -69,3 +67,10 @@ def test_any_size_and_any_constant_alpha_gives_sane_colours(
     estimate = estimate_foreground(image, np.full(size, level, np.float32))
     expected = image if level else np.zeros_like(image)
     np.testing.assert_allclose(estimate, expected, atol=1)
+
+
+def test_a_tile_is_its_part_of_the_whole_enlarged() -> None:
+    colours = np.random.default_rng(2).random((30, 20, 3), np.float32) * 255
+    whole = cv2.resize(colours, (170, 260), interpolation=cv2.INTER_LINEAR)
+    part = _enlarge(colours, (slice(100, 260), slice(33, 99)), (260, 170))
+    np.testing.assert_allclose(part, whole[100:260, 33:99], atol=3)  # remap has 1/32 pixel steps

@@ -48,9 +48,8 @@ def prepare(
         from latefusion.data.prepare import prepare as prepare_pairs
     report = prepare_pairs(source, out, train_ratio, seed, refine)
     if report.rejected:
-        typer.echo(
-            f"{len(report.rejected)} pictures left out; {out}/rejected.txt has the reasons", err=True
-        )
+        left_out = f"{len(report.rejected)} pictures left out"
+        typer.echo(f"{left_out}; {out}/rejected.txt has the reasons", err=True)
     refined = f", {report.refined} mattes refined" if refine else ""
     typer.echo(f"{out}: {report.train} pairs to train on, {report.val} to validate{refined}")
 

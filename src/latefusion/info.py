@@ -37,6 +37,7 @@ def describe_export(path: Path) -> Facts:
 
 
 def describe_checkpoint(path: Path) -> Facts:
+    """From the file's notes and the network that it rebuilds."""
     from latefusion.checkpoint import load_network, read_notes
 
     notes = {key: value for key, value in read_notes(path).items() if key != "config"}
@@ -45,6 +46,7 @@ def describe_checkpoint(path: Path) -> Facts:
 
 
 def describe_preset(name: str) -> Facts:
+    """From the table of presets."""
     from latefusion.errors import WeightsError
     from latefusion.model.matting import PRESETS, MattingNetwork
 

@@ -44,6 +44,7 @@ class Training(pl.LightningModule):
         self.rows: list[Tensor] = []
         for name, part in network.named_children():
             part.requires_grad_(name in stage.trains)
+        self.train()  # loaded weights come in eval mode, and Lightning leaves modes as they are
 
     def train(self, mode: bool = True) -> "Training":
         """Training mode, but for the batch norms that this stage freezes."""
@@ -195,7 +196,9 @@ class SaveWeights(pl.Callback):
         save_network(self.out / name, module.network, **notes)
 
 
-def picture_row(image: Tensor, output: MattingOutput, alpha: Tensor, box: tuple[int, int]) -> Tensor:
+def picture_row(
+    image: Tensor, output: MattingOutput, alpha: Tensor, box: tuple[int, int]
+) -> Tensor:
     """(3, H, 6 W) in [0, 1]: photo, F, 1 - B, blend, alpha and truth side by side."""
     greys = (output.fg, 1 - output.bg, output.blend, output.alpha, alpha)
     tiles = [image, *(grey.expand(-1, 3, -1, -1) for grey in greys)]

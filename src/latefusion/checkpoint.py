@@ -18,8 +18,8 @@ from latefusion.model.matting import MattingNetwork, NetworkConfig
 def save_network(path: Path, network: MattingNetwork, half: bool = False, **notes: str) -> None:
     """Write the weights with the network's configuration and `notes`. Raises OutputError.
 
-    `half` stores the kernels in fp16. Biases, norms and their statistics stay in fp32: they are few,
-    and a variance may lie outside of fp16's range.
+    `half` stores the kernels in fp16. Biases, norms and their statistics stay in fp32: they are
+    few, and a variance may lie outside of fp16's range.
     """
     state = {
         name: stored(value.detach().cpu(), half) for name, value in network.state_dict().items()
@@ -42,7 +42,7 @@ def load_network(path: Path) -> MattingNetwork:
     try:
         network = MattingNetwork(config)
         with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         network.load_state_dict(state)
     except (RuntimeError, ValueError, TypeError, SafetensorError) as error:
         raise WeightsError(f"{path}: its tensors do not fit its configuration") from error
@@ -70,9 +70,7 @@ def read_config(path: Path) -> NetworkConfig:
     try:
         config = json.loads(read_notes(path)["config"])
         arguments = {name: from_json(value) for name, value in config["encoder_args"].items()}
-        return NetworkConfig(
-            config["encoder"], config["width"], tuple(config["fusion"]), arguments
-        )
+        return NetworkConfig(config["encoder"], config["width"], tuple(config["fusion"]), arguments)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path}: its network configuration is damaged") from error
 

@@ -28,4 +28,6 @@ def gmac_per_part(network: MattingNetwork, size: tuple[int, int] = (512, 512)) -
     owner = type(network).__name__
     gmac = {part: flops[f"{owner}.{part}"] / 2e9 for part in PARTS}
     features = counter.get_total_flops() / 2e9 - sum(gmac.values())
-    return {part: cost + (features / 2 if part in ("fg", "bg") else 0) for part, cost in gmac.items()}
+    for branch in ("fg", "bg"):
+        gmac[branch] += features / 2
+    return gmac

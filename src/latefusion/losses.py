@@ -77,7 +77,7 @@ def sum_over(
 
 
 def segmentation_loss(output: MattingOutput, alpha: Tensor) -> Terms:
-    """L_F + L_B, eq. 7: CE, L_d and L_g of both branches on all four outputs; B's target is 1 - a."""
+    """L_F + L_B, eq. 7: CE, L_d and L_g of both branches on all four outputs; B aims at 1 - a."""
     fg, bg = (output.fg, *output.fg_scales), (output.bg, *output.bg_scales)
     return {
         **branch_terms("fg", fg, alpha),

@@ -80,5 +80,5 @@ PAPER = Optimization(sgd_cyclical, lambda stage: stage.cycle[1])
 
 
 def optimization(encoder: str) -> Optimization:
-    """The paper's network trains as in the paper, every other with what measured best for `lite`."""
+    """The paper's network trains as in the paper, any other with what measured best for `lite`."""
     return PAPER if encoder == "densenet201" else ADAMW

@@ -68,5 +68,6 @@ def check_settings(settings: Settings) -> None:
 
 
 def check_name(what: str, name: str, table: Mapping[str, object]) -> None:
+    """Raise TrainingError, with the right names, where `name` is not in the table."""
     if name not in table:
         raise TrainingError(f"{what} {name!r} is unknown; use one of {', '.join(table)}")

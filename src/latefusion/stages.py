@@ -15,8 +15,8 @@ class Stage:
 
     `trains` names the network's parts whose parameters change; the batch norms of all other parts
     keep their statistics, and those of the trained parts too where `freeze_norm` is set. `cycle`
-    is the paper's cyclical learning rate (base, max), `max_lr` the peak for AdamW. `follows` names the
-    stage whose weights this one starts from.
+    is the paper's cyclical learning rate (base, max), `max_lr` the peak for AdamW. `follows`
+    names the stage whose weights this one starts from.
     """
 
     trains: tuple[str, ...]

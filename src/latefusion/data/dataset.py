@@ -86,11 +86,12 @@ class RandomOrder(Sampler[tuple[int, int]]):
 
 
 def pair_canvas(pair: Pair, size: int) -> Sample:
-    """`pixels` (7, S, S) uint8: image RGB, alpha, straight foreground RGB; `aspect` width/height."""
+    """`pixels` (7, S, S) uint8: image RGB, alpha, straight foreground RGB; `aspect` is W / H."""
     image, alpha = decode_pair(pair)
     height, width = alpha.shape
     image, alpha = resize(image, (size, size)), resize(alpha, (size, size))
-    foreground = estimate_foreground(image, alpha.astype(np.float32) / 255, ESTIMATE_PIXELS)
+    opacity = alpha.astype(np.float32) / np.float32(255)
+    foreground = estimate_foreground(image, opacity, ESTIMATE_PIXELS)
     pixels = np.dstack([image, alpha, foreground])
     return {"pixels": channels_first(pixels), "aspect": np.float32(width / height)}
 
@@ -120,4 +121,5 @@ def pair_view(pair: Pair, box: tuple[int, int]) -> Sample:
 
 
 def channels_first(picture: NDArray[np.uint8]) -> Tensor:
+    """(H, W) or (H, W, C) as a tensor (C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(np.atleast_3d(picture), 2, 0)))

@@ -1,4 +1,4 @@
-"""One decoder branch: the encoder's features in, a probability per pixel out (paper, section 3.1)."""
+"""One decoder branch: features in, a probability per pixel out (paper, section 3.1)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -108,7 +108,8 @@ class Decoder(nn.Module):
         """sigmoid(conv3(feature(seam))), with the two convolutions composed into one."""
         head = self.side0.conv3.weight.flatten(1)  # (1, d)
         weight = torch.einsum("od,dcij->ocij", head, self.side0.conv2.weight)
-        assert self.side0.conv2.bias is not None and self.side0.conv3.bias is not None
+        assert self.side0.conv2.bias is not None
+        assert self.side0.conv3.bias is not None
         bias = head @ self.side0.conv2.bias + self.side0.conv3.bias
         return conv_of_upsampled(seam, weight, bias).float().sigmoid()
 

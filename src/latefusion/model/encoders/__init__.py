@@ -21,5 +21,7 @@ class EncoderSpec(NamedTuple):
 
 ENCODERS = {
     "densenet201": EncoderSpec(densenet.DenseNetEncoder, densenet.load_imagenet),
-    "efficientnet-lite0": EncoderSpec(efficientnet_lite.lite0, efficientnet_lite.load_imagenet, True),
+    "efficientnet-lite0": EncoderSpec(
+        efficientnet_lite.lite0, efficientnet_lite.load_imagenet, packaged=True
+    ),
 }

@@ -1,0 +1,118 @@
+"""Pairs as canvases and views, and the order they are shown in."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from latefusion.data.dataset import (
+    Decoded,
+    RandomOrder,
+    WithBackgrounds,
+    background_canvas,
+    pair_canvas,
+    pair_view,
+)
+from latefusion.data.sources import Pair
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    """A wide photo: an orange left third, which is the subject, and a blue rest."""
+    photo = np.full((40, 120, 3), (20, 30, 220), np.uint8)
+    photo[:, :40] = (240, 120, 10)
+    alpha = np.zeros((40, 120), np.uint8)
+    alpha[:, :40] = 255
+    cv2.imwrite(str(tmp_path / "a.png"), photo[:, :, ::-1])
+    cv2.imwrite(str(tmp_path / "a-alpha.png"), alpha)
+    return Pair("a", tmp_path / "a.png", tmp_path / "a-alpha.png")
+
+
+def test_a_canvas_is_the_stretched_photo_with_alpha_and_foreground(pair: Pair) -> None:
+    sample = pair_canvas(pair, 60)
+    pixels = sample["pixels"]
+    assert pixels.shape == (7, 60, 60)
+    assert pixels.dtype == torch.uint8
+    assert sample["aspect"] == 3
+    assert pixels[:3, 30, 5].tolist() == [240, 120, 10]
+    assert pixels[:3, 30, 55].tolist() == [20, 30, 220]
+    assert pixels[3, 30].tolist() == [255] * 20 + [0] * 40
+    assert pixels[4:, 30, 5].tolist() == [240, 120, 10]
+    orange, blue = pixels[4:, 30, 22].int(), pixels[4:, 30, 55].int()
+    assert orange[0] > orange[2] + 100  # beyond the outline the subject's colour goes on
+    assert blue.tolist() == [0, 0, 0]
+
+
+def test_a_background_canvas_is_the_middle_square(tmp_path: Path) -> None:
+    picture = np.zeros((30, 90, 3), np.uint8)
+    picture[:, 30:60] = (200, 10, 90)
+    cv2.imwrite(str(tmp_path / "b.png"), picture[:, :, ::-1])
+    canvas = background_canvas(tmp_path / "b.png", 24)
+    assert canvas.shape == (3, 24, 24)
+    assert canvas.flatten(1).unique(dim=1).tolist() == [[200], [10], [90]]
+
+
+@pytest.mark.parametrize(("box", "size"), [((64, 192), (64, 192)), ((64, 64), (32, 64)),
+                                           ((256, 128), (32, 128))])  # fmt: skip
+def test_a_view_is_the_whole_photo_in_multiples_of_32_within_the_box(
+    pair: Pair, box: tuple[int, int], size: tuple[int, int]
+) -> None:
+    view = pair_view(pair, box)
+    assert view["image"].shape == (3, *size)
+    assert view["image"].dtype == torch.uint8
+    assert view["alpha"].shape == (1, *size)
+    assert view["image"][:, 10, 3].tolist() == [240, 120, 10]
+    assert view["alpha"].max() == 1
+    assert view["alpha"].mean().item() == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_every_pair_is_seen_once_an_epoch_in_an_order_of_seed_and_epoch() -> None:
+    def order(seed: int, epoch: int) -> list[tuple[int, int]]:
+        sampler = RandomOrder(50, 7, seed)
+        sampler.set_epoch(epoch)
+        assert len(sampler) == 50
+        return list(sampler)
+
+    first = order(0, 0)
+    assert sorted(pair for pair, _ in first) == list(range(50))
+    assert {background for _, background in first} == set(range(7))
+    assert order(0, 0) == first
+    assert order(0, 1) != first
+    assert order(1, 0) != first
+
+
+def test_canvases_come_in_batches_with_their_backgrounds(pair: Pair) -> None:
+    torch.manual_seed(0)
+    pairs = Decoded([pair, pair], lambda item: pair_canvas(item, 32), cache=True)
+    backgrounds = Decoded([1, 2, 3], lambda level: torch.full((3, 32, 32), level), cache=True)
+    loader = DataLoader(
+        WithBackgrounds(pairs, backgrounds), batch_size=2, sampler=RandomOrder(2, 3, 0)
+    )
+    (batch,) = loader
+    assert batch["pixels"].shape == (2, 7, 32, 32)
+    assert batch["aspect"].dtype == torch.float32
+    drawn = [background for _, background in RandomOrder(2, 3, 0)]
+    assert batch["background"][:, 0, 0, 0].tolist() == [level + 1 for level in drawn]
+
+
+def test_without_backgrounds_a_sample_has_none(pair: Pair) -> None:
+    pairs = Decoded([pair], lambda item: pair_canvas(item, 32), cache=False)
+    samples = WithBackgrounds(pairs, Decoded([], background_canvas, cache=False))
+    assert list(RandomOrder(1, 0, 0)) == [(0, 0)]
+    assert sorted(samples[0, 0]) == ["aspect", "pixels"]
+
+
+@pytest.mark.parametrize(("cache", "decoded"), [(True, ["a", "b"]), (False, ["a", "b", "a"])])
+def test_a_cache_decodes_each_item_once(cache: bool, decoded: list[str]) -> None:
+    asked: list[str] = []
+
+    def decode(item: str) -> str:
+        asked.append(item)
+        return item.upper()
+
+    items = Decoded(["a", "b"], decode, cache)
+    assert [items[0], items[1], items[0]] == ["A", "B", "A"]
+    assert asked == decoded

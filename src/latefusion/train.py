@@ -23,7 +23,9 @@ from latefusion.data.dataset import (
     pair_canvas,
     pair_view,
 )
-from latefusion.data.sources import read_images, read_pairs
+from latefusion.data.sources import VAL_LIST, read_images, read_pairs
+from latefusion.errors import DataError, TrainingError
+from latefusion.image import make_folder
 from latefusion.lightning import BEST, SaveWeights, Training, averaging
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork
@@ -32,6 +34,8 @@ from latefusion.settings import STATE, Settings, check_settings
 from latefusion.stages import STAGES
 
 __all__ = ["Settings", "train"]
+
+log = logging.getLogger(__name__)
 
 CACHED_AT_MOST = 6000  # canvases kept in memory; 1.4 MB each at 448 x 448
 
@@ -50,6 +54,7 @@ def train(settings: Settings) -> Path:
     network = start_network(settings)
     loader, views = loaders(settings)
     module = Training(network, stage, settings, Horizon(len(loader), settings.horizon or epochs))
+    make_folder(settings.out)
     state = settings.out / STATE
     with quiet_lightning():
         trainer = make_trainer(settings, epochs)
@@ -60,12 +65,19 @@ def train(settings: Settings) -> Path:
 def start_network(settings: Settings) -> MattingNetwork:
     """The network of an earlier stage, or a new one with an ImageNet encoder."""
     if settings.weights:
-        return load_network(settings.weights)
-    config = PRESETS[settings.preset]
+        network = load_network(settings.weights)
+        if settings.preset and network.config != PRESETS[settings.preset]:
+            held = f"{settings.weights} holds no {settings.preset} network"
+            raise TrainingError(f"{held}; leave --preset out")
+        return network
+    config = PRESETS[settings.preset or "lite"]
     network = MattingNetwork(config)
     encoder = ENCODERS[config.encoder]
     if settings.encoder_weights or encoder.packaged:
         encoder.load_imagenet(network.encoder, settings.encoder_weights)
+    else:
+        name = config.encoder
+        log.warning("the %s encoder starts from random values; pass --encoder-weights", name)
     return network
 
 
@@ -90,16 +102,21 @@ def loaders(settings: Settings) -> tuple[DataLoader[Sample], DataLoader[Sample] 
     if not settings.validation:
         return loader, None
     view = partial(pair_view, box=settings.input_size)
-    views = Decoded(read_pairs(settings.validation), view, cache=True)
+    checks = read_pairs(settings.validation, listed=VAL_LIST)
+    shared = {pair.key for pair in pairs} & {pair.key for pair in checks}
+    if shared:
+        raise DataError(f"{min(shared)} is in both --data and --validation; keep them apart")
+    views = Decoded(checks, view, cache=True)
     return loader, DataLoader(views, batch_size=1)
 
 
 def make_trainer(settings: Settings, epochs: int) -> pl.Trainer:
     """Lightning's loop: one device, bf16 on a GPU, gradients clipped at norm 5."""
+    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return pl.Trainer(
         accelerator="auto",
         devices=1,
-        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
+        precision="bf16-mixed" if has_bf16 else "32-true",
         max_epochs=epochs,
         gradient_clip_val=5.0,
         logger=TensorBoardLogger(settings.out, name="", version="events"),
@@ -116,7 +133,12 @@ def callbacks(settings: Settings) -> list[pl.Callback]:
     return [
         SaveWeights(settings.out),
         averaging(settings.ema_decay),
-        ModelCheckpoint(settings.out, save_last=True, save_top_k=0, enable_version_counter=False),
+        ModelCheckpoint(
+            settings.out,
+            filename=Path(STATE).stem,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        ),
         LearningRateMonitor("step"),
         *([RichProgressBar()] if settings.progress else []),
     ]
@@ -124,13 +146,15 @@ def callbacks(settings: Settings) -> list[pl.Callback]:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's tips and its advice on workers and loggers; its warnings of errors stay."""
+    """Lightning without its tips and without its advice on workers and loggers."""
     logger = logging.getLogger("pytorch_lightning")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():  # also torch's, on the strides of a 1x1 kernel's gradient
             warnings.simplefilter("ignore", UserWarning)
+            # Lightning 2.6 asks torch for the type of tree leaves in the old way.
+            warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
             yield
     finally:
         logger.setLevel(level)

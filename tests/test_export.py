@@ -19,7 +19,7 @@ from latefusion.export import OUTPUTS, export_onnx
 from latefusion.predictor import Predictor
 from toy_network import add_toy_preset, toy_network
 
-SIZE = (96, 128)
+SIZE = 128
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_the_sidecar_says_what_the_file_is(folder: Path) -> None:
     assert card["preset"] == "toy"
     assert card["stage"] == "joint"
     assert card["terms"] == "none"
-    assert card["input"]["size"] == [96, 128]
+    assert card["input"]["size"] == [128, 128]
     assert card["outputs"] == ["alpha", "fg", "bg", "blend"]
     assert card["parameters"] == sum(parameters_per_part(toy()).values())
     assert json.loads((folder / "segmentation.json").read_text())["stage"] == "segmentation"

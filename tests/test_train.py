@@ -193,15 +193,23 @@ def test_a_run_writes_curves_and_pictures(data: Path, tmp_path: Path) -> None:
     assert (picture.width, picture.height) == (6 * 64, 2 * 64)
 
 
+@pytest.mark.parametrize(
+    ("stage", "terms"),
+    [
+        ("segmentation", "fg_ce nan, fg_difference nan"),
+        ("fusion", "alpha nan, sparsity nan"),
+        ("joint", "alpha nan, sparsity nan"),
+    ],
+)
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_terms(
-    data: Path, tmp_path: Path
+    data: Path, tmp_path: Path, stage: str, terms: str
 ) -> None:
     network = toy_network()
     with torch.no_grad():
-        network.fusion.head.bias.fill_(float("nan"))
-    save_network(tmp_path / "nan.safetensors", network, stage="segmentation")
-    run = settings(data, tmp_path / "run", stage="fusion", weights=tmp_path / "nan.safetensors")
-    with pytest.raises(TrainingError, match=r"not finite at step 0: alpha nan, sparsity nan"):
+        network.fg.side0.conv3.bias.fill_(float("nan"))
+    save_network(tmp_path / "nan.safetensors", network)
+    run = settings(data, tmp_path / "run", stage=stage, weights=tmp_path / "nan.safetensors")
+    with pytest.raises(TrainingError, match=f"not finite at step 0: {terms}"):
         train(run)
     assert not (tmp_path / "run" / "last.ckpt").exists()
 
@@ -239,6 +247,7 @@ def test_augmentation_keeps_single_precision_under_autocast(data: Path) -> None:
         ({"stage": "classifier"}, TrainingError, "use one of segmentation, fusion, joint"),
         ({"preset": "big"}, TrainingError, "'big' is unknown; use one of lite"),
         ({"epochs": 0}, TrainingError, "epochs is 0; use 1 or more"),
+        ({"max_lr": -1.0}, TrainingError, "max_lr is -1.0; use a number above 0"),
         ({"stage": "fusion", "weights": None}, TrainingError, "best.safetensors of a segmentation"),
         ({"resume": True}, TrainingError, "nothing to resume: .*last.ckpt does not exist"),
         ({"weights": Path("absent.safetensors")}, WeightsError, "absent.safetensors: no such file"),

@@ -16,7 +16,7 @@ from latefusion import __version__
 from latefusion.cli_training import training
 from latefusion.errors import ImageError, LatefusionError, OutputError
 from latefusion.framing import check_side
-from latefusion.image import write_png
+from latefusion.image import make_folder, write_png
 from latefusion.matte import KINDS
 from latefusion.predictor import Predictor
 
@@ -136,7 +136,7 @@ def matte(
     files = plan(photos, _parse_kinds(save), out)
     predictor = Predictor(model, size)
     predictor.weights  # noqa: B018  a bad model ends the run here, not once per photo
-    _make_folder(next(iter(files.values()))[0][1].parent)
+    make_folder(next(iter(files.values()))[0][1].parent)
     with _progress(len(files)) as progress:
         jobs = progress.track(files.items(), description="Matting")
         done = [_matte_one(predictor, photo, results) for photo, results in jobs]
@@ -181,13 +181,6 @@ def _refuse_overwriting(files: dict[Path, Results]) -> None:
                     " run them apart, each with its own -o"
                 )
             owners[key] = photo
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from None
 
 
 def _matte_one(predictor: Predictor, photo: Path, results: Results) -> bool:

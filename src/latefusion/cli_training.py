@@ -67,7 +67,9 @@ def train(
     validation: Annotated[
         list[Path] | None, typer.Option(help="Pairs that choose the best weights.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="lite or densenet201.")] = "lite",
+    preset: Annotated[
+        str | None, typer.Option(help="lite (default) or densenet201; weights know their own.")
+    ] = None,
     input_size: Annotated[
         str, typer.Option(metavar="H,W", help="Size of the views, multiples of 32.")
     ] = "256,256",
@@ -118,17 +120,17 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="Weights of a run (.safetensors).")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The .onnx file to write.")],
     size: Annotated[
-        str, typer.Option(metavar="H,W", help="Box that photos are fitted into by default.")
-    ] = "512,512",
+        int | None,
+        typer.Option(help="Longer side photos are brought to by default, else the training's."),
+    ] = None,
     card: Annotated[
         Path | None, typer.Option(help="JSON of training, figures and terms for the sidecar.")
     ] = None,
 ) -> None:
     """Export a checkpoint to ONNX with its sidecar, checked against PyTorch first."""
-    box = parse_size(size)
     with training_packages():
         from latefusion.export import export_onnx, read_card
-    typer.echo(export_onnx(checkpoint, out, box, read_card(card) if card else {}))
+    typer.echo(export_onnx(checkpoint, out, size, read_card(card) if card else {}))
 
 
 @training.command()

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from latefusion.checkpoint import load_network, read_notes
 from latefusion.complexity import gmac_per_part, parameters_per_part
 from latefusion.errors import OutputError, WeightsError
+from latefusion.framing import check_side
 from latefusion.image import whole_file
 from latefusion.model.matting import PRESETS, MattingNetwork
+from latefusion.predictor import FORMAT, OUTPUTS
 from latefusion.stages import STAGES, Stage
 
-FORMAT = "latefusion-onnx/1"
 OPSET = 17
-OUTPUTS = ("alpha", "fg", "bg", "blend")
 EXACT = 1e-4  # alpha in the exported graph against PyTorch, both in single precision
 ONE_LEVEL = 1 / 255  # alpha after the constants have been rounded to half precision
 SMALL = 64  # constants with fewer values stay in single precision
@@ -42,23 +42,25 @@ class Named(nn.Module):
         return output.alpha, output.fg, output.bg, output.blend
 
 
-def export_onnx(source: Path, target: Path, size: tuple[int, int], extra: dict[str, Any]) -> Path:
+def export_onnx(source: Path, target: Path, size: int | None, extra: dict[str, Any]) -> Path:
     """Write `target` (.onnx, dynamic batch, height and width, fp16 storage) and its .json sidecar.
 
-    `size` (H, W) is the recommended box for photos; `extra` is copied into the sidecar. The file
-    is run in ONNX Runtime and compared with PyTorch first: the graph within 1e-4, and within one
-    8-bit level once its constants are in half precision. Raises WeightsError and OutputError.
+    `size` is the longer side that photos are brought to by default, that of the training where it
+    is None; `extra` is added to the sidecar. The file is run in ONNX Runtime and compared with
+    PyTorch first: the graph within 1e-4, and within one 8-bit level once its constants are in half
+    precision. Raises WeightsError and OutputError.
     """
     if target.suffix != ".onnx":
         raise OutputError(f"{target} does not end in .onnx; use {target.with_suffix('.onnx')}")
     network, notes = load_network(source), read_notes(source)
+    side = check_side(size or int(notes.get("input_side", 512)))
     named = Named(network, STAGES[notes.get("stage", "joint")]).eval()
     model = make_graph(named)
     check(named, model.SerializeToString(), EXACT)
     store_half(model.graph)
     graph = model.SerializeToString()
     check(named, graph, ONE_LEVEL)
-    card = sidecar(network, graph, size, notes) | extra
+    card = extra | sidecar(network, graph, side, notes)
     with whole_file(target) as file, whole_file(target.with_suffix(".json")) as card_file:
         file.write(graph)
         card_file.write((json.dumps(card, indent=2) + "\n").encode())
@@ -134,7 +136,7 @@ def check(named: Named, graph: bytes, tolerance: float) -> None:
 
 
 def sidecar(
-    network: MattingNetwork, graph: bytes, size: tuple[int, int], notes: dict[str, str]
+    network: MattingNetwork, graph: bytes, side: int, notes: dict[str, str]
 ) -> dict[str, Any]:
     """What a reader of the exported file must know, as the JSON beside it."""
     names = [name for name, config in PRESETS.items() if config == network.config]
@@ -147,7 +149,7 @@ def sidecar(
             "channels": "RGB",
             "range": [0, 255],
             "multiple": 32,
-            "size": list(size),
+            "size": [side, side],
         },
         "outputs": list(OUTPUTS),
         "sha256": hashlib.sha256(graph).hexdigest(),

@@ -197,6 +197,14 @@ def write_png(path: Path, pixels: NDArray[np.uint8], icc: bytes | None = None) -
         Image.fromarray(pixels).save(file, format="PNG", compress_level=3, icc_profile=icc)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are missing. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from None
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears under its name when the block ends well, and not at all otherwise.

@@ -14,26 +14,28 @@ def describe(what: str) -> Facts:
     Raises WeightsError for a file that is damaged or was not written by this package.
     """
     path = Path(what)
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         return describe_export(path)
     return describe_checkpoint(path) if path.suffix == ".safetensors" else describe_preset(what)
 
 
 def describe_export(path: Path) -> Facts:
-    """From the sidecar alone, after the file has been checked against its sha256."""
-    load_weights(path.parent, path.stem)
-    card = json.loads(path.with_suffix(".json").read_text())
-    size = " x ".join(str(side) for side in card["input"]["size"])
+    """From the sidecar, after the file has been checked against its sha256."""
+    side = load_weights(path.parent, path.stem).side
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     facts = {
         "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB, sha256 checked)",
-        "preset": card["preset"],
-        "stage": card["stage"],
-        "input": f"RGB 0..255, recommended box {size}",
-        "outputs": ", ".join(card["outputs"]),
-        "parameters": f"{card['parameters']:,}",
-        "GMAC at 512 x 512": f"{card['gmac_512']:.2f}",
+        "input": f"RGB 0..255, longer side {side} by default",
     }
-    return facts | {key: str(card[key]) for key in ("terms",) if key in card}
+    rest = {key: value for key, value in card.items() if key not in ("input", "format")}
+    return facts | {key: _text(value) for key, value in rest.items()}
+
+
+def _text(value: object) -> str:
+    """A sidecar's value on one line."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_text(inner)}" for key, inner in value.items())
+    return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)
 
 
 def describe_checkpoint(path: Path) -> Facts:

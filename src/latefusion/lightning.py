@@ -192,7 +192,12 @@ class SaveWeights(pl.Callback):
             self.save(BEST, pl_module, {})
 
     def save(self, name: str, module: Training, figures: dict[str, str]) -> None:
-        notes = {"stage": module.settings.stage, "step": str(module.global_step), **figures}
+        notes = {
+            "stage": module.settings.stage,
+            "step": str(module.global_step),
+            "input_side": str(max(module.settings.input_size)),
+            **figures,
+        }
         save_network(self.out / name, module.network, **notes)
 
 

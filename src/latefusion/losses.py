@@ -8,12 +8,12 @@ the crop size. A pixel is in transition where 0.05 < alpha < 0.95 (code; the pap
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from latefusion.model.matting import MattingOutput
 
 TRANSITION = (0.05, 0.95)
+CLIP = 1e-7  # probabilities inside the logarithms of CE, as Keras clips them
 Terms = dict[str, Tensor]
 
 
@@ -43,7 +43,9 @@ def cross_entropy(pred: Tensor, alpha: Tensor) -> Tensor:
     """
     target = (alpha > TRANSITION[0]).to(pred.dtype)
     weight = torch.where(in_transition(alpha), 0.5, 1.0)
-    return F.binary_cross_entropy(pred, target, weight=weight)
+    sure = pred.clamp(CLIP, 1 - CLIP)  # torch's own BCE throws on nan, before a run can name it
+    entropy = -(target * sure.log() + (1 - target) * (1 - sure).log())
+    return (weight * entropy).mean()
 
 
 def weighted_alpha_loss(pred: Tensor, alpha: Tensor) -> Tensor:

@@ -71,6 +71,8 @@ class Predictor:
         """The checked weights. Raises WeightsError."""
         if self._model is None:
             return load_weights(files("latefusion") / "weights", "lite")
+        if self._model.suffix != ".onnx":
+            raise WeightsError(f"{self._model} is no .onnx file; `latefusion export` makes one")
         return load_weights(self._model.parent, self._model.stem)
 
     @cached_property

@@ -1,9 +1,11 @@
 """What a training run is told, and the check of it before anything is loaded."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from latefusion.checkpoint import read_notes
 from latefusion.data.augment import Recipe
 from latefusion.errors import DataError, TrainingError
 from latefusion.model.matting import PRESETS
@@ -18,6 +20,7 @@ class Settings:
 
     `horizon` is the epoch at which the learning rate has come down (default: `epochs`); give it
     where a run is to be stopped early and resumed, so that both parts follow one schedule.
+    `preset` is `lite` where neither it nor `weights` is given.
     """
 
     stage: str
@@ -25,7 +28,7 @@ class Settings:
     out: Path
     backgrounds: Sequence[Path] = ()
     validation: Sequence[Path] = ()
-    preset: str = "lite"
+    preset: str | None = None
     input_size: tuple[int, int] = (256, 256)
     epochs: int | None = None
     horizon: int | None = None
@@ -45,7 +48,7 @@ class Settings:
 def check_settings(settings: Settings) -> None:
     """Name what is wrong with the settings, and what would be right."""
     check_name("stage", settings.stage, STAGES)
-    check_name("preset", settings.preset, PRESETS)
+    check_name("preset", settings.preset or "lite", PRESETS)
     for side in settings.input_size:
         if side < 64 or side % 32:
             better = max(64, round(side / 32) * 32)
@@ -54,17 +57,36 @@ def check_settings(settings: Settings) -> None:
         number = getattr(settings, name)
         if number is not None and number < 1:
             raise TrainingError(f"{name} is {number}; use 1 or more")
+    rate = settings.max_lr
+    if rate is not None and not 0 < rate < math.inf:
+        raise TrainingError(f"max_lr is {rate}; use a number above 0, for example 0.001")
+    if settings.weights and settings.encoder_weights:
+        raise TrainingError("weights hold an encoder already; leave --encoder-weights out")
+    check_stage(settings)
+    state = settings.out / STATE
+    if settings.resume and not state.exists():
+        raise TrainingError(f"nothing to resume: {state} does not exist; leave --resume out")
+    if not settings.resume and state.exists():
+        raise TrainingError(f"{settings.out} holds a run already; pass --resume or another --out")
+
+
+def check_stage(settings: Settings) -> None:
+    """Each stage goes on from the one before, or from its own weights. Raises TrainingError."""
     follows = STAGES[settings.stage].follows
     if follows and not settings.weights:
         raise TrainingError(
             f"stage {settings.stage} goes on from another's weights; "
             f"pass --weights with the best.safetensors of a {follows} run"
         )
-    state = settings.out / STATE
-    if settings.resume and not state.exists():
-        raise TrainingError(f"nothing to resume: {state} does not exist; leave --resume out")
-    if not settings.resume and state.exists():
-        raise TrainingError(f"{settings.out} holds a run already; pass --resume or another --out")
+    if not follows or not settings.weights:
+        return
+    order = list(STAGES)
+    done = read_notes(settings.weights).get("stage", follows)  # an imported file names no stage
+    if order.index(done) < order.index(follows):
+        raise TrainingError(
+            f"{settings.weights} comes from stage {done}, {settings.stage} goes on from {follows}; "
+            f"train {follows} first"
+        )
 
 
 def check_name(what: str, name: str, table: Mapping[str, object]) -> None:

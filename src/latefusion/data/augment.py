@@ -176,15 +176,15 @@ def sample(canvas: Tensor, theta: Tensor, size: tuple[int, int]) -> Tensor:
 def background_views(backgrounds: Tensor, size: tuple[int, int]) -> Tensor:
     """Random crops of (B, 3, S, S) uint8 backgrounds, some mirrored, some out of focus."""
     count, device = len(backgrounds), backgrounds.device
-    scale = torch.rand(count, device=device) * 0.5 + 0.5
-    reach = (1 - scale).unsqueeze(1)
-    centre = (torch.rand(count, 2, device=device) * 2 - 1) * reach
+    share = torch.tensor([size[1], size[0]], device=device) / max(size)  # of the square canvas
+    scale = (torch.rand(count, 1, device=device) * 0.5 + 0.5) * share  # (B, 2): across, down
+    centre = (torch.rand(count, 2, device=device) * 2 - 1) * (1 - scale)
     flip = torch.where(torch.rand(count, device=device) < 0.5, -1.0, 1.0)
-    zero = torch.zeros_like(scale)
+    zero = torch.zeros_like(flip)
     theta = torch.stack(
         [
-            torch.stack([flip * scale, zero, centre[:, 0]], 1),
-            torch.stack([zero, scale, centre[:, 1]], 1),
+            torch.stack([flip * scale[:, 0], zero, centre[:, 0]], 1),
+            torch.stack([zero, scale[:, 1], centre[:, 1]], 1),
         ],
         dim=1,
     )

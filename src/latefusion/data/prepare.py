@@ -16,8 +16,8 @@ from latefusion.data.layouts import Candidate, Rejected, find_candidates
 from latefusion.data.refine import is_binary, load_solver
 from latefusion.data.refine import refine as refine_mask
 from latefusion.data.sources import TRAIN_LIST, VAL_LIST, decode_image, list_line, size_text
-from latefusion.errors import DataError, ImageError, OutputError
-from latefusion.image import read_photo, whole_file, write_png
+from latefusion.errors import DataError, ImageError
+from latefusion.image import make_folder, read_photo, whole_file, write_png
 
 ALPHA_FOLDER = "alphas"
 REJECTED_LIST = "rejected.txt"
@@ -142,7 +142,7 @@ def _prepare_pair(candidate: Candidate, alpha_folder: Path, refine: bool) -> _Do
     except (DataError, ImageError) as error:
         return Rejected(candidate.photo, str(error))
     path = alpha_folder / f"{candidate.key}.png"
-    _make_folder(path.parent)
+    make_folder(path.parent)
     write_png(path, alpha)
     return _Done(candidate.key, candidate.photo, path, soften)
 
@@ -166,15 +166,8 @@ def _line(out: Path, pair: _Done) -> str:
     return list_line(pair.photo.resolve(), pair.alpha.relative_to(out))
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}") from None
-
-
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
     text = "".join(f"{line}\n" for line in lines)
-    _make_folder(path.parent)
+    make_folder(path.parent)
     with whole_file(path) as file:
         file.write(text.encode(errors="backslashreplace"))

@@ -46,15 +46,18 @@ class Pair:
     alpha: Path | bytes
 
 
-def read_pairs(paths: Sequence[Path]) -> list[Pair]:
+def read_pairs(paths: Sequence[Path], listed: str = TRAIN_LIST) -> list[Pair]:
     """All pairs of the list files, folders and tar shards: sources as given, keys sorted in each.
 
-    Raises DataError, naming the thing, for a source that does not exist, holds no pair, holds a
-    picture without its other half, or repeats a key.
+    `listed` is the list that is read of a prepared folder. Raises DataError, naming the thing, for
+    a source that does not exist, holds no pair, holds a picture without its other half, or repeats
+    a key.
     """
     pairs: list[Pair] = []
     for path in map(Path, paths):
-        found = _pairs_of(path)
+        found = _pairs_of(path, listed)
+        if not found and ((path.is_file() and path.suffix == ".txt") or (path / listed).is_file()):
+            raise DataError(f"{path}: the list is empty; prepare more pairs or with another ratio")
         if not found:
             raise DataError(f"{path}: no pairs in it; expected {LAYOUT_HINT}")
         pairs += found
@@ -130,10 +133,10 @@ def size_text(picture: NDArray[np.uint8]) -> str:
     return f"{picture.shape[1]}x{picture.shape[0]}"
 
 
-def _pairs_of(path: Path) -> list[Pair]:
+def _pairs_of(path: Path, listed: str) -> list[Pair]:
     _must_exist(path)
-    if path.is_dir() and (path / TRAIN_LIST).is_file():
-        return _read_list(path / TRAIN_LIST)
+    if path.is_dir() and (path / listed).is_file():
+        return _read_list(path / listed)
     if path.is_dir():
         return _match(path, [(str(file), file) for file in folder_files(path, IMAGE_SUFFIXES)])
     if _is_shard(path):

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from latefusion import Matte, Predictor
-from latefusion.data.sources import decode_pair, read_pairs
+from latefusion.data.sources import Pair, decode_pair, read_pairs
 from latefusion.framing import resize
 from latefusion.metrics import iou, mad
 
+Picture = NDArray[np.uint8]
 TILE = 360  # height of a picture on the contact sheet
 
 
@@ -35,7 +37,7 @@ def main() -> None:
         started = time.perf_counter()
         found = predictor(image)
         seconds += time.perf_counter() - started
-        true = truth.astype(np.float32) / 255
+        true = truth.astype(np.float32) / np.float32(255)
         rows.append((pair.key, mad(found.alpha, true), iou(found.alpha, true)))
     figures = per_source(rows)
     report(figures, seconds / len(pairs), args.size)
@@ -90,7 +92,7 @@ def spread(total: int, count: int) -> list[int]:
     return sorted({int(i) for i in np.linspace(0, total - 1, min(count, total))})
 
 
-def sheet(predictor: Predictor, pairs: list, path: Path) -> None:  # type: ignore[type-arg]
+def sheet(predictor: Predictor, pairs: list[Pair], path: Path) -> None:
     rows = []
     for pair in pairs:
         image, truth = decode_pair(pair)
@@ -104,12 +106,12 @@ def sheet(predictor: Predictor, pairs: list, path: Path) -> None:  # type: ignor
     cv2.imwrite(str(path), np.hstack(columns)[:, :, ::-1])
 
 
-def views(found: Matte) -> list[np.ndarray]:  # type: ignore[type-arg]
+def views(found: Matte) -> list[Picture]:
     alpha = (found.alpha * 255).round().astype(np.uint8)
     return [alpha, found.over("#00b140"), found.over("white")]
 
 
-def tile(picture: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def tile(picture: Picture) -> Picture:
     colour = np.dstack([picture] * 3) if picture.ndim == 2 else picture
     return resize(colour, (TILE, max(1, round(colour.shape[1] * TILE / colour.shape[0]))))
 

@@ -15,8 +15,8 @@ from onnx import TensorProto
 from latefusion.checkpoint import load_network, save_network
 from latefusion.complexity import parameters_per_part
 from latefusion.errors import OutputError, WeightsError
-from latefusion.export import OUTPUTS, export_onnx
-from latefusion.predictor import Predictor
+from latefusion.export import export_onnx
+from latefusion.predictor import OUTPUTS, Predictor
 from toy_network import add_toy_preset, toy_network
 
 SIZE = 128

@@ -198,7 +198,7 @@ class SaveWeights(pl.Callback):
             "input_side": str(max(module.settings.input_size)),
             **figures,
         }
-        save_network(self.out / name, module.network, **notes)
+        save_network(self.out / name, module.network, half=False, **notes)
 
 
 def picture_row(

@@ -225,7 +225,7 @@ def test_augmentation_keeps_single_precision_under_autocast(data: Path) -> None:
     module = Training(
         toy_network(), stage, settings(data, data, recipe=Recipe(rotation=30)), Horizon(2, 1)
     )
-    module.log = module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
+    module.log = module.log_dict = lambda *_, **__: None
     torch.manual_seed(0)
     batch = {
         "pixels": torch.randint(0, 256, (2, 7, 64, 64), dtype=torch.uint8),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto
 
+from latefusion import export
 from latefusion.checkpoint import load_network, save_network
 from latefusion.complexity import parameters_per_part
 from latefusion.errors import OutputError, WeightsError
@@ -27,6 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """`joint.safetensors`, `segmentation.safetensors` and an .onnx with its .json of each."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         add_toy_preset(monkeypatch)
+        monkeypatch.setattr(export, "SMALL", 64)  # the toy network has small kernels only
         folder = tmp_path_factory.mktemp("export")
         for stage in ("joint", "segmentation"):
             source = folder / f"{stage}.safetensors"
@@ -101,6 +103,7 @@ def test_a_graph_that_computes_something_else_is_not_kept(
     with torch.no_grad():
         network.fg.deconv5.conv.weight *= 1e6  # infinite in half precision
         network.fg.deconv5.norm.running_var *= 1e12
+    monkeypatch.setattr(export, "SMALL", 64)  # the toy network has small kernels only
     save_network(tmp_path / "a.safetensors", network, stage="joint")
     with pytest.raises(WeightsError, match="differs from PyTorch by"):
         export_onnx(tmp_path / "a.safetensors", tmp_path / "a.onnx", SIZE, {})

@@ -48,7 +48,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_toy_pairs(folder / "train", 4, seed=0)
     write_toy_pairs(folder / "dev", 2, seed=1)
     write_toy_backgrounds(folder / "backgrounds", 3)
-    save_network(folder / "start.safetensors", toy_network(), stage="segmentation")
+    save_network(folder / "start.safetensors", toy_network())
     return folder
 
 

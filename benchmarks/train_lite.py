@@ -89,7 +89,7 @@ def sharpen(source: Path, target: Path) -> None:
         for branch in (network.fg, network.bg):
             for side in (branch.side0, branch.side1, branch.side2, branch.side3):
                 for parameter in side.conv3.parameters():
-                    parameter *= SHARPER
+                    parameter.mul_(SHARPER)
     kept = {key: notes[key] for key in ("stage", "step", "input_side")}
     save_network(target, network, half=True, **kept, sharpened=str(SHARPER))
 

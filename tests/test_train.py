@@ -1,5 +1,6 @@
 """Training: what a stage may change, what a run keeps, and that resuming changes nothing."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -260,6 +261,17 @@ def test_wrong_settings_are_named(
     with pytest.raises(error, match=reason):
         train(settings(data, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_photo_is_named_in_one_line(data: Path, tmp_path: Path, workers: int) -> None:
+    shutil.copytree(data / "train", tmp_path / "broken")
+    broken = min((tmp_path / "broken").glob("*.jpg"))
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(DataError) as caught:
+        train(settings(data, tmp_path / "run", data=[tmp_path / "broken"], workers=workers))
+    assert str(caught.value).startswith(str(broken.with_suffix("")))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_is_not_overwritten_nor_resumed_as_another(data: Path, tmp_path: Path) -> None:

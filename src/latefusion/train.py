@@ -58,7 +58,10 @@ def train(settings: Settings) -> Path:
     state = settings.out / STATE
     with quiet_lightning():
         trainer = make_trainer(settings, epochs)
-        trainer.fit(module, loader, views, ckpt_path=state if settings.resume else None)
+        try:
+            trainer.fit(module, loader, views, ckpt_path=state if settings.resume else None)
+        except DataError as error:  # a worker process puts its traceback before the message
+            raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
     return settings.out / BEST
 
 

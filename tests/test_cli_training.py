@@ -74,20 +74,21 @@ def test_an_input_size_is_two_numbers(run: Run, pairs: Path, size: str) -> None:
     assert "is not H,W" in result.stderr
 
 
-def test_stages_are_not_skipped(run: Run, pairs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (("joint",), "joint goes on from fusion"),
+        (("fusion", "--preset", "lite"), "holds no lite network"),
+    ],
+)
+def test_weights_of_the_wrong_stage_or_preset_are_refused(
+    run: Run, pairs: Path, tmp_path: Path, asked: tuple[str, ...], reason: str
+) -> None:
     save_network(tmp_path / "a.safetensors", toy_network(), stage="segmentation")
     words = ("--data", pairs, "--out", tmp_path / "run", "--weights", tmp_path / "a.safetensors")
-    result = run("train", "joint", *words)
+    result = run("train", *asked, *words)
     assert result.exit_code == 1
-    assert "joint goes on from fusion" in result.stderr
-
-
-def test_weights_of_another_preset_are_refused(run: Run, pairs: Path, tmp_path: Path) -> None:
-    save_network(tmp_path / "a.safetensors", toy_network(), stage="segmentation")
-    words = ("--data", pairs, "--out", tmp_path / "run", "--weights", tmp_path / "a.safetensors")
-    result = run("train", "fusion", "--preset", "lite", *words)
-    assert result.exit_code == 1
-    assert "holds no lite network" in result.stderr
+    assert reason in result.stderr
 
 
 def test_validation_photos_may_not_be_trained_on(run: Run, pairs: Path, tmp_path: Path) -> None:

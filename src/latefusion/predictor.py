@@ -32,7 +32,7 @@ class Weights:
     name: str
     onnx: bytes
     input_name: str
-    side: int  # the longer side of the input that the network was trained for
+    side: int  # the longer side that photos are brought to by default
 
 
 class Predictor:

@@ -1,27 +1,24 @@
 """The command line: parse, call one function, print."""
 
 import logging
-import re
 import sys
 import unicodedata
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from latefusion import __version__
+from latefusion.cli_evaluate import evaluation
 from latefusion.cli_training import training
 from latefusion.errors import ImageError, LatefusionError, OutputError
-from latefusion.framing import check_side
 from latefusion.image import make_folder, write_png
 from latefusion.matte import KINDS
 from latefusion.predictor import Predictor
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from latefusion.terminal import check_size, complain, progress_bar
 
 OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif")
 
@@ -60,16 +57,6 @@ def main() -> None:
     app()
 
 
-def complain(message: str) -> None:
-    """Print one line on stderr."""
-    typer.echo(one_line(message), err=True)
-
-
-def one_line(message: str) -> str:
-    """The message without control characters, which a file name may hold."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message)
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"latefusion {__version__}")
@@ -96,15 +83,6 @@ def _parse_kinds(text: str) -> list[str]:
     return kinds
 
 
-def _check_size(size: int | None) -> int | None:
-    if size is None:
-        return None
-    try:
-        return check_side(size)
-    except LatefusionError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
 @app.command()
 def matte(
     photos: Annotated[
@@ -126,7 +104,7 @@ def matte(
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(callback=_check_size, help="Longer side of the network's input."),
+        typer.Option(callback=check_size, help="Longer side of the network's input."),
     ] = None,
 ) -> None:
     """Cut people out of photos: writes PHOTO-cutout.png, or what --save names.
@@ -137,7 +115,7 @@ def matte(
     predictor = Predictor(model, size)
     predictor.weights  # noqa: B018  a bad model ends the run here, not once per photo
     make_folder(next(iter(files.values()))[0][1].parent)
-    with _progress(len(files)) as progress:
+    with progress_bar(len(files)) as progress:
         jobs = progress.track(files.items(), description="Matting")
         done = [_matte_one(predictor, photo, results) for photo, results in jobs]
     if not all(done):
@@ -197,18 +175,5 @@ def _matte_one(predictor: Predictor, photo: Path, results: Results) -> bool:
     return True
 
 
-def _progress(photos: int) -> "Progress":
-    from rich.console import Console  # only for a run, to keep --help quick
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    return Progress(
-        console=console,
-        transient=True,
-        # A pipe must not lose its lines to the console; a closed stdout is None.
-        redirect_stdout=bool(sys.stdout and sys.stdout.isatty()),
-        disable=photos < 2 or not console.is_terminal,
-    )
-
-
+app.add_typer(evaluation)
 app.add_typer(training)

@@ -97,7 +97,7 @@ def decode_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     8-bit grey, or the sizes differ.
     """
     image = decode_image(pair.image, f"{pair.key}: photo")
-    alpha = _decode(pair.alpha, cv2.IMREAD_UNCHANGED, f"{pair.key}: alpha")
+    alpha = decode(pair.alpha, cv2.IMREAD_UNCHANGED, f"{pair.key}: alpha")
     if alpha.ndim != 2 or alpha.dtype != np.uint8:
         raise DataError(f"{pair.key}: alpha is not 8-bit grey; `latefusion prepare` makes it so")
     if image.shape[:2] != alpha.shape:
@@ -113,7 +113,7 @@ def decode_image(source: Path | bytes, name: str = "") -> NDArray[np.uint8]:
     """
     if not name:
         name = str(source) if isinstance(source, Path) else "picture in a shard"
-    bgr = _decode(source, cv2.IMREAD_COLOR, name)
+    bgr = decode(source, cv2.IMREAD_COLOR, name)
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
@@ -128,7 +128,7 @@ def folder_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     return sorted(path for path in shown if path.suffix.lower() in suffixes and path.is_file())
 
 
-def size_text(picture: NDArray[np.uint8]) -> str:
+def size_text(picture: NDArray[np.generic]) -> str:
     """Width x height, the way people name a picture's size."""
     return f"{picture.shape[1]}x{picture.shape[0]}"
 
@@ -218,7 +218,8 @@ def _shard_members(path: Path) -> Iterator[tuple[str, bytes]]:
         raise DataError(f"{path}: not a whole tar file ({error}); copy it anew") from error
 
 
-def _decode(source: Path | bytes, flags: int, name: str) -> NDArray[np.uint8]:
+def decode(source: Path | bytes, flags: int, name: str) -> NDArray[np.uint8]:
+    """A picture as OpenCV decodes it under `flags`. Raises DataError beginning with `name`."""
     try:
         data = source.read_bytes() if isinstance(source, Path) else source
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)

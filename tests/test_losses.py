@@ -20,7 +20,7 @@ from latefusion.losses import (
     sparsity_loss,
     weighted_alpha_loss,
 )
-from latefusion.model.matting import MattingOutput
+from latefusion.model.matting import MattingOutput, Window
 
 StageLoss = Callable[[MattingOutput, Tensor], Terms]
 
@@ -145,3 +145,14 @@ def test_joint_is_the_fusion_loss_and_half_of_the_branches() -> None:
     parts += [loss(x, 1 - alpha) for x in bg for loss in (cross_entropy, difference_loss)]
     expected = total_of(fusion_loss(made, alpha)) + 0.5 * torch.stack(parts).sum()
     torch.testing.assert_close(total_of(joint_loss(made, alpha)), expected)
+
+
+@pytest.mark.parametrize("stage_loss", [fusion_loss, joint_loss])
+def test_an_output_of_a_window_is_held_against_the_truth_there(stage_loss: StageLoss) -> None:
+    whole, alpha = output(), soft_alpha()
+    window = Window(0, 2, 4, 2)
+    part = whole._replace(alpha=window.of(whole.alpha), window=window)
+    terms = stage_loss(part, alpha)
+    expected = fusion_loss(whole._replace(alpha=window.of(whole.alpha)), window.of(alpha))
+    branches = {name: term for name, term in stage_loss(whole, alpha).items() if name[:2] in "fgbg"}
+    assert terms == {**expected, **branches}

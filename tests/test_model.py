@@ -15,7 +15,7 @@ from latefusion.errors import WeightsError
 from latefusion.model.decoder import Branch, Decoder, Deconv, Side
 from latefusion.model.encoders.efficientnet_lite import lite0, load_imagenet, packaged_weights
 from latefusion.model.layers import conv_of_upsampled
-from latefusion.model.matting import PRESETS, MattingNetwork
+from latefusion.model.matting import PRESETS, MattingNetwork, Window
 from toy_network import TOY, add_toy_preset, perturb_norms, toy_network
 
 ASTRONAUT = Path(__file__).parent.parent / "examples" / "astronaut.jpg"
@@ -215,3 +215,20 @@ def test_other_weights_than_lite0s_are_refused(tmp_path: Path) -> None:
         load_imagenet(lite0(), tmp_path / "other.pth")
     with pytest.raises(WeightsError, match="no such file"):
         load_imagenet(lite0(), tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (10, 34), (32, 64)])
+def test_a_window_shows_what_the_whole_picture_has_there(
+    monkeypatch: pytest.MonkeyPatch, corner: tuple[int, int]
+) -> None:
+    """Borders included: of the window inside the picture, and of the picture itself."""
+    add_toy_preset(monkeypatch)
+    network = toy_network().double().eval()
+    perturb_norms(network)
+    image = torch.rand(2, 3, 64, 96, dtype=torch.float64) * 255
+    window = Window(*corner, 32, 32)
+    whole, part = network(image), network.windowed(image, window)
+    torch.testing.assert_close(part.alpha, window.of(whole.alpha))
+    torch.testing.assert_close(part.blend, window.of(whole.blend))
+    torch.testing.assert_close(part.fg, whole.fg)
+    assert part.window == window

@@ -82,9 +82,12 @@ def of_network(state: State) -> State:
     return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
 
 
+@pytest.mark.parametrize("window", [None, (32, 48)])
 @pytest.mark.parametrize("stage", list(STAGES))
-def test_a_stage_trains_its_own_parts_only(data: Path, tmp_path: Path, stage: str) -> None:
-    best = train(settings(data, tmp_path / "run", stage=stage))
+def test_a_stage_trains_its_own_parts_only(
+    data: Path, tmp_path: Path, stage: str, window: tuple[int, int] | None
+) -> None:
+    best = train(settings(data, tmp_path / "run", stage=stage, window=window))
     before = load_file(data / "start.safetensors")
     raw = of_network(saved_state(tmp_path / "run")["current_model_state"])
     for after in (load_file(best), raw):
@@ -252,6 +255,8 @@ def test_augmentation_keeps_single_precision_under_autocast(data: Path) -> None:
         ({"stage": "fusion", "weights": None}, TrainingError, "best.safetensors of a segmentation"),
         ({"resume": True}, TrainingError, "nothing to resume: .*last.ckpt does not exist"),
         ({"weights": Path("absent.safetensors")}, WeightsError, "absent.safetensors: no such file"),
+        ({"window": (33, 64)}, DataError, "window 33 is no even length from 32 to 64; use 32"),
+        ({"window": (64, 66)}, DataError, "window 66 is no even length from 32 to 64; use 32"),
         ({"data": [Path("absent")]}, DataError, "absent: does not exist"),
     ],
 )

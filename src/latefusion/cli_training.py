@@ -73,6 +73,10 @@ def train(
     input_size: Annotated[
         str, typer.Option(metavar="H,W", help="Size of the views, multiples of 32.")
     ] = "256,256",
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="H,W", help="Train the fusion network on windows of this size."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Default: the paper's.")] = None,
     horizon: Annotated[
         int | None, typer.Option(min=1, help="Epoch at which the learning rate has come down.")
@@ -102,6 +106,7 @@ def train(
         validation=validation or (),
         preset=preset,
         input_size=size,
+        window=parse_size(window) if window else None,
         epochs=epochs,
         horizon=horizon,
         batch_size=batch_size,

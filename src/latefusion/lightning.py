@@ -19,7 +19,7 @@ from latefusion.data.dataset import Sample
 from latefusion.errors import TrainingError
 from latefusion.losses import Terms
 from latefusion.metrics import iou, mad
-from latefusion.model.matting import MattingNetwork, MattingOutput
+from latefusion.model.matting import MattingNetwork, MattingOutput, Window
 from latefusion.optimizers import Horizon, optimization
 from latefusion.settings import Settings
 from latefusion.stages import Stage
@@ -75,7 +75,7 @@ class Training(pl.LightningModule):
                 self.colours,
             )
         image = image.contiguous(memory_format=torch.channels_last)
-        output = self.stage.forward(self.network, image)
+        output = self.views(image)
         with torch.autocast(self.device.type, enabled=False):
             terms = self.stage.loss(output, alpha)
         total = torch.stack(list(terms.values())).sum()
@@ -83,6 +83,15 @@ class Training(pl.LightningModule):
         self.log_dict({f"train/{name}": value for name, value in terms.items()})
         self.log("train/loss", total, prog_bar=True)
         return total
+
+    def views(self, image: Tensor) -> MattingOutput:
+        """The stage's outputs; those of the fusion network in a random window, where one is set."""
+        size = self.settings.window
+        if size is None or "fusion" not in self.stage.trains:
+            return self.stage.forward(self.network, image)
+        rows, columns = (f - s for f, s in zip(image.shape[-2:], size, strict=True))
+        top, left = (2 * int(torch.randint(free // 2 + 1, ())) for free in (rows, columns))
+        return self.network.windowed(image, Window(top, left, *size))
 
     def check_finite(self, total: Tensor, terms: Terms) -> None:
         if torch.isfinite(total):

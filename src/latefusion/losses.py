@@ -90,7 +90,12 @@ def segmentation_loss(output: MattingOutput, alpha: Tensor) -> Terms:
 
 
 def fusion_loss(output: MattingOutput, alpha: Tensor) -> Terms:
-    """L_u + 0.01 L_s + L_g(alpha): the code's fusion stage (the paper has no L_g here)."""
+    """L_u + 0.01 L_s + L_g(alpha): the code's fusion stage (the paper has no L_g here).
+
+    `alpha` is that of the whole picture, also where the output's alpha shows a window of it.
+    """
+    if output.window:
+        alpha = output.window.of(alpha)
     return {
         "alpha": weighted_alpha_loss(output.alpha, alpha),
         "sparsity": 0.01 * sparsity_loss(output.alpha),

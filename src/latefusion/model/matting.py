@@ -1,5 +1,6 @@
 """The matting network: an image of plain pixels in; F, B, the blending weight and alpha out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -21,14 +22,44 @@ class NetworkConfig:
     encoder_args: dict[str, Any] = field(default_factory=dict)
 
 
+REACH = 6  # pixels the fusion network looks to each side: six 3x3 convolutions, one after another
+
 PRESETS = {
     "lite": NetworkConfig("efficientnet-lite0", width=32, fusion=(16, 16, 16, 8, 16)),
     "densenet201": NetworkConfig("densenet201", width=128, fusion=(256, 128, 128, 64, 256)),
 }
 
 
+class Window(NamedTuple):
+    """A part of a picture, in pixels of the picture; all four even."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, picture: Tensor) -> Tensor:
+        """(..., H, W) -> (..., height, width)."""
+        bottom, right = self.top + self.height, self.left + self.width
+        return picture[..., self.top : bottom, self.left : right]
+
+    def grown(self, reach: int, size: Sequence[int]) -> "Window":
+        """With `reach` more pixels on every side, as far as the picture (H, W) goes."""
+        top, left = max(0, self.top - reach), max(0, self.left - reach)
+        bottom = min(size[0], self.top + self.height + reach)
+        right = min(size[1], self.left + self.width + reach)
+        return Window(top, left, bottom - top, right - left)
+
+    def halved(self) -> "Window":
+        """The same part of the picture at half its size."""
+        return Window(*(length // 2 for length in self))
+
+
 class MattingOutput(NamedTuple):
-    """All (B, 1, H, W) in [0, 1]; `fg_scales`, `bg_scales` are the 1/2, 1/4, 1/8 outputs."""
+    """All (B, 1, H, W) in [0, 1]; `fg_scales`, `bg_scales` are the 1/2, 1/4, 1/8 outputs.
+
+    Where `window` is set, alpha and blend show that part of the picture only.
+    """
 
     alpha: Tensor
     fg: Tensor
@@ -36,6 +67,7 @@ class MattingOutput(NamedTuple):
     blend: Tensor
     fg_scales: tuple[Tensor, Tensor, Tensor]
     bg_scales: tuple[Tensor, Tensor, Tensor]
+    window: Window | None = None
 
 
 class MattingNetwork(nn.Module):
@@ -64,6 +96,23 @@ class MattingNetwork(nn.Module):
         blend = self.fusion(x, self.fg.feature(fg.seam), self.bg.feature(bg.seam))
         return fuse(fg, bg, blend)
 
+    def windowed(self, image: Tensor, window: Window) -> MattingOutput:
+        """As forward, but the fusion network, the dearest part to train, runs in a window only.
+
+        Alpha and blend there are those of the whole picture: the window is computed with as many
+        pixels around it as the fusion network looks.
+        """
+        x = (image - self.mean) * self.scale
+        features = self.encoder(x)
+        fg, bg = self.fg(features), self.bg(features)
+        around = window.grown(REACH, image.shape[-2:])
+        seam = around.halved()
+        blend = self.fusion(
+            around.of(x), self.fg.feature(seam.of(fg.seam)), self.bg.feature(seam.of(bg.seam))
+        )
+        inside = window._replace(top=window.top - around.top, left=window.left - around.left)
+        return fuse(fg, bg, inside.of(blend), window)
+
     def branches(self, image: Tensor) -> MattingOutput:
         """The two branches without the fusion network: blend is 1/2 everywhere."""
         features = self.encoder((image - self.mean) * self.scale)
@@ -71,7 +120,9 @@ class MattingNetwork(nn.Module):
         return fuse(fg, bg, torch.full_like(fg.probability, 0.5))
 
 
-def fuse(fg: Branch, bg: Branch, blend: Tensor) -> MattingOutput:
-    """alpha = blend F + (1 - blend)(1 - B), eq. 2 of the paper."""
-    alpha = blend * fg.probability + (1 - blend) * (1 - bg.probability)
-    return MattingOutput(alpha, fg.probability, bg.probability, blend, fg.scales, bg.scales)
+def fuse(fg: Branch, bg: Branch, blend: Tensor, window: Window | None = None) -> MattingOutput:
+    """alpha = blend F + (1 - blend)(1 - B), eq. 2 of the paper; in the window that blend shows."""
+    f, b = fg.probability, bg.probability
+    near_f, near_b = (window.of(f), window.of(b)) if window else (f, b)
+    alpha = blend * near_f + (1 - blend) * (1 - near_b)
+    return MattingOutput(alpha, f, b, blend, fg.scales, bg.scales, window)

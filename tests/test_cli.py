@@ -70,7 +70,7 @@ def test_the_default_is_a_cutout_in_the_current_folder(run: Run) -> None:
 
 
 def test_save_names_the_kinds_and_out_a_new_folder(run: Run) -> None:
-    kinds = ["cutout", "alpha", "fg", "bg", "blend", "trimap"]
+    kinds = ["cutout", "alpha", "fg", "bg", "blend", "doubt", "trimap"]
     outcome = run(photo("me.png"), "--save", ",".join(kinds), "-o", "new/results")
     assert outcome.code == 0
     assert names("new/results") == sorted(f"me-{kind}.png" for kind in kinds)

@@ -25,6 +25,30 @@ def test_doubt_is_how_far_the_branches_disagree() -> None:
     assert matte.doubt[0, 0] == 0
 
 
+def test_the_expected_error_grows_with_doubt_and_where_alpha_is_undecided() -> None:
+    sure, torn = np.ones((8, 8), np.float32), np.full((8, 8), 0.5, np.float32)
+    nothing = np.zeros((8, 8), np.float32)
+    decided = planes(sure, nothing)
+    both_claim_it = planes(sure, sure)  # alpha 1, doubt 1
+    undecided = planes(torn, torn)  # alpha 1/2, doubt 0
+    assert decided.expected_error.max() == 0
+    for matte in (both_claim_it, undecided):
+        assert 0.01 < matte.expected_error.min() <= matte.expected_error.max() <= 1
+        assert 0 <= matte.confidence < 0.01
+    assert decided.confidence == 1
+
+
+def test_confidence_falls_as_more_pixels_are_undecided() -> None:
+    mattes = []
+    for share in (1, 2, 4, 8, 16):
+        fg = np.zeros((100, 100), np.float32)
+        fg[:share] = 0.5
+        mattes.append(planes(fg, 1 - fg))
+    confidences = [matte.confidence for matte in mattes]
+    assert confidences == sorted(confidences, reverse=True)
+    assert len(set(confidences)) == 5
+
+
 def test_a_cutout_is_straight_and_free_of_the_old_background() -> None:
     matte = red_on_green()
     cutout = matte.cutout()
@@ -96,9 +120,9 @@ def test_what_one_branch_alone_claims_is_unknown() -> None:
 def test_every_kind_has_the_photos_size_and_its_own_content() -> None:
     matte = red_on_green()
     pixels = {kind: make(matte) for kind, make in KINDS.items()}
-    assert list(pixels) == ["cutout", "alpha", "fg", "bg", "blend", "trimap"]
+    assert list(pixels) == ["cutout", "alpha", "fg", "bg", "blend", "doubt", "trimap"]
     for kind, levels in pixels.items():
         assert levels.shape[:2] == (40, 60)
         assert levels.dtype == np.uint8
-        if kind in ("alpha", "fg", "bg", "blend"):
+        if kind in ("alpha", "fg", "bg", "blend", "doubt"):
             np.testing.assert_allclose(levels / 255, getattr(matte, kind), atol=0.002)

@@ -1,5 +1,6 @@
 """What the network found in one photo, and what can be made of it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,12 @@ from latefusion.image import ImageSource, read_photo, to_levels
 
 # The kernel of the implicit trimap is 20 x 20 in a photo whose longer side is 512, the network's.
 TRIMAP_KERNEL, TRIMAP_SIDE = 20, 512
+
+# Fitted to the default weights by benchmarks/calibrate.py: |alpha - truth| of a pixel as a sum of
+# its doubt and of min(alpha, 1 - alpha), and the chance of a good matte from the photo's mean.
+ERROR_WEIGHTS = (0.100, 0.600)
+CONFIDENCE = (-12.0, 3.0)
+GOOD_MAD = 0.02  # of a matte that few people would mend
 
 ROWS = 256  # full-size colour arithmetic goes in strips, to hold memory down
 
@@ -42,6 +49,27 @@ class Matte:
         """|fg + bg - 1|, (H, W) in [0, 1]: how far the branches disagree at each pixel."""
         doubt: NDArray[np.float32] = np.abs(self.fg + self.bg - 1)
         return doubt
+
+    @property
+    def expected_error(self) -> NDArray[np.float32]:
+        """(H, W) in [0, 1]: an estimate of |alpha - truth| at each pixel.
+
+        It grows with the doubt, and where alpha, which blend takes from the two branches, is
+        neither 0 nor 1. Calibrated for the default weights; for others it ranks, but may be off.
+        """
+        by_doubt, by_alpha = (np.float32(weight) for weight in ERROR_WEIGHTS)
+        undecided = np.minimum(self.alpha, 1 - self.alpha)
+        return np.clip(by_doubt * self.doubt + by_alpha * undecided, 0, 1)
+
+    @property
+    def confidence(self) -> float:
+        """The chance, in [0, 1], that the matte is a good one: MAD to the truth below 0.02.
+
+        It falls as the mean expected error rises, so it ranks a folder's photos for review.
+        """
+        offset, slope = CONFIDENCE
+        expected = float(self.expected_error.mean(dtype=np.float64))
+        return 1 / (1 + math.exp(-offset) * expected**slope)
 
     def trimap(self) -> NDArray[np.uint8]:
         """(H, W): 255 surely subject, 0 surely background, 128 unknown.
@@ -90,6 +118,7 @@ KINDS: dict[str, Callable[[Matte], NDArray[np.uint8]]] = {
     "fg": lambda matte: to_levels(matte.fg),
     "bg": lambda matte: to_levels(matte.bg),
     "blend": lambda matte: to_levels(matte.blend),
+    "doubt": lambda matte: to_levels(matte.doubt),
     "trimap": Matte.trimap,
 }
 

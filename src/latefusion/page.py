@@ -42,9 +42,9 @@ def _worst_first(row: Row, measure: Measure) -> tuple[bool, float]:
 
 
 def _head(evaluation: Evaluation, about: About) -> str:
-    facts = {"photos": len(evaluation.rows), **about}
+    facts = {"photos": str(len(evaluation.rows))} | {k: str(value) for k, value in about.items()}
     return "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>"
+        f'<div><dt>{escape(name)}</dt><dd title="{escape(value)}">{escape(value)}</dd></div>'
         for name, value in facts.items()
     )
 
@@ -148,7 +148,7 @@ h3 { margin: 0; font-size: 15px; overflow-wrap: anywhere; }
 section, header { margin-bottom: 28px; }
 dl { display: flex; flex-wrap: wrap; gap: 4px 28px; margin: 0; }
 dt { color: var(--soft); font-size: 12px; }
-dd { margin: 0; overflow-wrap: anywhere; }
+dd { margin: 0; max-width: 30ch; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 small, figcaption, .key, summary, details li { color: var(--soft); font-size: 12.5px; }
 .wide, article, .charts figure, .bad { background: var(--card); border: 1px solid var(--line);
   border-radius: 10px; padding: 14px 16px; }

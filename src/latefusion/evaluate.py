@@ -147,7 +147,7 @@ def score(
         height=true.shape[0],
         width=true.shape[1],
         scores={name: measure(alpha, true) for name, measure in measures.items()},
-        confidence=None if matte is None else _confidence(matte),
+        confidence=None if matte is None else matte.confidence,
         doubt_share=None if matte is None else doubtful_share(np.abs(alpha - true), matte.doubt),
     )
 
@@ -288,7 +288,3 @@ def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 for the least; equal values share the mean of their ranks."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(count) - (count - 1) / 2)[place])
-
-
-def _confidence(matte: Matte) -> float:
-    return float(getattr(matte, "confidence", 1 - matte.doubt.mean(dtype=np.float64)))

@@ -164,6 +164,7 @@ details ul { margin: 6px 0; padding-left: 20px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr));
   gap: 16px; }
 figure { margin: 0; }
+.charts figure { max-width: 640px; }
 .charts h2 { font-size: 15px; }
 svg { display: block; width: 100%; height: auto; }
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }

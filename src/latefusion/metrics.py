@@ -22,7 +22,8 @@ Alpha: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]
 
 GRAD_SIGMA, GRAD_HALF = 1.4, 4  # a kernel of 9 x 9
-# Exact tenths: np.arange(0, 1.1, 0.1)[6] is above 0.6 and would throw pixels of 0.6 out.
+# Exact tenths (np.arange(0, 1.1, 0.1)[6] is above 0.6), and Python's own floats: NumPy compares
+# them in the mattes' single precision, where a pixel of 0.7 reaches 0.7; in double it does not.
 CONN_LEVELS = tuple(step / 10 for step in range(11))
 CONN_SLACK = 0.15  # a pixel this little above its level counts as connected
 

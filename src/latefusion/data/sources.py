@@ -198,22 +198,16 @@ def _parse_line(path: Path, number: int, line: str) -> Pair:
 
 
 def _shard_members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of the shard's pictures.
-
-    Only webdataset's reader of members is used: its grouping into samples cuts a name at the first
-    dot and wants the two halves next to each other, and what does not fit is dropped in silence.
-    """
+    """Name and bytes of the shard's pictures, read from front to back as they lie."""
     try:
-        from webdataset.tariterators import tar_file_iterator
-    except ImportError as error:
-        cure = "pip install 'latefusion[train]'"
-        raise DataError(f"{path}: reading shards needs webdataset; {cure}") from error
-    try:
-        with path.open("rb") as stream:
-            for member in tar_file_iterator(stream):
-                name = PurePosixPath(member["fname"])
-                if name.suffix.lower() in IMAGE_SUFFIXES and not _is_hidden(name):
-                    yield str(name), member["data"]
+        with tarfile.open(path, "r|*") as shard:
+            for member in shard:
+                name = PurePosixPath(member.name)
+                if not member.isreg() or name.suffix.lower() not in IMAGE_SUFFIXES:
+                    continue
+                stream = shard.extractfile(member)
+                if stream and not _is_hidden(name):
+                    yield str(name), stream.read()
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise DataError(f"{path}: not a whole tar file ({error}); copy it anew") from error
 

@@ -14,7 +14,7 @@ class WeightsError(LatefusionError):
 
 
 class DataError(LatefusionError):
-    """Training data are missing or do not fit together."""
+    """Data to train or measure with are missing or do not fit together."""
 
 
 class OutputError(LatefusionError):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion import Matte, Predictor
-from latefusion.data.sources import Pair, decode_pair, read_pairs
+from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
 from latefusion.evaluate import Row, score, summarise
 from latefusion.metrics import MEASURES
 
@@ -34,7 +34,7 @@ PARTS: dict[str, Callable[[Matte], NDArray[np.float32]]] = {
 
 def main() -> None:
     args = arguments()
-    pairs = read_pairs([args.pairs])[:: args.every]
+    pairs = read_pairs([args.pairs], VAL_LIST)[:: args.every]
     states = dict(state.split("=", 1) if "=" in state else (state, state) for state in args.states)
     figures = {name: measure(pairs, file, args.size) for name, file in states.items()}
     print(table(figures))

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion.data.sources import decode_pair, read_pairs
+from latefusion.data.sources import VAL_LIST, decode_pair, read_pairs
 from latefusion.evaluate import interval
 from latefusion.metrics import outline_band
 
@@ -83,13 +83,15 @@ def main() -> None:
     rows = {row["key"]: row for row in json.loads(args.evaluation.read_text())["photos"]}
     found: dict[str, list[float]] = {name: [] for name in ATTRIBUTES}
     kept = []
-    for pair in read_pairs([args.pairs]):
+    for pair in read_pairs([args.pairs], VAL_LIST):
         if pair.key not in rows:
             continue
         image, truth = decode_pair(pair)
         kept.append(rows[pair.key])
         for name, attribute in ATTRIBUTES.items():
             found[name].append(attribute(image, truth / np.float32(255)))
+    if not kept:
+        parser.error("no photo of the evaluation is among the pairs")
     print("| attribute | range | photos | MAD | MAD (band10) | IoU |\n|" + " --- |" * 6)
     for name, values in found.items():
         for label, chosen in groups(np.array(values), whole=name.startswith("sides")):
@@ -103,7 +105,7 @@ def groups(values: NDArray[np.float64], whole: bool) -> list[tuple[str, NDArray[
     if whole:
         return [(f"{v:g}", known[values[known] == v]) for v in np.unique(values[known])]
     thirds = np.array_split(known[np.argsort(values[known], kind="stable")], 3)
-    return [(f"{values[t[0]]:.3g} to {values[t[-1]]:.3g}", t) for t in thirds]
+    return [(f"{values[t[0]]:.3g} to {values[t[-1]]:.3g}", t) for t in thirds if t.size]
 
 
 def cell(values: list[float | None], key: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion import Matte, Predictor
-from latefusion.data.sources import decode_pair, read_pairs
+from latefusion.data.sources import VAL_LIST, decode_pair, read_pairs
 from latefusion.evaluate import doubtful_share, source_of, spearman
 from latefusion.matte import GOOD_MAD
 
@@ -31,7 +31,8 @@ class Photo(NamedTuple):
     means: Vector  # (2,) of the features
     moments: NDArray[np.float64]  # (2, 2) mean products of the features
     with_error: Vector  # (2,) mean products with the error
-    doubt_share: float | None
+    doubt_share: float | None  # by |fg + bg - 1|
+    error_share: float | None  # by the expected error
     histogram: NDArray[np.float64]  # (bins, 3): pixels, expected and true error in them
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     args = parser.parse_args()
     predictor = Predictor(args.model, args.size)
     photos = []
-    for pair in read_pairs([args.pairs]):
+    for pair in read_pairs([args.pairs], VAL_LIST):
         image, truth = decode_pair(pair)
         photos.append(look(source_of(pair.key), predictor(image), truth / np.float32(255)))
     fitted, held = photos[::2], photos[1::2]
@@ -72,6 +73,7 @@ def look(source: str, matte: Matte, true: NDArray[np.float32]) -> Photo:
         features @ features.T / error.size,
         features @ error.ravel().astype(np.float64) / error.size,
         doubtful_share(error, matte.doubt),
+        doubtful_share(error, expected),
         np.stack([np.bincount(place, c, len(BINS) - 1) for c in columns], axis=1),
     )
 
@@ -80,7 +82,12 @@ def fit_weights(photos: list[Photo]) -> Vector:
     """Least squares of the error on both features, every photo counting the same."""
     moments = np.sum([photo.moments for photo in photos], axis=0)
     with_error = np.sum([photo.with_error for photo in photos], axis=0)
-    return np.asarray(np.linalg.solve(moments, with_error))
+    weights = np.asarray(np.linalg.solve(moments, with_error))
+    if (weights < 0).any():  # the better one of the two alone
+        alone = with_error / np.diag(moments)
+        gain = with_error * alone
+        weights = np.where(np.arange(2) == gain.argmax(), alone, 0.0)
+    return weights
 
 
 def fit_confidence(photos: list[Photo], weights: Vector) -> tuple[float, float]:
@@ -104,7 +111,10 @@ def check(photos: list[Photo], weights: Vector, offset: float, slope: float) -> 
     groups: dict[str, list[int]] = {"all": list(range(len(photos)))}
     for i, photo in enumerate(photos):
         groups.setdefault(photo.source, []).append(i)
-    shares = [photo.doubt_share for photo in photos if photo.doubt_share is not None]
+    shares = {
+        "by |fg + bg - 1|": [photo.doubt_share for photo in photos],
+        "by expected_error": [photo.error_share for photo in photos],
+    }
     thirds = np.array_split(np.argsort(confidence), 3)
     pixels = np.sum([photo.histogram for photo in photos], axis=0)
     return {
@@ -113,7 +123,10 @@ def check(photos: list[Photo], weights: Vector, offset: float, slope: float) -> 
             name: round(spearman(list(1 - confidence[at]), list(mads[at])), 3)
             for name, at in groups.items()
         },
-        "error in the 10 % most doubtful pixels, mean of photos": round(float(np.mean(shares)), 3),
+        "error in the 10 % most doubtful pixels, mean of photos": {
+            name: round(float(np.mean([s for s in each if s is not None])), 3)
+            for name, each in shares.items()
+        },
         "thirds by confidence: mean confidence, share with MAD below the limit, mean MAD": [
             [
                 round(float(v), 4)

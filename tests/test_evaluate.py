@@ -87,12 +87,12 @@ def test_a_matte_brings_its_confidence_and_its_doubt() -> None:
     fg = plane(1)
     fg[0, 0] = 0.5
     alpha = plane(1)
-    alpha[0, 0] = alpha[0, 9] = 0.5
+    alpha[0, 0], alpha[0, 9] = 0.5, 0
     matte = Matte(np.zeros((4, 10, 3), np.uint8), alpha, fg, plane(0), plane(1))
     found = score("a-1", matte, plane(1), MAD_AND_IOU)
-    assert found.scores["mad"] == pytest.approx(0.025)
+    assert found.scores["mad"] == pytest.approx(1.5 / 40)
     # 4 of the 40 pixels are wanted: the one doubtful, and 3/39 of the rest.
-    assert found.doubt_share == pytest.approx(0.5 + 0.5 * 3 / 39)
+    assert found.doubt_share == pytest.approx((0.5 + 1 * 3 / 39) / 1.5)
     assert found.confidence is not None
     assert 0 < found.confidence < 1
 
@@ -199,6 +199,20 @@ def test_a_colour_picture_is_no_alpha(tmp_path: Path) -> None:
     pixels = np.dstack([levels(0), levels(9), levels(255)])
     with pytest.raises(DataError, match=r"a\.png is a colour picture"):
         read_alpha(write(tmp_path / "a.png", pixels))
+
+
+def test_a_grey_mask_saved_opaque_is_not_taken_for_a_full_matte(tmp_path: Path) -> None:
+    mask = np.dstack([np.tile(np.arange(10, dtype=np.uint8) * 20, (4, 1))] * 3)
+    opaque = np.dstack([mask, np.full((4, 10), 255, np.uint8)])
+    with pytest.raises(DataError, match=r"opaque\.png is a grey mask saved opaque"):
+        read_alpha(write(tmp_path / "opaque.png", opaque))
+
+
+def test_photos_of_other_names_are_refused(tmp_path: Path) -> None:
+    for folder, name in (("pred", "a"), ("true", "a"), ("photos", "b")):
+        write(tmp_path / folder / f"{name}.png", levels(9))
+    with pytest.raises(DataError, match="photos: no photo is called as a truth is, such as a"):
+        evaluate_folders(tmp_path / "pred", tmp_path / "true", images=tmp_path / "photos")
 
 
 def test_folders_are_matched_by_their_names(tmp_path: Path) -> None:

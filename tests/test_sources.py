@@ -183,6 +183,25 @@ def test_a_shard_cut_short_is_an_error(tmp_path: Path, kept: int) -> None:
         read_pairs([shard])
 
 
+@pytest.mark.parametrize("damage", ["cut at a member", "cut in a header", "garbage"])
+def test_a_shard_that_ends_between_whole_pairs_is_an_error(tmp_path: Path, damage: str) -> None:
+    """Python's tarfile takes each of these for the end of the archive."""
+    names = ("a.jpg", "a.png", "b.jpg", "b.png")
+    members = [(name, png(LEFT) if name.endswith("png") else jpg(RED)) for name in names]
+    shard = write_shard(tmp_path / "x.tar", members)
+    with tarfile.open(shard) as whole:
+        third = whole.getmembers()[2].offset
+    data = shard.read_bytes()
+    kept = {
+        "cut at a member": data[:third],
+        "cut in a header": data[: third + 100],
+        "garbage": data[:third] + b"x" * 512 + data[third + 512 :],
+    }
+    shard.write_bytes(kept[damage])
+    with pytest.raises(DataError, match=r"x\.tar: not a whole tar file"):
+        read_pairs([shard])
+
+
 def test_backgrounds_come_from_folders_and_shards(tmp_path: Path) -> None:
     last = write(tmp_path / "rooms" / "z" / "b.PNG", png(RED))
     first = write(tmp_path / "rooms" / "a.jpg", jpg(RED))

@@ -176,6 +176,17 @@ def score(weights: Path, dev: Path) -> float:
     return sum(scores) / len(scores)
 
 
+def test_windows_of_the_set_size_are_cut_all_over_the_views(data: Path) -> None:
+    run = settings(data, data, stage="joint", window=(32, 48))
+    module = Training(toy_network(), STAGES["joint"], run, Horizon(2, 1))
+    outputs = [module.views(torch.rand(1, 3, 64, 64)) for _ in range(20)]
+    windows = [output.window for output in outputs]
+    assert {output.alpha.shape[-2:] for output in outputs} == {(32, 48)}
+    assert len({window.top for window in windows}) > 3
+    assert len({window.left for window in windows}) > 3
+    assert max(window.top for window in windows) > 16
+
+
 def test_averaging_leaves_equal_values_as_they_are() -> None:
     average = averaging(0.998)._kwargs["avg_fn"]
     torch.manual_seed(0)

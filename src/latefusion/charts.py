@@ -35,7 +35,9 @@ class Axis(NamedTuple):
 def linear_axis(values: Sequence[float]) -> Axis:
     """From a round number at or below the least value to one at or above the greatest."""
     least, most = min(values), max(values)
-    span = (most - least) or abs(most) or 1.0
+    span = most - least
+    if span <= 1e-9 * max(abs(least), abs(most)):  # equal but for rounding
+        span = abs(most) or 1.0
     step = 10.0 ** math.floor(math.log10(span / 3))
     step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 6)
     first, last = math.floor(least / step), math.ceil(most / step)

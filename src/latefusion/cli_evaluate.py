@@ -19,6 +19,7 @@ from latefusion.evaluate import (
     summarise,
 )
 from latefusion.gallery import Gallery
+from latefusion.image import make_folder
 from latefusion.metrics import MEASURES, Measure, measures_in_band
 from latefusion.page import About
 from latefusion.predictor import Predictor
@@ -77,6 +78,8 @@ def evaluate(
     A photo that cannot be scored is named and left out; the exit code is then 1.
     """
     chosen = parse_measures(measures)
+    if out:
+        make_folder(out)  # what cannot be written ends the run here, not after all photos
     gallery = Gallery(ranking(chosen))
     watch: Watch = gallery.add if out else lambda *_: None
     if data and not (pred or true or images):
@@ -86,13 +89,13 @@ def evaluate(
         found = evaluate_model(predictor, pairs, chosen, _track, watch)
     elif pred and true and not (data or model or size):
         about = {"predictions": str(pred), "truths": str(true)}
-        found = evaluate_folders(pred, true, chosen, _track, watch, images)
+        found = evaluate_folders(pred, true, chosen, _track, watch, images if out else None)
     else:
         raise typer.BadParameter(EITHER)
-    _tell(found)
-    if out:
-        for path in write_report(out, found, about, gallery.pictures()):
-            typer.echo(path)
+    written = write_report(out, found, about, gallery.pictures()) if out else []
+    _tell(found)  # after writing: what reads the output may close it
+    for path in written:
+        typer.echo(path)
     if found.bad:
         raise typer.Exit(1)
 

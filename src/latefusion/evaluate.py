@@ -4,6 +4,7 @@ A photo that cannot be scored (a file that does not open, a missing prediction, 
 becomes a `Bad` entry with its reason; all others are scored.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,12 +118,15 @@ def evaluate_folders(
     """Score ready alphas against the truths of the same relative path without the ending.
 
     A prediction may also be called KEY-alpha or KEY-cutout. `images` holds the photos, for `watch`
-    only. Every truth has to have a prediction. Raises DataError for a folder without pictures.
+    only. Every truth has to have a prediction. Raises DataError for a folder without pictures, or
+    without a photo for any truth.
     """
-    found, photos = pictures_by_key(preds), pictures_by_key(images, photos=True) if images else {}
+    found, truths = pictures_by_key(preds), pictures_by_key(trues)
+    photos = pictures_by_key(images, photos=True) if images else {}
+    if images and not truths.keys() & photos.keys():
+        raise DataError(f"{images}: no photo is called as a truth is, such as {next(iter(truths))}")
     jobs = [
-        Job(key, partial(_read, key, found, true, photos.get(key)))
-        for key, true in pictures_by_key(trues).items()
+        Job(key, partial(_read, key, found, true, photos.get(key))) for key, true in truths.items()
     ]
     return _evaluate(jobs, measures, track, watch)
 
@@ -136,7 +140,7 @@ def score(
     """
     matte = pred if isinstance(pred, Matte) else None
     alpha = np.asarray(pred.alpha if isinstance(pred, Matte) else pred, np.float32)
-    if alpha.shape[:2] != true.shape:
+    if alpha.shape != true.shape:
         sizes = f"prediction is {size_text(alpha)} but truth is {size_text(true)}"
         raise DataError(f"{key}: {sizes}; they must be equal")
     if not (alpha.min() >= 0 and alpha.max() <= 1):  # also where it is nan
@@ -148,7 +152,9 @@ def score(
         width=true.shape[1],
         scores={name: measure(alpha, true) for name, measure in measures.items()},
         confidence=None if matte is None else matte.confidence,
-        doubt_share=None if matte is None else doubtful_share(np.abs(alpha - true), matte.doubt),
+        doubt_share=None
+        if matte is None
+        else doubtful_share(np.abs(alpha - true), matte.expected_error),
     )
 
 
@@ -169,7 +175,8 @@ def doubtful_share(error: Alpha, doubt: Alpha) -> float | None:
     if total == 0:
         return None
     wanted = DOUBTFUL * doubt.size
-    limit = np.partition(doubt.ravel(), -max(1, round(wanted)))[-max(1, round(wanted))]
+    last = math.ceil(wanted)
+    limit = np.partition(doubt.ravel(), -last)[-last]
     above, at = doubt > limit, doubt == limit
     part = (wanted - above.sum()) / at.sum()
     inside = error[above].sum(dtype=np.float64) + part * error[at].sum(dtype=np.float64)
@@ -195,7 +202,7 @@ def summarise(
 ) -> dict[str, Group]:
     """Source -> its figures, sources sorted, and at the end those of all photos under "all".
 
-    Intervals are 95 % percentile bootstraps over photos, with the same draws for each measure.
+    Intervals are 95 % percentile bootstraps over the photos that have a value.
     """
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.source):

@@ -118,7 +118,8 @@ def _charts(rows: Sequence[Row], measure: Measure, summary: Mapping[str, Group])
     if not rows:
         return ""
     values = [row.scores[measure.key] for row in rows]
-    groups = [row.source if row.source in shown_groups(summary) else TOTAL for row in rows]
+    shown = shown_groups(summary)
+    groups = [row.source if row.source in shown else TOTAL for row in rows]
     axis = (log_axis if measure.better == "lower" else linear_axis)(values)
     charts = [(f"{measure.label} per photo", histogram(values, groups, axis, measure.label))]
     points = [

@@ -13,7 +13,7 @@ INTERVAL_CONVENTION = (
 )
 DOUBT_CONVENTION = (
     "Spearman: rank correlation of a photo's doubt (1 - confidence) with its error; share: of the "
-    "absolute error in the 10 % most doubtful pixels, mean over photos"
+    "absolute error in the 10 % of the pixels with the greatest expected error, mean over photos"
 )
 
 

@@ -48,6 +48,8 @@ def read_alpha(path: Path) -> Alpha:
     """
     picture: NDArray[Any] = decode(path, cv2.IMREAD_UNCHANGED, str(path))
     if picture.ndim == 3 and picture.shape[2] == 4:
+        if _is_opaque_grey(picture):
+            raise DataError(f"{path} is a grey mask saved opaque; save it without alpha channel")
         picture = picture[:, :, 3]
     elif picture.ndim == 3:
         if (picture != picture[:, :, :1]).any():
@@ -56,3 +58,10 @@ def read_alpha(path: Path) -> Alpha:
     if picture.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{path} holds {picture.dtype} values; save it with 8 or 16 bits")
     return np.divide(picture, np.iinfo(picture.dtype).max, dtype=np.float32)
+
+
+def _is_opaque_grey(picture: NDArray[Any]) -> bool:
+    """Whether an (H, W, 4) picture hides a mask in its colours: grey, not of one level, opaque."""
+    colour, alpha = picture[:, :, :3], picture[:, :, 3]
+    grey = bool((colour == colour[:, :, :1]).all())
+    return grey and alpha.min() == alpha.max() > 0 and colour.min() < colour.max()

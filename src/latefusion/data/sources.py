@@ -197,10 +197,26 @@ def _parse_line(path: Path, number: int, line: str) -> Pair:
     return Pair(_split_suffix(str(image))[0], image, alpha)
 
 
+class _Member(tarfile.TarInfo):
+    """A member of a shard that has to be followed by another or by the archive's end mark.
+
+    tarfile takes any header it cannot read, but for the first one, as the end.
+    """
+
+    @classmethod
+    def fromtarfile(cls, shard: tarfile.TarFile) -> "_Member":
+        try:
+            return super().fromtarfile(shard)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the end mark
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} at byte {shard.offset}") from error
+
+
 def _shard_members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of the shard's pictures, read from front to back as they lie."""
     try:
-        with tarfile.open(path, "r|*") as shard:
+        with tarfile.open(path, "r|*", tarinfo=_Member) as shard:
             for member in shard:
                 name = PurePosixPath(member.name)
                 if not member.isreg() or name.suffix.lower() not in IMAGE_SUFFIXES:

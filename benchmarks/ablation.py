@@ -27,7 +27,7 @@ SHOWN = ("mad", "mse", "sad", "grad", "mad_band10", "iou")
 PARTS: dict[str, Callable[[Matte], NDArray[np.float32]]] = {
     "F alone": lambda matte: matte.fg,
     "1 - B alone": lambda matte: 1 - matte.bg,
-    "mean of both": lambda matte: (matte.fg + 1 - matte.bg) / 2,
+    "mean of both": lambda matte: np.asarray((matte.fg + 1 - matte.bg) / 2, np.float32),
     "fused": lambda matte: matte.alpha,
 }
 
@@ -35,8 +35,8 @@ PARTS: dict[str, Callable[[Matte], NDArray[np.float32]]] = {
 def main() -> None:
     args = arguments()
     pairs = read_pairs([args.pairs], VAL_LIST)[:: args.every]
-    states = dict(state.split("=", 1) if "=" in state else (state, state) for state in args.states)
-    figures = {name: measure(pairs, file, args.size) for name, file in states.items()}
+    states = [state.partition("=") for state in args.states]
+    figures = {name: measure(pairs, file or name, args.size) for name, _, file in states}
     print(table(figures))
     if args.out:
         args.out.write_text(json.dumps(figures, indent=1))
@@ -59,7 +59,7 @@ def measure(pairs: Sequence[Pair], file: str, size: int | None) -> Figures:
     rows: dict[str, list[Row]] = {part: [] for part in PARTS}
     for pair in pairs:
         image, truth = decode_pair(pair)
-        matte, true = predictor(image), truth / np.float32(255)
+        matte, true = predictor(image), np.divide(truth, 255, dtype=np.float32)
         for part, alpha_of in PARTS.items():
             rows[part].append(score(pair.key, alpha_of(matte), true, measures))
     return {

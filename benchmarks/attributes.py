@@ -89,7 +89,7 @@ def main() -> None:
         image, truth = decode_pair(pair)
         kept.append(rows[pair.key])
         for name, attribute in ATTRIBUTES.items():
-            found[name].append(attribute(image, truth / np.float32(255)))
+            found[name].append(attribute(image, np.divide(truth, 255, dtype=np.float32)))
     if not kept:
         parser.error("no photo of the evaluation is among the pairs")
     print("| attribute | range | photos | MAD | MAD (band10) | IoU |\n|" + " --- |" * 6)

@@ -47,7 +47,9 @@ def main() -> None:
     photos = []
     for pair in read_pairs([args.pairs], VAL_LIST):
         image, truth = decode_pair(pair)
-        photos.append(look(source_of(pair.key), predictor(image), truth / np.float32(255)))
+        photos.append(
+            look(source_of(pair.key), predictor(image), np.divide(truth, 255, dtype=np.float32))
+        )
     fitted, held = photos[::2], photos[1::2]
     weights = fit_weights(fitted)
     offset, slope = fit_confidence(fitted, weights)

@@ -25,7 +25,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2)
     args = parser.parse_args()
     torch.manual_seed(0)
-    network = MattingNetwork(PRESETS[args.preset]).to(memory_format=torch.channels_last)
+    network = MattingNetwork(PRESETS[args.preset])
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     gmac = sum(gmac_per_part(network).values())
     print(f"{args.preset}: {gmac:.0f} GMAC at 512 x 512, {torch.get_num_threads()} threads")
     days = 0.0

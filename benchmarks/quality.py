@@ -75,7 +75,8 @@ def arguments() -> argparse.Namespace:
 
 def named(models: Sequence[str]) -> dict[str, str]:
     """Name -> file, of `lite` and NAME=FILE.onnx."""
-    return dict(text.split("=", 1) if "=" in text else (text, text) for text in models)
+    parts = [text.partition("=") for text in models]
+    return {name: file or name for name, _, file in parts}
 
 
 class Clock:
@@ -202,7 +203,9 @@ def contact_sheet(pairs: Sequence[Pair], models: dict[str, Predict], path: Path)
 def over_green(image: Picture, alpha: NDArray[np.float32]) -> Picture:
     opacity = alpha[:, :, None]
     front = estimate_foreground(image, alpha)
-    return np.asarray(np.rint(opacity * front + (1 - opacity) * np.float32(GREEN)), np.uint8)
+    return np.asarray(
+        np.rint(opacity * front + (1 - opacity) * np.array(GREEN, np.float32)), np.uint8
+    )
 
 
 def tile(picture: Picture) -> Picture:

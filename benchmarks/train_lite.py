@@ -35,6 +35,7 @@ def common_settings(data: Path, out: Path) -> Settings:
         out=out,
         backgrounds=sorted(data.glob("background-*.tar")),
         validation=[data / "dev.tar"],
+        exclude=Path(__file__).with_name("exclude.txt"),
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from latefusion.checkpoint import load_network, read_notes, save_network
 from latefusion.data.augment import Recipe
 from latefusion.data.dataset import pair_view
-from latefusion.data.sources import read_pairs
+from latefusion.data.sources import Pair, read_pairs
 from latefusion.errors import DataError, TrainingError, WeightsError
 from latefusion.lightning import Training, averaging
 from latefusion.metrics import mad
@@ -22,7 +22,7 @@ from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork, MattingOutput
 from latefusion.optimizers import Horizon, adamw_cosine, optimization, sgd_cyclical
 from latefusion.stages import STAGES
-from latefusion.train import Settings, start_network, train
+from latefusion.train import Settings, leave_out, start_network, train
 from toy_network import (
     TOY,
     add_toy_preset,
@@ -185,6 +185,18 @@ def test_windows_of_the_set_size_are_cut_all_over_the_views(data: Path) -> None:
     assert len({window.top for window in windows}) > 3
     assert len({window.left for window in windows}) > 3
     assert max(window.top for window in windows) > 16
+
+
+def test_pairs_in_the_exclude_file_are_left_out(tmp_path: Path) -> None:
+    pairs = [Pair(key, b"", b"") for key in ("a/one", "two", "three")]
+    keys = tmp_path / "exclude.txt"
+    keys.write_text("one  # wrong truth\n# two\n\nthree\n")
+    assert leave_out(pairs, keys) == pairs[1:2]
+    assert leave_out(pairs, None) == pairs
+    with pytest.raises(DataError, match="absent: cannot be read as a list of keys"):
+        leave_out(pairs, tmp_path / "absent")
+    with pytest.raises(DataError, match="leaves no pair"):
+        leave_out(pairs[:1], keys)
 
 
 def test_averaging_leaves_equal_values_as_they_are() -> None:

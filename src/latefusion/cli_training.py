@@ -67,6 +67,9 @@ def train(
     validation: Annotated[
         list[Path] | None, typer.Option(help="Pairs that choose the best weights.")
     ] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="Text file with the keys of pairs to leave out.")
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="lite (default) or densenet201; weights know their own.")
     ] = None,
@@ -104,6 +107,7 @@ def train(
         out=out,
         backgrounds=backgrounds or (),
         validation=validation or (),
+        exclude=exclude,
         preset=preset,
         input_size=size,
         window=parse_size(window) if window else None,

@@ -22,6 +22,7 @@ class Settings:
     where a run is to be stopped early and resumed, so that both parts follow one schedule.
     `window` (H, W), for the stages with a fusion network, trains that network on a random window
     of each batch's views in place of all of them, which makes a step two to three times quicker.
+    `exclude` is a text file of keys, one a line, of pairs to leave out; after a # stands why.
     `preset` is `lite` where neither it nor `weights` is given.
     """
 
@@ -30,6 +31,7 @@ class Settings:
     out: Path
     backgrounds: Sequence[Path] = ()
     validation: Sequence[Path] = ()
+    exclude: Path | None = None
     preset: str | None = None
     input_size: tuple[int, int] = (256, 256)
     window: tuple[int, int] | None = None

@@ -23,7 +23,7 @@ from latefusion.data.dataset import (
     pair_canvas,
     pair_view,
 )
-from latefusion.data.sources import VAL_LIST, read_images, read_pairs
+from latefusion.data.sources import VAL_LIST, Pair, read_images, read_pairs
 from latefusion.errors import DataError, TrainingError
 from latefusion.image import make_folder
 from latefusion.lightning import BEST, SaveWeights, Training, averaging
@@ -86,7 +86,7 @@ def start_network(settings: Settings) -> MattingNetwork:
 
 def loaders(settings: Settings) -> tuple[DataLoader[Sample], DataLoader[Sample] | None]:
     """Training canvases in random order, and validation views one by one."""
-    pairs = read_pairs(settings.data)
+    pairs = leave_out(read_pairs(settings.data), settings.exclude)
     backgrounds = read_images(settings.backgrounds) if settings.backgrounds else []
     # Each worker would fill a cache of its own.
     cache = settings.workers == 0 and len(pairs) + len(backgrounds) <= CACHED_AT_MOST
@@ -111,6 +111,21 @@ def loaders(settings: Settings) -> tuple[DataLoader[Sample], DataLoader[Sample] 
         raise DataError(f"{min(shared)} is in both --data and --validation; keep them apart")
     views = Decoded(checks, view, cache=True)
     return loader, DataLoader(views, batch_size=1)
+
+
+def leave_out(pairs: list[Pair], exclude: Path | None) -> list[Pair]:
+    """The pairs whose keys, or file names without the ending, are not in the list."""
+    if exclude is None:
+        return pairs
+    try:
+        lines = exclude.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{exclude}: cannot be read as a list of keys ({error})") from None
+    keys = {line.partition("#")[0].strip() for line in lines}
+    kept = [pair for pair in pairs if not keys & {pair.key, Path(pair.key).name}]
+    if not kept:
+        raise DataError(f"{exclude} leaves no pair to train on")
+    return kept
 
 
 def make_trainer(settings: Settings, epochs: int) -> pl.Trainer:

@@ -5,7 +5,7 @@
 DATA holds train-*.tar, background-*.tar and dev.tar; OUT gets a run folder for each. A run that is
 done is left out and one that was interrupted is resumed, so the road goes on where it stopped.
 Four runs on small views, a sharpening of the heads, then the three stages once more on views of
-512 x 384. Where the shipped weights went another way than this script, docs/training.md says so.
+512 x 384, and the sharpening again. Where the shipped weights went another way than this script, docs/training.md says so.
 """
 
 import sys
@@ -119,7 +119,7 @@ def main() -> None:
     small = follow(small_views(common), None)
     sharpened = out / "sharpened.safetensors"
     sharpen(small, sharpened)
-    print(follow(large_views(common), sharpened))
+    sharpen(follow(large_views(common), sharpened), out / "lite.safetensors")
 
 
 def follow(runs: list[Settings], weights: Path | None) -> Path:

@@ -5,7 +5,8 @@
 DATA holds train-*.tar, background-*.tar and dev.tar; OUT gets a run folder for each. A run that is
 done is left out and one that was interrupted is resumed, so the road goes on where it stopped.
 Four runs on small views, a sharpening of the heads, then the three stages once more on views of
-512 x 384, and the sharpening again. Where the shipped weights went another way than this script, docs/training.md says so.
+512 x 384, and the sharpening again. Where the shipped weights went another way than this script,
+docs/training.md says so.
 """
 
 import sys

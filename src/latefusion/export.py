@@ -26,7 +26,7 @@ from latefusion.stages import STAGES, Stage
 OPSET = 17
 EXACT = 1e-4  # alpha in the exported graph against PyTorch, both in single precision
 ONE_LEVEL = 1 / 255  # alpha after the constants have been rounded to half precision
-SMALL = 1000  # constants with fewer values, biases above all, stay in single precision
+SMALL = 4000  # constants with fewer values, biases and composed heads, stay in single precision
 
 
 class Named(nn.Module):

@@ -28,7 +28,7 @@ class Photo(NamedTuple):
 
     source: str
     mad: float
-    means: Vector  # (2,) of the features
+    means: Vector  # (2,) of the features, the roots of doubt and of min(alpha, 1 - alpha)
     moments: NDArray[np.float64]  # (2, 2) mean products of the features
     with_error: Vector  # (2,) mean products with the error
     doubt_share: float | None  # by |fg + bg - 1|
@@ -53,7 +53,8 @@ def main() -> None:
     fitted, held = photos[::2], photos[1::2]
     weights = fit_weights(fitted)
     offset, slope = fit_confidence(fitted, weights)
-    print(f"ERROR_WEIGHTS = ({weights[0]:.3f}, {weights[1]:.3f})")
+    print(f"weights of doubt and of min(alpha, 1 - alpha): {weights[0]:.3f}, {weights[1]:.3f}")
+    print(f"ERROR_WEIGHT = {weights[1]:.3f}  # where the doubt has none")
     print(f"CONFIDENCE = ({offset:.3f}, {slope:.3f})")
     found = check(held, weights, offset, slope)
     print(json.dumps(found, indent=1))
@@ -64,7 +65,7 @@ def main() -> None:
 def look(source: str, matte: Matte, true: NDArray[np.float32]) -> Photo:
     error = np.abs(matte.alpha - true)
     undecided = np.minimum(matte.alpha, 1 - matte.alpha)
-    features = np.stack([matte.doubt.ravel(), undecided.ravel()]).astype(np.float64)
+    features = np.sqrt([matte.doubt.ravel(), undecided.ravel()], dtype=np.float64)
     expected = matte.expected_error
     place = np.digitize(expected.ravel(), BINS) - 1
     columns = (np.ones(error.size), expected.ravel(), error.ravel())

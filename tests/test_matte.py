@@ -25,17 +25,14 @@ def test_doubt_is_how_far_the_branches_disagree() -> None:
     assert matte.doubt[0, 0] == 0
 
 
-def test_the_expected_error_grows_with_doubt_and_where_alpha_is_undecided() -> None:
-    sure, torn = np.ones((8, 8), np.float32), np.full((8, 8), 0.5, np.float32)
-    nothing = np.zeros((8, 8), np.float32)
-    decided = planes(sure, nothing)
-    both_claim_it = planes(sure, sure)  # alpha 1, doubt 1
-    undecided = planes(torn, torn)  # alpha 1/2, doubt 0
-    assert decided.expected_error.max() == 0
-    for matte in (both_claim_it, undecided):
-        assert 0.01 < matte.expected_error.min() <= matte.expected_error.max() <= 1
-        assert 0 <= matte.confidence < 0.01
-    assert decided.confidence == 1
+def test_the_expected_error_is_greatest_where_alpha_is_undecided() -> None:
+    levels = np.tile(np.array([0, 0.1, 0.5, 0.9, 1], np.float32), (4, 1))
+    expected = planes(levels, 1 - levels).expected_error[0]
+    assert expected[[0, 4]].tolist() == [0, 0]
+    assert 0.1 < expected[1] < expected[2] < 0.6
+    assert expected[3] == pytest.approx(expected[1])
+    assert planes(levels.round(), 1 - levels.round()).confidence == 1
+    assert planes(levels, 1 - levels).confidence < 0.01
 
 
 def test_confidence_falls_as_more_pixels_are_undecided() -> None:

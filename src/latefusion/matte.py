@@ -56,8 +56,8 @@ class Matte:
 
         It grows as alpha, which blend takes from the two branches, is less decided: as the
         branches waver or as blend stands between two that disagree. Doubt of its own adds nothing
-        to that: a fit without negative weights gives it none. Calibrated for the default weights; for
-        others it ranks, but may be off.
+        to that: a fit without negative weights gives it none. Calibrated for the default weights;
+        for others it ranks, but may be off.
         """
         undecided = np.minimum(self.alpha, 1 - self.alpha)
         return np.float32(ERROR_WEIGHT) * np.sqrt(undecided)

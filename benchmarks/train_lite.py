@@ -1,12 +1,12 @@
-"""The seven runs behind the shipped `lite` weights, on a folder of tar shards.
+"""The eight runs behind the shipped `lite` weights, on a folder of tar shards.
 
     python benchmarks/train_lite.py DATA OUT
 
 DATA holds train-*.tar, background-*.tar and dev.tar; OUT gets a run folder for each. A run that is
 done is left out and one that was interrupted is resumed, so the road goes on where it stopped.
 Four runs on small views, a sharpening of the heads, then the three stages once more on views of
-512 x 384, and the sharpening again. Where the shipped weights went another way than this script,
-docs/training.md says so.
+512 x 384, the joint one twice, and the sharpening again. Where the shipped weights went another
+way than this script, docs/training.md says so.
 """
 
 import sys
@@ -111,7 +111,17 @@ def large_views(common: Settings) -> list[Settings]:
         ema_decay=0.98,
         recipe=replace(LARGE, whole_scale=(0.85, 1.2), composite=0.3, composite_scale=(0.8, 1.8)),
     )
-    return [segmentation, fusion, joint]
+    longer = replace(
+        joint,
+        data=shards,
+        out=out / "h-joint",
+        epochs=3,
+        batch_size=4,
+        max_lr=5e-4,
+        ema_decay=0.99,
+        recipe=replace(joint.recipe, composite=0.25),
+    )
+    return [segmentation, fusion, joint, longer]
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from latefusion.checkpoint import save_network
 from latefusion.data.augment import augment, photometric
 from latefusion.data.dataset import Sample
 from latefusion.errors import TrainingError
-from latefusion.losses import Terms
+from latefusion.losses import Terms, in_transition
 from latefusion.metrics import iou, mad
 from latefusion.model.matting import MattingNetwork, MattingOutput, Window
 from latefusion.optimizers import Horizon, optimization
@@ -75,7 +75,7 @@ class Training(pl.LightningModule):
                 self.colours,
             )
         image = image.contiguous(memory_format=torch.channels_last)
-        output = self.views(image)
+        output = self.views(image, alpha)
         with torch.autocast(self.device.type, enabled=False):
             terms = self.stage.loss(output, alpha)
         total = torch.stack(list(terms.values())).sum()
@@ -84,14 +84,12 @@ class Training(pl.LightningModule):
         self.log("train/loss", total, prog_bar=True)
         return total
 
-    def views(self, image: Tensor) -> MattingOutput:
-        """The stage's outputs; those of the fusion network in a random window, where one is set."""
+    def views(self, image: Tensor, alpha: Tensor) -> MattingOutput:
+        """The stage's outputs; those of the fusion network in a window, where one is set."""
         size = self.settings.window
         if size is None or "fusion" not in self.stage.trains:
             return self.stage.forward(self.network, image)
-        rows, columns = (f - s for f, s in zip(image.shape[-2:], size, strict=True))
-        top, left = (2 * int(torch.randint(free // 2 + 1, ())) for free in (rows, columns))
-        return self.network.windowed(image, Window(top, left, *size))
+        return self.network.windowed(image, softest_window(alpha, size))
 
     def check_finite(self, total: Tensor, terms: Terms) -> None:
         if torch.isfinite(total):
@@ -145,6 +143,20 @@ class Training(pl.LightningModule):
         """What a resumed run must have in common with the one it goes on with."""
         network = json.dumps(asdict(self.network.config))
         return {"stage": self.settings.stage, "network": network}
+
+
+def softest_window(alpha: Tensor, size: tuple[int, int], draws: int = 4) -> Window:
+    """Of a few random windows of (B, 1, H, W) the one with most pixels in transition.
+
+    The outline is what the fusion network has to learn; a window drawn blindly often misses it.
+    """
+    rows, columns = (f - s for f, s in zip(alpha.shape[-2:], size, strict=True))
+    soft = in_transition(alpha)
+    drawn = [
+        Window(*(2 * int(torch.randint(free // 2 + 1, ())) for free in (rows, columns)), *size)
+        for _ in range(draws)
+    ]
+    return max(drawn, key=lambda window: int(window.of(soft).sum()))
 
 
 def averaging(decay: float) -> WeightAveraging:

@@ -20,8 +20,9 @@ class Settings:
 
     `horizon` is the epoch at which the learning rate has come down (default: `epochs`); give it
     where a run is to be stopped early and resumed, so that both parts follow one schedule.
-    `window` (H, W), for the stages with a fusion network, trains that network on a random window
-    of each batch's views in place of all of them, which makes a step about three times quicker.
+    `window` (H, W), for the stages with a fusion network, trains that network on a window of
+    each batch's views, the one with most outline of four random ones, in place of all of them,
+    which makes a step about three times quicker.
     `exclude` is a text file of keys, one a line, of pairs to leave out; after a # stands why.
     `preset` is `lite` where neither it nor `weights` is given.
     """

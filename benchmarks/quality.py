@@ -76,7 +76,10 @@ def arguments() -> argparse.Namespace:
 def named(models: Sequence[str]) -> dict[str, str]:
     """Name -> file, of `lite` and NAME=FILE.onnx."""
     parts = [text.partition("=") for text in models]
-    return {name: file or name for name, _, file in parts}
+    found = {name: file or name for name, _, file in parts}
+    if len(found) < len(parts):
+        raise SystemExit("--model: two models have one name; give each its own, as NAME=FILE.onnx")
+    return found
 
 
 class Clock:

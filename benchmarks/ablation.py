@@ -36,6 +36,8 @@ def main() -> None:
     args = arguments()
     pairs = read_pairs([args.pairs], VAL_LIST)[:: args.every]
     states = [state.partition("=") for state in args.states]
+    if len({name for name, _, _ in states}) < len(states):
+        raise SystemExit("two states have one name; give each its own, as NAME=FILE.onnx")
     figures = {name: measure(pairs, file or name, args.size) for name, _, file in states}
     print(table(figures))
     if args.out:

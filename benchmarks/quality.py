@@ -46,6 +46,8 @@ def main() -> None:
         for name, file in named(args.model).items()
     }
     others = peers(args.peers, args.threads)
+    if taken := models.keys() & others.keys():
+        raise SystemExit(f"--model: {min(taken)} is a peer's name; give the model another")
     found, seconds = {}, {}
     for name, predict in (models | others).items():
         clock = Clock(predict)

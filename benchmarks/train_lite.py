@@ -104,7 +104,7 @@ def large_views(common: Settings) -> list[Settings]:
     joint = replace(
         view,
         stage="joint",
-        data=shards[1:],
+        data=shards[1:4],
         out=out / "g-joint",
         window=(192, 160),
         max_lr=2.5e-4,

@@ -152,10 +152,10 @@ def softest_window(alpha: Tensor, size: tuple[int, int], draws: int = 4) -> Wind
     """
     rows, columns = (f - s for f, s in zip(alpha.shape[-2:], size, strict=True))
     soft = in_transition(alpha)
-    drawn = [
-        Window(*(2 * int(torch.randint(free // 2 + 1, ())) for free in (rows, columns)), *size)
-        for _ in range(draws)
-    ]
+    drawn = []
+    for _ in range(draws):
+        top, left = (2 * int(torch.randint(free // 2 + 1, ())) for free in (rows, columns))
+        drawn.append(Window(top, left, *size))
     return max(drawn, key=lambda window: int(window.of(soft).sum()))
 
 

@@ -26,6 +26,18 @@ WIDE = Recipe(whole_scale=(0.9, 1.35))
 LARGE = Recipe(
     crop=0.25, crop_scale=(0.45, 0.9), whole_scale=(0.85, 1.3), composite_scale=(0.8, 2.0)
 )
+# What the checkpoint, and from it every export, says of itself.
+DATA = (
+    "2,716 pairs: EG1800, Clothing Co-Parsing, CelebAMask-HQ subset, web290; 540 backgrounds:"
+    " Houses-dataset, Urban100, Sun-Hays80, room photos; ImageNet EfficientNet-Lite0 encoder"
+)
+TERMS = (
+    "For research and evaluation only. Training data: EG1800 (Flickr photos, research use), "
+    "Clothing Co-Parsing (Apache-2.0 in its repository), CelebAMask-HQ subset (non-commercial"
+    " research), Human-Segmentation-Dataset by V. Shenoy (no licence stated); backgrounds: "
+    "Houses-dataset, Urban100, Sun-Hays80, room photos of a student project (no licence "
+    "stated). The code is Apache-2.0; these weights are not."
+)
 
 
 def common_settings(data: Path, out: Path) -> Settings:
@@ -157,7 +169,8 @@ def sharpen(source: Path, target: Path) -> None:
                 for parameter in side.conv3.parameters():
                     parameter.mul_(SHARPER)
     kept = {key: notes[key] for key in ("stage", "step", "input_side")}
-    save_network(target, network, half=True, **kept, sharpened=str(SHARPER))
+    about = {"data": DATA, "terms": TERMS, "sharpened": str(SHARPER)}
+    save_network(target, network, half=True, **kept, **about)
 
 
 if __name__ == "__main__":

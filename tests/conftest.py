@@ -32,10 +32,11 @@ def toy_model(tmp_path: Path) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     encoded = model.SerializeToString()
     sidecar = {
-        "format": "latefusion-onnx/1",
+        "format": "latefusion/2",
+        "target": "onnx",
         "preset": "toy",
         "input": {"name": "image", "layout": "NCHW", "channels": "RGB", "range": [0, 255],
-                  "multiple": 32, "size": [64, 64]},
+                  "multiple": 32, "size": "dynamic", "side": 64},
         "outputs": ["alpha", "fg", "bg", "blend"],
         "sha256": hashlib.sha256(encoded).hexdigest(),
     }  # fmt: skip

@@ -46,7 +46,7 @@ def test_a_run_is_trained_exported_described_and_used(run: Run, pairs: Path) -> 
     model = pairs.parent / "mine.onnx"
     exported = run("export", weights, "-o", model)
     assert exported.exit_code == 0, exported.output
-    assert json.loads(model.with_suffix(".json").read_text())["input"]["size"] == [64, 64]
+    assert json.loads(model.with_suffix(".json").read_text())["input"]["side"] == 64
     for what in (weights, model):
         assert "segmentation" in run("info", what).stdout
     cut = run("matte", pairs / "0.jpg", "--model", model, "-o", pairs.parent / "cut.png")

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from latefusion.errors import LatefusionError
-from latefusion.framing import check_side, cover, letterbox
+from latefusion.framing import check_side, cover, into, letterbox
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,38 @@ def test_cover_takes_the_middle_of_what_is_too_high() -> None:
 @pytest.mark.parametrize("size", [(1, 500), (500, 1), (1, 1)])
 def test_cover_fills_extreme_sizes(size: tuple[int, int]) -> None:
     assert cover(np.full((7, 9, 3), 5, np.uint8), size).shape == (*size, 3)
+
+
+@pytest.mark.parametrize(
+    ("photo", "outer", "inner"),
+    [
+        ((600, 800), (512, 512), (384, 512)),
+        ((800, 600), (512, 512), (512, 384)),
+        ((600, 800), (384, 512), (384, 512)),
+        ((1000, 400), (384, 512), (384, 154)),
+        ((3, 5), (384, 512), (307, 512)),
+        ((1, 10000), (512, 512), (1, 512)),
+        ((10000, 1), (64, 512), (64, 1)),
+        ((5, 2), (32, 64), (32, 13)),  # 12.8
+        ((64, 1), (32, 64), (32, 1)),  # 0.5 is rounded to even, and to 1 at least
+        ((64, 3), (32, 64), (32, 2)),  # 1.5
+        ((64, 5), (32, 64), (32, 2)),  # 2.5
+    ],
+)
+def test_a_photo_fills_an_input_of_fixed_size_as_far_as_it_goes(
+    photo: tuple[int, int], outer: tuple[int, int], inner: tuple[int, int]
+) -> None:
+    box = into(photo, outer)
+    assert (box.photo, box.inner, box.outer) == (photo, inner, outer)
+
+
+@given(
+    st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+    st.tuples(st.sampled_from([32, 320, 512]), st.sampled_from([32, 384, 640])),
+)
+def test_no_photo_goes_beyond_an_input_of_fixed_size(
+    photo: tuple[int, int], outer: tuple[int, int]
+) -> None:
+    box = into(photo, outer)
+    assert all(1 <= part <= whole for part, whole in zip(box.inner, outer, strict=True))
+    assert any(part == whole for part, whole in zip(box.inner, outer, strict=True))

@@ -26,7 +26,8 @@ MEGABYTE = 1_000_000
 IMPORT_ALL_THAT_RUNS_A_MODEL = """
 import sys
 import latefusion, latefusion.cli
-from latefusion import errors, foreground, framing, image, matte, predictor
+from latefusion import errors, foreground, framing, golden, image, info, matte, model_file, parity
+from latefusion import predictor, runtimes
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
@@ -127,7 +128,8 @@ def test_the_pinned_torch_is_the_one_with_a_cpu_build() -> None:
 
 def test_the_sidecar_describes_the_shipped_network(sidecar: dict[str, Any]) -> None:
     network = WEIGHTS / "lite.onnx"
-    assert sidecar["format"] == "latefusion-onnx/1"
+    assert sidecar["format"] == "latefusion/2"
+    assert sidecar["target"] == "onnx"
     assert sidecar["preset"] == "lite"
     assert sidecar["sha256"] == hashlib.sha256(network.read_bytes()).hexdigest()
     session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
@@ -137,16 +139,15 @@ def test_the_sidecar_describes_the_shipped_network(sidecar: dict[str, Any]) -> N
 
 
 def test_the_sidecar_states_the_input_convention(sidecar: dict[str, Any]) -> None:
-    stated = dict(sidecar["input"])
-    size = stated.pop("size")
-    assert stated == {
+    assert sidecar["input"] == {
         "name": "image",
         "layout": "NCHW",
         "channels": "RGB",
         "range": [0, 255],
         "multiple": 32,
+        "size": "dynamic",
+        "side": 512,
     }
-    assert [side % 32 for side in size] == [0, 0]
 
 
 def test_the_sidecar_says_where_the_weights_come_from(sidecar: dict[str, Any]) -> None:
@@ -158,9 +159,18 @@ def test_the_sidecar_says_where_the_weights_come_from(sidecar: dict[str, Any]) -
     assert "research" in sidecar["terms"]
 
 
+def test_the_shipped_network_is_the_export_of_the_shipped_checkpoint(
+    sidecar: dict[str, Any],
+) -> None:
+    checkpoint = (WEIGHTS / "lite.safetensors").read_bytes()
+    assert sidecar["checkpoint"] == hashlib.sha256(checkpoint).hexdigest()
+    assert sidecar["bytes"] == (WEIGHTS / "lite.onnx").stat().st_size
+
+
 def test_the_default_network_keeps_within_its_size(sidecar: dict[str, Any]) -> None:
-    assert 0 < sidecar["parameters"] <= 8_000_000
-    assert 0 < sidecar["gmac_512"] <= 20
+    assert sidecar["gmac"]["at"] == [512, 512]
+    assert 0 < sidecar["gmac"]["total"] <= 20
+    assert 0 < sidecar["parameters"]["total"] <= 8_000_000
     assert sidecar["opset"] >= 13
     assert (WEIGHTS / "lite.onnx").stat().st_size <= 16 * MEGABYTE
 

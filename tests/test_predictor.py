@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +5,6 @@ import pytest
 from numpy.typing import NDArray
 
 from latefusion import LatefusionError, Predictor
-from latefusion.errors import WeightsError
-from latefusion.predictor import load_weights
 
 
 def portrait() -> NDArray[np.uint8]:
@@ -76,32 +73,5 @@ def test_a_greater_size_shows_the_network_more(toy_model: Path) -> None:
     assert np.ptp(Predictor(toy_model, size=256)(stripes).fg) == 1
 
 
-def test_weights_that_are_not_the_sidecars_are_refused(toy_model: Path) -> None:
-    toy_model.write_bytes(toy_model.read_bytes() + b"\0")
-    with pytest.raises(WeightsError, match=r"toy\.onnx is not the file of its sidecar"):
-        Predictor(toy_model)(portrait())
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"input": 1}', '{"input": {"size": []}}'])
-def test_a_sidecar_of_something_else_is_refused(toy_model: Path, text: str) -> None:
-    toy_model.with_suffix(".json").write_text(text)
-    with pytest.raises(WeightsError, match=r"toy\.json is not a sidecar of latefusion"):
-        Predictor(toy_model)(portrait())
-
-
-def test_another_format_is_refused(toy_model: Path) -> None:
-    file = toy_model.with_suffix(".json")
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": "latefusion-onnx/9"}))
-    with pytest.raises(WeightsError, match="latefusion-onnx/9; this version reads"):
-        Predictor(toy_model)(portrait())
-
-
-@pytest.mark.parametrize("suffix", [".onnx", ".json"])
-def test_both_files_are_needed(toy_model: Path, suffix: str) -> None:
-    toy_model.with_suffix(suffix).unlink()
-    with pytest.raises(WeightsError, match=f"toy{suffix} cannot be read: No such file"):
-        load_weights(toy_model.parent, "toy")
-
-
 def test_a_model_may_be_named_by_a_string(toy_model: Path) -> None:
-    assert Predictor(str(toy_model)).weights.side == 64
+    assert Predictor(str(toy_model)).model.side == 64

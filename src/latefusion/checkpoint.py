@@ -1,5 +1,6 @@
 """Weights of a matting network as safetensors, with what rebuilds the network in the metadata."""
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -24,9 +25,18 @@ def save_network(path: Path, network: MattingNetwork, half: bool = False, **note
     state = {
         name: stored(value.detach().cpu(), half) for name, value in network.state_dict().items()
     }
-    metadata = {"config": json.dumps(asdict(network.config)), **notes}
+    metadata = {"config": json.dumps(asdict(network.config)), "sha256": digest(state), **notes}
     with whole_file(path) as file:
         file.write(save(state, metadata))
+
+
+def digest(state: dict[str, Tensor]) -> str:
+    """SHA-256 over the names and bytes of all tensors: the same however a file orders them."""
+    found = hashlib.sha256()
+    for name in sorted(state):
+        found.update(name.encode())
+        found.update(state[name].reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def stored(value: Tensor, half: bool) -> Tensor:
@@ -37,12 +47,14 @@ def stored(value: Tensor, half: bool) -> Tensor:
 
 
 def load_network(path: Path) -> MattingNetwork:
-    """The network that `save_network` wrote, in eval mode. Raises WeightsError."""
+    """The network that `save_network` wrote, in eval mode, its checksum tested. WeightsError."""
     config = read_config(path)
     try:
         network = MattingNetwork(config)
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if read_notes(path).get("sha256") not in (None, digest(state)):
+            raise WeightsError(f"{path} is damaged (sha256); get a whole copy of it")
         network.load_state_dict(state)
     except (RuntimeError, ValueError, TypeError, SafetensorError) as error:
         raise WeightsError(f"{path}: its tensors do not fit its configuration") from error

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from latefusion import __version__
 from latefusion.cli_evaluate import evaluation
+from latefusion.cli_export import deployment
 from latefusion.cli_training import training
 from latefusion.errors import ImageError, LatefusionError, OutputError
 from latefusion.image import make_folder, write_png
@@ -113,7 +114,7 @@ def matte(
     """
     files = plan(photos, _parse_kinds(save), out)
     predictor = Predictor(model, size)
-    predictor.weights  # noqa: B018  a bad model ends the run here, not once per photo
+    predictor.model  # noqa: B018  a bad model ends the run here, not once per photo
     make_folder(next(iter(files.values()))[0][1].parent)
     with progress_bar(len(files)) as progress:
         jobs = progress.track(files.items(), description="Matting")
@@ -177,3 +178,4 @@ def _matte_one(predictor: Predictor, photo: Path, results: Results) -> bool:
 
 app.add_typer(evaluation)
 app.add_typer(training)
+app.add_typer(deployment)

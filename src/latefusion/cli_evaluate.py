@@ -106,9 +106,9 @@ def _track(jobs: list[Job]) -> Iterator[Job]:
 
 
 def _about_model(predictor: Predictor, name: str, size: int | None) -> About:
-    weights = predictor.weights  # a bad model ends the run here, not once per photo
-    sha256 = hashlib.sha256(weights.onnx).hexdigest()
-    return {"model": name, "longer side": size or weights.side, "sha256": sha256}
+    found = predictor.model  # a bad model ends the run here, not once per photo
+    sha256 = hashlib.sha256(found.data).hexdigest()
+    return {"model": name, "longer side": size or found.side, "sha256": sha256}
 
 
 def _tell(found: Evaluation) -> None:

@@ -1,36 +1,13 @@
-"""The commands for people who train: prepare, train, export, info, import-keras."""
+"""The commands for people who train: prepare and train."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from latefusion.errors import LatefusionError
+from latefusion.terminal import parse_size, training_packages
 
 training = typer.Typer()
-
-
-@contextmanager
-def training_packages() -> Iterator[None]:
-    """Turn the import of a package that the base install lacks into its cure."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "latefusion":
-            raise
-        raise LatefusionError(
-            f"the package {error.name} is not installed; pip install 'latefusion[train]'"
-        ) from None
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """'H,W' as two numbers. Raises typer.BadParameter."""
-    parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
-        raise typer.BadParameter(f"{text!r} is not H,W; for example 256,256")
-    return int(parts[0]), int(parts[1])
 
 
 @training.command()
@@ -122,49 +99,3 @@ def train(
         resume=resume,
     )
     typer.echo(run(settings))
-
-
-@training.command()
-def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Weights of a run (.safetensors).")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The .onnx file to write.")],
-    size: Annotated[
-        int | None,
-        typer.Option(help="Longer side photos are brought to by default, else the training's."),
-    ] = None,
-    card: Annotated[
-        Path | None, typer.Option(help="JSON of training, figures and terms for the sidecar.")
-    ] = None,
-) -> None:
-    """Export a checkpoint to ONNX with its sidecar, checked against PyTorch first."""
-    with training_packages():
-        from latefusion.export import export_onnx, read_card
-    typer.echo(export_onnx(checkpoint, out, size, read_card(card) if card else {}))
-
-
-@training.command()
-def info(
-    what: Annotated[
-        str, typer.Argument(metavar="FILE|PRESET", help=".onnx, .safetensors, lite, densenet201.")
-    ],
-) -> None:
-    """Print what a file or preset is: parts, parameters, GMAC, training, terms."""
-    with training_packages():
-        from latefusion.info import describe
-
-        facts: dict[str, Any] = describe(what)
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        typer.echo(f"{name:{width}}  {value}")
-
-
-@training.command()
-def import_keras(
-    source: Annotated[Path, typer.Argument(metavar="IN.h5", help="Keras weights, either layout.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
-) -> None:
-    """Convert Keras weights of the paper's network."""
-    with training_packages():
-        from latefusion.keras_weights import import_keras as convert
-    convert(source, out)
-    typer.echo(out)

@@ -1,160 +1,186 @@
-"""Export: a checkpoint becomes one ONNX file and its sidecar, checked before either is kept."""
+"""Export: a checkpoint becomes one model file and its sidecar, tried before either is kept."""
 
 import hashlib
 import json
-import warnings
-from io import BytesIO
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
 
 from latefusion.checkpoint import load_network, read_notes
-from latefusion.complexity import gmac_per_part, parameters_per_part
+from latefusion.complexity import SIZE, cost, preset_of
 from latefusion.errors import OutputError, WeightsError
-from latefusion.framing import check_side
-from latefusion.image import whole_file
-from latefusion.model.matting import PRESETS, MattingNetwork
-from latefusion.predictor import FORMAT, OUTPUTS
-from latefusion.stages import STAGES, Stage
+from latefusion.framing import Size, check_side
+from latefusion.golden import SAMPLE, made_up
+from latefusion.graph import INPUT, Named, dynamic_graph, fixed_graph, store_half
+from latefusion.image import read_photo, whole_file
+from latefusion.model_file import DYNAMIC, FORMAT, OUTPUTS, ModelFile
+from latefusion.runtimes import Network, in_onnxruntime, in_opencv
+from latefusion.stages import STAGES
+from latefusion.tensorflow import frozen_graph
 
-OPSET = 17
-EXACT = 1e-4  # alpha in the exported graph against PyTorch, both in single precision
-ONE_LEVEL = 1 / 255  # alpha after the constants have been rounded to half precision
-SMALL = 4000  # constants with fewer values, biases and composed heads, stay in single precision
-
-
-class Named(nn.Module):
-    """The network, run as its stage runs it, with only the outputs that an exported file has."""
-
-    def __init__(self, network: MattingNetwork, stage: Stage) -> None:
-        super().__init__()
-        self.network = network
-        self.run = stage.forward
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        output = self.run(self.network, image)
-        return output.alpha, output.fg, output.bg, output.blend
+TOLERANCE = 1e-3  # every output in the file's own runtime against PyTorch
+LONGEST_TEXT = 4000  # bytes; OpenCV's reader of the sidecar ends at 4096
+UNSTATED = "not stated; they follow from the data that the weights were trained on"
 
 
-def export_onnx(source: Path, target: Path, size: int | None, extra: dict[str, Any]) -> Path:
-    """Write `target` (.onnx, dynamic batch, height and width, fp16 storage) and its .json sidecar.
+@dataclass(frozen=True)
+class Target:
+    """What a file is made for: its suffix and format, and the runtime that tries it."""
 
-    `size` is the longer side that photos are brought to by default, that of the training where it
-    is None; `extra` is added to the sidecar. The file is run in ONNX Runtime and compared with
-    PyTorch first: the graph within 1e-4, and within one 8-bit level once its constants are in half
-    precision. Raises WeightsError and OutputError.
+    suffix: str
+    encode: Callable[[onnx.ModelProto], bytes]
+    runtime: Callable[[ModelFile], Network]
+    fixed: bool
+
+
+TARGETS = {
+    "onnx": Target(".onnx", onnx.ModelProto.SerializeToString, in_onnxruntime, fixed=False),
+    "opencv": Target(".onnx", onnx.ModelProto.SerializeToString, in_opencv, fixed=True),
+    "tensorflow": Target(".pb", frozen_graph, in_opencv, fixed=True),
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How to export: for which target, of which size, with which sidecar.
+
+    `size` (H, W) None is a network of any size, where the target allows it, and else a square of
+    `side`. `side` is the longer side that photos are brought to by default, None that of the
+    training. `half` stores large constants in fp16. `card` is added to the sidecar.
     """
-    if target.suffix != ".onnx":
-        raise OutputError(f"{target} does not end in .onnx; use {target.with_suffix('.onnx')}")
+
+    target: str = "onnx"
+    size: Size | None = None
+    side: int | None = None
+    half: bool = False
+    card: dict[str, Any] | None = None
+
+
+def export(source: Path, out: Path, wish: Wish) -> Path:
+    """Write the model file `out` and its .json for a checkpoint, both or neither.
+
+    The file is run in the runtime it is for, on a photo and made-up pictures, and every output
+    compared with PyTorch's: more than 1e-3 anywhere is a WeightsError. Raises OutputError too.
+    """
+    target = TARGETS[wish.target]
+    _check_name(out, target)
     network, notes = load_network(source), read_notes(source)
-    side = check_side(size or int(notes.get("input_side", 512)))
+    wish = _settle(wish, notes, target)
     named = Named(network, STAGES[notes.get("stage", "joint")]).eval()
-    model = make_graph(named)
-    check(named, model.SerializeToString(), EXACT)
-    store_half(model.graph)
-    graph = model.SerializeToString()
-    check(named, graph, ONE_LEVEL)
-    card = extra | sidecar(network, graph, side, notes)
-    with whole_file(target) as file, whole_file(target.with_suffix(".json")) as card_file:
-        file.write(graph)
-        card_file.write((json.dumps(card, indent=2) + "\n").encode())
-    return target
+    graph = fixed_graph(named, wish.size) if wish.size else dynamic_graph(named)
+    if wish.half:
+        store_half(graph.graph)
+    data = target.encode(graph)
+    facts = _facts(wish, graph, notes) | {"preset": preset_of(network)}
+    facts |= cost(network, wish.size or SIZE)
+    sums = {"bytes": len(data), "sha256": _sha256(data), "checkpoint": _sha256(source.read_bytes())}
+    card = _about(notes, wish.card or {}) | facts | sums
+    side = max(wish.size) if wish.size else wish.side or 0
+    model = ModelFile(out, data, wish.target, INPUT, wish.size, side, card)
+    check(model, target.runtime(model), named)
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    with whole_file(out) as file, whole_file(out.with_suffix(".json")) as card_file:
+        file.write(data)
+        card_file.write(text.encode())
+    return out
+
+
+def _settle(wish: Wish, notes: dict[str, str], target: Target) -> Wish:
+    """With side and size where they were left to the checkpoint and the target."""
+    side = check_side(wish.side or int(notes.get("input_side", 512)))
+    return replace(wish, side=side, size=wish.size or ((side, side) if target.fixed else None))
+
+
+def _check_name(out: Path, target: Target) -> None:
+    if out.suffix != target.suffix:
+        right = out.with_suffix(target.suffix)
+        raise OutputError(f"{out} does not end in {target.suffix}; use {right}")
+    for other in {kind.suffix for kind in TARGETS.values()} - {target.suffix}:
+        if out.with_suffix(other).exists():
+            raise OutputError(
+                f"{out.with_suffix('.json')} is the sidecar of {out.with_suffix(other).name}; "
+                "give the export another name"
+            )
 
 
 def read_card(path: Path) -> dict[str, Any]:
     """A JSON object for the sidecar. Raises WeightsError for anything else."""
     try:
-        card = json.loads(path.read_text())
+        card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} is no readable JSON: {error}") from error
     if not isinstance(card, dict):
         raise WeightsError(f"{path} holds no JSON object; give one with training, dev and terms")
+    _check_plain(path, card)
     return card
 
 
-def make_graph(named: Named) -> onnx.ModelProto:
-    """The network as an ONNX graph with dynamic batch, height and width."""
-    axes = {0: "batch", 2: "height", 3: "width"}
-    buffer = BytesIO()
-    with warnings.catch_warnings():
-        # The tracing exporter is deprecated, and so are functions that it calls itself.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.filterwarnings("ignore", message="Constant folding")  # it leaves such nodes be
-        torch.onnx.export(
-            named,
-            (torch.zeros(1, 3, 64, 96),),
-            buffer,  # type: ignore[arg-type]  # the tracing exporter writes to any binary file
-            input_names=["image"],
-            output_names=list(OUTPUTS),
-            dynamic_axes=dict.fromkeys(("image", *OUTPUTS), axes),
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    model = onnx.load_from_string(buffer.getvalue())
-    onnx.checker.check_model(model)
-    return model
+def _check_plain(path: Path, value: object) -> None:
+    """Refuse what OpenCV's reader of JSON, which the C++ program uses, cannot take."""
+    if value is None:
+        raise WeightsError(f"{path} holds null, which OpenCV cannot read; leave the entry out")
+    if isinstance(value, str) and len(value.encode()) > LONGEST_TEXT:
+        raise WeightsError(f"{path}: a text of more than {LONGEST_TEXT} bytes; make it shorter")
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list):
+        for inner in value:
+            _check_plain(path, inner)
 
 
-def store_half(graph: onnx.GraphProto) -> None:
-    """Large float32 constants become float16 ones behind a Cast, which runtimes fold at loading."""
-    casts = []
-    for constant in graph.initializer:
-        values = numpy_helper.to_array(constant)
-        if constant.data_type != TensorProto.FLOAT or values.size < SMALL:
-            continue
-        name = constant.name
-        with np.errstate(over="ignore"):  # what fp16 cannot hold is infinite: check() sees it
-            half = values.astype(np.float16)
-        constant.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
-        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
-    for cast in reversed(casts):
-        graph.node.insert(0, cast)
-
-
-def check(named: Named, graph: bytes, tolerance: float) -> None:
-    """Run the graph on made-up pictures of odd proportions; WeightsError where alpha differs."""
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    rng = np.random.default_rng(0)
-    for height, width in ((64, 64), (160, 96), (96, 224)):
-        coarse = rng.uniform(0, 255, (2, 3, height // 16, width // 16)).astype(np.float32)
-        image = coarse.repeat(16, axis=2).repeat(16, axis=3)
-        alpha = session.run(["alpha"], {"image": image})[0]
+def check(model: ModelFile, network: Network, named: Named) -> None:
+    """Run the file in its runtime and PyTorch; WeightsError where an output differs."""
+    for photo in (read_photo(SAMPLE).image, made_up((203, 151)), made_up((83, 301))):
+        height, width = photo.shape[:2]
+        pixels = model.frame((height, width)).fit(photo).astype(np.float32)
+        image = pixels.transpose(2, 0, 1)[None]
         with torch.inference_mode():
-            expected = named(torch.from_numpy(image))[0].numpy()
-        worst = float(np.abs(alpha - expected).max())
-        if not worst <= tolerance:
-            raise WeightsError(
-                f"the exported graph differs from PyTorch by {worst:.2g} at {height}x{width}; "
-                f"at most {tolerance:.2g} is accepted, nothing was kept"
-            )
+            expected = named(torch.from_numpy(image))
+        found = network(image)
+        for name, plane in zip(OUTPUTS, expected, strict=True):
+            worst = float(np.abs(found[name] - plane[0, 0].numpy()).max())
+            if not worst <= TOLERANCE:
+                cure = ", or leave --half off" if model.card["half"] else ""
+                raise WeightsError(
+                    f"{name} of the exported network differs from PyTorch by {worst:.2g} at "
+                    f"{image.shape[2]} x {image.shape[3]}; at most {TOLERANCE:.0e} is accepted, "
+                    f"nothing was kept; report it{cure}"
+                )
 
 
-def sidecar(
-    network: MattingNetwork, graph: bytes, side: int, notes: dict[str, str]
-) -> dict[str, Any]:
-    """What a reader of the exported file must know, as the JSON beside it."""
-    names = [name for name, config in PRESETS.items() if config == network.config]
+def _facts(wish: Wish, graph: onnx.ModelProto, notes: dict[str, str]) -> dict[str, Any]:
+    """What a reader of the file must know: format, input and outputs."""
+    of_size = {"size": list(wish.size)} if wish.size else {"size": DYNAMIC, "side": wish.side}
+    readers = {"opencv": "4.7" if wish.half else "4.6"} if wish.size else {}
     return {
         "format": FORMAT,
-        "preset": names[0] if names else "custom",
+        "target": wish.target,
+        "stage": notes.get("stage", "joint"),
         "input": {
-            "name": "image",
+            "name": INPUT,
             "layout": "NCHW",
             "channels": "RGB",
             "range": [0, 255],
             "multiple": 32,
-            "size": [side, side],
+            **of_size,
         },
         "outputs": list(OUTPUTS),
-        "sha256": hashlib.sha256(graph).hexdigest(),
-        "parameters": sum(parameters_per_part(network).values()),
-        "gmac_512": round(sum(gmac_per_part(network).values()), 2),
-        "opset": OPSET,
-        "stage": notes.get("stage", "joint"),
+        "opset": graph.opset_import[0].version,
+        "half": wish.half,
+        **readers,
     }
+
+
+def _about(notes: dict[str, str], card: dict[str, Any]) -> dict[str, Any]:
+    """Training and terms, from the checkpoint's notes where the given card says nothing of them."""
+    noted = {key: notes[key] for key in ("data", "step", "val_mad", "val_iou") if key in notes}
+    return {"training": noted, "terms": notes.get("terms", UNSTATED)} | card
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -55,6 +55,18 @@ def letterbox(photo: Size, side: int) -> Letterbox:
     return Letterbox(photo, inner, outer)
 
 
+def into(photo: Size, outer: Size) -> Letterbox:
+    """As large as a photo fits into a network input of one fixed size, its proportions kept.
+
+    A 600 x 800 photo (W x H) covers 384 x 512 of an input of 512 x 512.
+    """
+    scale = min(outer[0] / photo[0], outer[1] / photo[1])
+    height, width = (
+        min(most, max(1, round(length * scale))) for most, length in zip(outer, photo, strict=True)
+    )
+    return Letterbox(photo, (height, width), outer)
+
+
 def check_side(side: int) -> int:
     """`side` itself if the network can take it; otherwise LatefusionError with one that it can."""
     right = min(max(MULTIPLE, _next_multiple(side)), LARGEST)

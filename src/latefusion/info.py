@@ -1,34 +1,64 @@
 """What a preset, a checkpoint or an exported file is: the facts behind `latefusion info`."""
 
-import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from latefusion.predictor import load_weights
+from latefusion.errors import WeightsError
+from latefusion.model_file import DYNAMIC, read_model
+
+if TYPE_CHECKING:
+    from latefusion.model.matting import MattingNetwork
 
 Facts = dict[str, str]
+EXPORTED = (".onnx", ".pb")
+SHOWN_APART = ("format", "input", "bytes", "sha256", "parameters", "gmac")
 
 
 def describe(what: str) -> Facts:
-    """Facts about a preset's name, a .safetensors checkpoint or an .onnx file with its sidecar.
+    """Facts about a preset's name, a .safetensors checkpoint or an exported file with its sidecar.
 
     Raises WeightsError for a file that is damaged or was not written by this package.
     """
     path = Path(what)
-    if path.suffix.lower() == ".onnx":
+    if path.suffix in EXPORTED:
         return describe_export(path)
     return describe_checkpoint(path) if path.suffix == ".safetensors" else describe_preset(what)
 
 
 def describe_export(path: Path) -> Facts:
-    """From the sidecar, after the file has been checked against its sha256."""
-    side = load_weights(path.parent, path.stem).side
-    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    facts = {
-        "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB, sha256 checked)",
-        "input": f"RGB 0..255, longer side {side} by default",
+    """From the sidecar, after the file has been checked against its sha256; without PyTorch."""
+    card = read_model(path).card
+    rest = {key: _text(value) for key, value in card.items() if key not in SHOWN_APART}
+    return {
+        "file": _size(path),
+        "sha256": f"{card['sha256']} (checked)",
+        "input": f"RGB 0..255, {_input_size(card['input'])}",
+        **_parts(card.get("parameters", {}), card.get("gmac", {})),
+        **rest,
     }
-    rest = {key: value for key, value in card.items() if key not in ("input", "format")}
-    return facts | {key: _text(value) for key, value in rest.items()}
+
+
+def _input_size(given: dict[str, object]) -> str:
+    if given["size"] == DYNAMIC:
+        return f"any multiples of 32, longer side {given['side']} by default"
+    return f"{_by(given['size'])} (H x W) only"
+
+
+def _parts(parameters: dict[str, int], gmac: dict[str, float]) -> Facts:
+    """A line for each part of the network and for their total."""
+    at = _by(gmac.get("at", ()))
+    return {
+        part: f"{number:,} parameters, {gmac.get(part, 0):.2f} GMAC at {at}"
+        for part, number in parameters.items()
+    }
+
+
+def _by(size: object) -> str:
+    return " x ".join(map(str, size)) if isinstance(size, list | tuple) else str(size)
+
+
+def _size(path: Path) -> str:
+    return f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
 
 
 def _text(value: object) -> str:
@@ -39,32 +69,28 @@ def _text(value: object) -> str:
 
 
 def describe_checkpoint(path: Path) -> Facts:
-    """From the file's notes and the network that it rebuilds."""
+    """From the file's notes and the network that it rebuilds; loading it tests its checksum."""
     from latefusion.checkpoint import load_network, read_notes
 
-    notes = {key: value for key, value in read_notes(path).items() if key != "config"}
-    size = f"{path} ({path.stat().st_size / 1e6:.1f} MB)"
-    return {"file": size, **notes, **_cost(load_network(path))}
+    network, notes = load_network(path), read_notes(path)
+    sha256 = f"{notes['sha256']} (of the tensors, checked)" if "sha256" in notes else "none stored"
+    rest = {key: value for key, value in notes.items() if key not in ("config", "sha256")}
+    return {"file": _size(path), "sha256": sha256, **_network(network), **rest}
 
 
 def describe_preset(name: str) -> Facts:
     """From the table of presets."""
-    from latefusion.errors import WeightsError
     from latefusion.model.matting import PRESETS, MattingNetwork
 
     if name not in PRESETS:
         known = ", ".join(PRESETS)
-        raise WeightsError(f"{name} is no preset ({known}) and no .safetensors or .onnx file")
-    return {"preset": name, **_cost(MattingNetwork(PRESETS[name]))}
+        raise WeightsError(f"{name} is no preset ({known}) and no .safetensors, .onnx or .pb file")
+    return _network(MattingNetwork(PRESETS[name]).eval())
 
 
-def _cost(network) -> Facts:  # type: ignore[no-untyped-def]
-    from latefusion.complexity import gmac_per_part, parameters_per_part
+def _network(network: "MattingNetwork") -> Facts:
+    from latefusion.complexity import cost, preset_of
 
-    parameters, gmac = parameters_per_part(network), gmac_per_part(network.eval())
-    facts = {
-        part: f"{parameters[part]:,} parameters, {gmac[part]:.2f} GMAC at 512 x 512"
-        for part in parameters
-    }
-    total = f"{sum(parameters.values()):,} parameters, {sum(gmac.values()):.2f} GMAC at 512 x 512"
-    return {"network": network.config.encoder, **facts, "total": total}
+    counted = cost(network)
+    facts = {"preset": preset_of(network), "encoder network": network.config.encoder}
+    return facts | _parts(counted["parameters"], counted["gmac"])

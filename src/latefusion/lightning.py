@@ -217,6 +217,7 @@ class SaveWeights(pl.Callback):
             "stage": module.settings.stage,
             "step": str(module.global_step),
             "input_side": str(max(module.settings.input_size)),
+            "data": ", ".join(source.name for source in module.settings.data),
             **figures,
         }
         save_network(self.out / name, module.network, half=False, **notes)

@@ -1,13 +1,15 @@
-"""What the commands share: complaints and a progress bar on stderr, and the check of --size."""
+"""What the commands share: complaints and progress on stderr, sizes, and a missing extra's cure."""
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
 from latefusion.errors import LatefusionError
-from latefusion.framing import check_side
+from latefusion.framing import Size, check_side
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -38,6 +40,19 @@ def progress_bar(items: int) -> "Progress":
     )
 
 
+@contextmanager
+def working(message: str) -> Iterator[None]:
+    """A spinner with a message during work that has no steps; silent if stderr is no terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(one_line(message)):
+        yield
+
+
 def check_size(size: int | None) -> int | None:
     """The callback of --size. Raises typer.BadParameter."""
     if size is None:
@@ -46,3 +61,24 @@ def check_size(size: int | None) -> int | None:
         return check_side(size)
     except LatefusionError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def parse_size(text: str) -> Size:
+    """'H,W' as two numbers. Raises typer.BadParameter."""
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise typer.BadParameter(f"{text!r} is not H,W; for example 256,256")
+    return int(parts[0]), int(parts[1])
+
+
+@contextmanager
+def training_packages() -> Iterator[None]:
+    """Turn the import of a package that the base install lacks into its cure."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "latefusion":
+            raise
+        raise LatefusionError(
+            f"the package {error.name} is not installed; pip install 'latefusion[train]'"
+        ) from None

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -107,7 +106,8 @@ class Decoder(nn.Module):
     def probability(self, seam: Tensor) -> Tensor:
         """sigmoid(conv3(feature(seam))), with the two convolutions composed into one."""
         head = self.side0.conv3.weight.flatten(1)  # (1, d)
-        weight = torch.einsum("od,dcij->ocij", head, self.side0.conv2.weight)
+        kernel = self.side0.conv2.weight  # (d, d, 3, 3)
+        weight = (head @ kernel.flatten(1)).view(1, *kernel.shape[1:])
         assert self.side0.conv2.bias is not None
         assert self.side0.conv3.bias is not None
         bias = head @ self.side0.conv2.bias + self.side0.conv3.bias

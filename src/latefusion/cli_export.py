@@ -1,0 +1,137 @@
+"""The commands for people who deploy: export, parity, info, import-keras."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Literal
+
+import typer
+
+from latefusion.errors import LatefusionError
+from latefusion.framing import Size, check_side
+from latefusion.terminal import check_size, parse_size, progress_bar, training_packages, working
+
+deployment = typer.Typer()
+
+
+@deployment.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Weights of a run (.safetensors).")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The file to write: .onnx, or .pb for tensorflow.")
+    ],
+    target: Annotated[
+        Literal["onnx", "opencv", "tensorflow"],
+        typer.Option(help="onnx for ONNX Runtime, opencv for OpenCV 4.6 and newer."),
+    ] = "onnx",
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="H,W|dynamic",
+            help="What the network takes. Default: dynamic for onnx, else a square of --side.",
+        ),
+    ] = None,
+    side: Annotated[
+        int | None,
+        typer.Option(
+            callback=check_size,
+            help="Longer side photos are brought to by default, else the training's.",
+        ),
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store kernels in half precision: half the file.")
+    ] = False,
+    card: Annotated[
+        Path | None, typer.Option(help="JSON of training, figures and terms for the sidecar.")
+    ] = None,
+) -> None:
+    """Export a checkpoint with its sidecar, tried in its runtime against PyTorch first."""
+    fixed = _parse_network_size(size, target)
+    with training_packages():
+        from latefusion.export import Wish, read_card
+        from latefusion.export import export as write
+    wish = Wish(target, fixed, side, half, read_card(card) if card else None)
+    with working(f"Exporting and trying {out}"):
+        written = write(checkpoint, out, wish)
+    typer.echo(written)
+
+
+def _parse_network_size(text: str | None, target: str) -> Size | None:
+    """'H,W' as two multiples of 32, and None for dynamic. Raises typer.BadParameter."""
+    if text is None:
+        return None
+    if text == "dynamic":
+        if target != "onnx":
+            raise typer.BadParameter(f"{target} needs a fixed size; give --size H,W")
+        return None
+    height, width = parse_size(text)
+    try:
+        return check_side(height), check_side(width)
+    except LatefusionError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@deployment.command()
+def parity(
+    model: Annotated[Path, typer.Argument(help="An exported .onnx or .pb file.")],
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PHOTO]...", help="Photos of your own beside the golden ones."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="What it was exported from; found by itself if it has the same name."),
+    ] = None,
+    cpp: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="BUILD", help="The folder where cpp/ was built; repeatable."),
+    ] = None,
+) -> None:
+    """Compare the alpha of every runtime on golden pictures, from file to matte.
+
+    The exit code is 1 where two are more than 1/255 apart anywhere, or 0.1/255 on average.
+    """
+    from latefusion.golden import write_pictures
+    from latefusion.parity import certificate, compare, ways
+
+    with training_packages():
+        runtimes = ways(model, checkpoint, cpp or ())
+    if len(runtimes) < 2:
+        raise LatefusionError(
+            f"only {', '.join(runtimes)} can run {model} here; give --checkpoint or --cpp"
+        )
+    with TemporaryDirectory(prefix="latefusion-") as folder:
+        pictures = [*write_pictures(Path(folder)), *(photos or ())]
+        with progress_bar(len(pictures)) as progress:
+            pairs = compare(runtimes, progress.track(pictures, description="Comparing"))
+    typer.echo("\n".join(certificate(pairs)))
+    if not all(pair.holds for pair in pairs):
+        raise typer.Exit(1)
+
+
+@deployment.command()
+def info(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="FILE|PRESET", help=".onnx, .pb, .safetensors, lite, densenet201."),
+    ],
+) -> None:
+    """Print what a file or preset is: size, parts, parameters, GMAC, training, terms, checksum."""
+    with training_packages():
+        from latefusion.info import describe
+
+        facts = describe(what)
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        typer.echo(f"{name:{width}}  {value}")
+
+
+@deployment.command()
+def import_keras(
+    source: Annotated[Path, typer.Argument(metavar="IN.h5", help="Keras weights, either layout.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+) -> None:
+    """Convert Keras weights of the paper's network."""
+    with training_packages():
+        from latefusion.keras_weights import import_keras as convert
+    convert(source, out)
+    typer.echo(out)

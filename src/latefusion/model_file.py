@@ -1,0 +1,97 @@
+"""An exported network on disk: the model file and its sidecar, checked against each other."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from latefusion.errors import LatefusionError, WeightsError
+from latefusion.framing import Letterbox, Size, check_side, into, letterbox
+
+FORMAT = "latefusion/2"
+OUTPUTS = ("alpha", "fg", "bg", "blend")
+DYNAMIC = "dynamic"  # stands in the sidecar for a size, where the network takes any
+PACKAGED = Path(__file__).parent / "weights" / "lite.onnx"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """An exported network, read and checked.
+
+    `size` is the (H, W) that the network takes, None where it takes all multiples of 32. `side` is
+    the longer side that photos are brought to by default. `card` is the whole sidecar.
+    """
+
+    path: Path
+    data: bytes
+    target: str
+    input_name: str
+    size: Size | None
+    side: int
+    card: dict[str, Any]
+
+    def frame(self, photo: Size, side: int | None = None) -> Letterbox:
+        """Where a photo lies in the network's input; `side` in place of the sidecar's.
+
+        Raises WeightsError for a `side` that a network of fixed size cannot take.
+        """
+        if self.size is None:
+            return letterbox(photo, side or self.side)
+        if side not in (None, self.side):
+            height, width = self.size
+            raise WeightsError(
+                f"{self.path} takes {height} x {width} (H x W) only, not a longer side of {side}; "
+                "leave the size off, or export with --size dynamic"
+            )
+        return into(photo, self.size)
+
+
+def read_model(path: Path) -> ModelFile:
+    """An exported .onnx or .pb file, checked against the .json of its name. Raises WeightsError."""
+    if path.suffix not in (".onnx", ".pb"):
+        raise WeightsError(f"{path} is no .onnx or .pb file; `latefusion export` makes one")
+    data = _read(path, "give the path of an exported file")
+    sidecar = path.with_suffix(".json")
+    card = _parse(_read(sidecar, "an exported file needs its sidecar beside it"), sidecar)
+    try:
+        found = _model(path, data, card)
+        sha256 = card["sha256"]
+    except (ValueError, KeyError, TypeError, LatefusionError) as error:
+        raise WeightsError(f"{sidecar} is a damaged sidecar ({error!r}); export anew") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise WeightsError(f"{path} is not the file of its sidecar (sha256); copy both anew")
+    return found
+
+
+def _parse(text: bytes, sidecar: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(text)
+    except ValueError as error:
+        raise WeightsError(f"{sidecar} is no JSON ({error}); export anew") from None
+    written_as = card.get("format") if isinstance(card, dict) else None
+    if written_as is None:
+        raise WeightsError(f"{sidecar} is not a sidecar of latefusion; export anew")
+    if written_as != FORMAT:
+        raise WeightsError(
+            f"{sidecar} has the format {written_as}; this version reads {FORMAT}, so export anew"
+        )
+    assert isinstance(card, dict)
+    return card
+
+
+def _model(path: Path, data: bytes, card: dict[str, Any]) -> ModelFile:
+    given = card["input"]
+    if given["size"] == DYNAMIC:
+        size, side = None, check_side(int(given["side"]))
+    else:
+        height, width = (check_side(int(length)) for length in given["size"])
+        size, side = (height, width), max(height, width)
+    return ModelFile(path, data, str(card["target"]), str(given["name"]), size, side, card)
+
+
+def _read(file: Path, cure: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read: {error.strerror}; {cure}") from None

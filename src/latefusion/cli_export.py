@@ -46,6 +46,8 @@ def export(
 ) -> None:
     """Export a checkpoint with its sidecar, tried in its runtime against PyTorch first."""
     fixed = _parse_network_size(size, target)
+    if half and target == "tensorflow":
+        raise typer.BadParameter("--half is for .onnx files; leave it off")
     with training_packages():
         from latefusion.export import Wish, read_card
         from latefusion.export import export as write

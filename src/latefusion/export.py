@@ -25,6 +25,7 @@ from latefusion.tensorflow import frozen_graph
 
 TOLERANCE = 1e-3  # every output in the file's own runtime against PyTorch
 LONGEST_TEXT = 4000  # bytes; OpenCV's reader of the sidecar ends at 4096
+LEAST_SIDE = 64  # OpenCV 4.7 to 4.14 err in depthwise convolutions of maps that are 1 pixel high
 UNSTATED = "not stated; they follow from the data that the weights were trained on"
 
 
@@ -93,7 +94,13 @@ def export(source: Path, out: Path, wish: Wish) -> Path:
 def _settle(wish: Wish, notes: dict[str, str], target: Target) -> Wish:
     """With side and size where they were left to the checkpoint and the target."""
     side = check_side(wish.side or int(notes.get("input_side", 512)))
-    return replace(wish, side=side, size=wish.size or ((side, side) if target.fixed else None))
+    size = wish.size or ((side, side) if target.fixed else None)
+    if size and target.fixed and min(size) < LEAST_SIDE:
+        raise OutputError(
+            f"{size[0]} x {size[1]} is too small for OpenCV, which computes such a network wrongly;"
+            f" use {LEAST_SIDE} or more on both sides"
+        )
+    return replace(wish, side=side, size=size)
 
 
 def _check_name(out: Path, target: Target) -> None:

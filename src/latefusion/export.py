@@ -144,7 +144,7 @@ def check(model: ModelFile, network: Network, named: Named) -> None:
     """Run the file in its runtime and PyTorch; WeightsError where an output differs."""
     for photo in (read_photo(SAMPLE).image, made_up((203, 151)), made_up((83, 301))):
         height, width = photo.shape[:2]
-        pixels = model.frame((height, width)).fit(photo).astype(np.float32)
+        pixels = model.frame((height, width)).fit(photo)
         image = pixels.transpose(2, 0, 1)[None]
         with torch.inference_mode():
             expected = named(torch.from_numpy(image))

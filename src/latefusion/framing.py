@@ -23,14 +23,20 @@ class Letterbox:
     inner: Size
     outer: Size
 
-    def fit(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A photo (H, W, 3) as the network's input of size `outer`, its edge pixels repeated."""
+    def fit(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """A photo (H, W, 3) as the network's input of size `outer`, its edge pixels repeated.
+
+        The levels are 0 to 255. A photo that grows does so in single precision: builds of OpenCV
+        round bicubic levels differently, and a network makes more of one level than one level.
+        """
         top, left = self._margin()
         bottom = self.outer[0] - self.inner[0] - top
         right = self.outer[1] - self.inner[1] - left
-        resized = resize(image, self.inner)
+        grows = not _shrinks(image.shape, self.inner)
+        resized = resize(image.astype(np.float32) if grows else image, self.inner)
+        levels = np.clip(resized.astype(np.float32, copy=False), 0, 255)  # bicubic overshoots
         return np.asarray(
-            cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_REPLICATE), np.uint8
+            cv2.copyMakeBorder(levels, top, bottom, left, right, cv2.BORDER_REPLICATE), np.float32
         )
 
     def restore(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -94,7 +100,10 @@ def _next_multiple(length: int) -> int:
 
 def resize(pixels: NDArray[Any], size: Size) -> NDArray[Any]:
     """Pixels (h, w) or (h, w, C) at another size, of the same type; bicubic where they grow."""
-    shrinks = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    method = cv2.INTER_AREA if _shrinks(pixels.shape, size) else cv2.INTER_CUBIC
     resized: NDArray[Any] = cv2.resize(pixels, size[::-1], interpolation=method)
     return resized
+
+
+def _shrinks(shape: tuple[int, ...], size: Size) -> bool:
+    return size[0] * size[1] < shape[0] * shape[1]

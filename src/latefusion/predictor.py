@@ -4,8 +4,6 @@ import os
 from functools import cache, cached_property
 from pathlib import Path
 
-import numpy as np
-
 from latefusion.framing import Letterbox, check_side
 from latefusion.image import ImageSource, Photo, read_photo
 from latefusion.matte import Matte
@@ -49,7 +47,7 @@ class Predictor:
 
 def predict(network: Network, photo: Photo, frame: Letterbox) -> Matte:
     """The whole way in any runtime: resize and pad, run, and bring the planes back."""
-    pixels = frame.fit(photo.image).astype(np.float32)  # 0 to 255
+    pixels = frame.fit(photo.image)
     planes = network(pixels.transpose(2, 0, 1)[None])  # (1, 3, H, W)
     alpha, fg, bg, blend = (frame.restore(planes[name]) for name in ("alpha", "fg", "bg", "blend"))
     if photo.opacity is not None:

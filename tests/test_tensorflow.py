@@ -1,7 +1,5 @@
 """The frozen TensorFlow graph computes in OpenCV what PyTorch computes, borders included."""
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 import onnx
@@ -30,12 +28,27 @@ RIGHT_IN_OPENCV = {
 
 
 @pytest.fixture(scope="module", params=SMALL)
-def named(request: pytest.FixtureRequest) -> Iterator[Named]:
+def named(request: pytest.FixtureRequest) -> Named:
     torch.manual_seed(0)
     config = NetworkConfig(request.param, 8, (4, 4, 4, 4, 4), SMALL[request.param])
     network = MattingNetwork(config).eval()
     perturb_norms(network)
-    yield Named(network, STAGES["joint"]).eval()
+    make_contrast(network)
+    return Named(network, STAGES["joint"]).eval()
+
+
+@torch.no_grad()
+def make_contrast(network: MattingNetwork) -> None:
+    """Logits with a deviation of 2: random networks give flat planes, which prove nothing."""
+    found = network(torch.rand(1, 3, *SIZE) * 255)
+    for plane, head in (
+        (found.fg, network.fg.side0.conv3),
+        (found.bg, network.bg.side0.conv3),
+        (found.blend, network.fusion.head),
+    ):
+        logits = plane.logit()
+        head.weight.mul_(2 / logits.std())
+        head.bias.sub_(logits.mean()).mul_(2 / logits.std())
 
 
 def run(data: bytes, image: torch.Tensor) -> dict[str, np.ndarray]:
@@ -55,7 +68,7 @@ def test_the_planes_are_pytorchs_at_the_borders_and_inside(named: Named) -> None
         inside = off[BORDER:-BORDER, BORDER:-BORDER]
         assert inside.max() < 1e-4, name
         assert off.max() < 1e-4, f"{name} at the border"
-        assert plane.std() > 1e-3, f"{name} is flat and proves nothing"
+        assert plane.std() > 0.05, f"{name} is flat and proves nothing"
 
 
 def test_a_stage_without_the_fusion_network_has_its_constant_blend(named: Named) -> None:
@@ -98,7 +111,9 @@ def one_node(node: onnx.NodeProto, *constants: onnx.TensorProto) -> onnx.ModelPr
     [
         one_node(helper.make_node("Tanh", ["image"], ["alpha"])),
         one_node(helper.make_node("Clip", ["image"], ["alpha"], min=0.0, max=1.0)),
-        one_node(helper.make_node("Pad", ["image"], ["alpha"], mode="reflect", pads=[0, 0, 1, 1] * 2)),
+        one_node(
+            helper.make_node("Pad", ["image"], ["alpha"], mode="reflect", pads=[0, 0, 1, 1] * 2)
+        ),
         one_node(
             helper.make_node("Conv", ["image", "w"], ["alpha"], kernel_shape=[1, 1], group=3,
                              strides=[1, 1], dilations=[1, 1]),

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from latefusion import framing
 from latefusion.errors import LatefusionError
 from latefusion.framing import check_side, cover, into, letterbox
 
@@ -131,3 +132,19 @@ def test_no_photo_goes_beyond_an_input_of_fixed_size(
     box = into(photo, outer)
     assert all(1 <= part <= whole for part, whole in zip(box.inner, outer, strict=True))
     assert any(part == whole for part, whole in zip(box.inner, outer, strict=True))
+
+
+def test_a_huge_photo_comes_out_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    box = letterbox((300, 200), 64)
+    whole = box.fit(image)
+    monkeypatch.setattr(framing, "HUGE", 1000)
+    np.testing.assert_allclose(box.fit(image), whole, atol=1e-3)
+
+
+def test_levels_are_not_rounded_on_the_way_to_the_network() -> None:
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[::4, ::4] = 100  # a sixteenth of each square
+    np.testing.assert_allclose(letterbox((64, 64), 32).fit(image)[::2, ::2], 25, atol=1e-3)
+    image[::4, ::4] = 101
+    np.testing.assert_allclose(letterbox((64, 64), 32).fit(image)[::2, ::2], 25.25, atol=1e-3)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from latefusion.errors import LatefusionError
 
 MULTIPLE = 32  # the encoder halves its input five times
+HUGE = 100_000_000  # values of a photo; in single precision 400 MB
 LARGEST = 2048  # longer sides need more than 10 GB in the fusion network
 
 Size = tuple[int, int]  # (H, W)
@@ -26,15 +27,16 @@ class Letterbox:
     def fit(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """A photo (H, W, 3) as the network's input of size `outer`, its edge pixels repeated.
 
-        The levels are 0 to 255. A photo that grows does so in single precision: builds of OpenCV
-        round bicubic levels differently, and a network makes more of one level than one level.
+        The levels are 0 to 255 and not rounded: builds of OpenCV would round them differently, and
+        a network makes more of one level than one level.
         """
         top, left = self._margin()
         bottom = self.outer[0] - self.inner[0] - top
         right = self.outer[1] - self.inner[1] - left
-        grows = not _shrinks(image.shape, self.inner)
-        resized = resize(image.astype(np.float32) if grows else image, self.inner)
-        levels = np.clip(resized.astype(np.float32, copy=False), 0, 255)  # bicubic overshoots
+        # A huge photo goes colour by colour, which takes longer and a third of the memory.
+        parts = cv2.split(image) if image.size > HUGE else [image]
+        resized = [resize(part.astype(np.float32), self.inner) for part in parts]
+        levels = np.clip(np.dstack(resized), 0, 255)  # bicubic overshoots
         return np.asarray(
             cv2.copyMakeBorder(levels, top, bottom, left, right, cv2.BORDER_REPLICATE), np.float32
         )
@@ -100,10 +102,7 @@ def _next_multiple(length: int) -> int:
 
 def resize(pixels: NDArray[Any], size: Size) -> NDArray[Any]:
     """Pixels (h, w) or (h, w, C) at another size, of the same type; bicubic where they grow."""
-    method = cv2.INTER_AREA if _shrinks(pixels.shape, size) else cv2.INTER_CUBIC
+    shrinks = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     resized: NDArray[Any] = cv2.resize(pixels, size[::-1], interpolation=method)
     return resized
-
-
-def _shrinks(shape: tuple[int, ...], size: Size) -> bool:
-    return size[0] * size[1] < shape[0] * shape[1]

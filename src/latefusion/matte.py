@@ -22,7 +22,7 @@ TRIMAP_KERNEL, TRIMAP_SIDE = 20, 512
 # Fitted to the default weights by benchmarks/calibrate.py: |alpha - truth| of a pixel from the root
 # of min(alpha, 1 - alpha), and the chance of a good matte from the mean of that.
 ERROR_WEIGHT = 0.612
-CONFIDENCE = (-22.422, 5.685)
+CONFIDENCE = (-22.217, 5.637)
 GOOD_MAD = 0.02  # of a matte that few people would mend
 
 ROWS = 256  # full-size colour arithmetic goes in strips, to hold memory down

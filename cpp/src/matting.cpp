@@ -1,0 +1,54 @@
+// What can be made of a photo and its alpha, as src/latefusion/matte.py does it.
+#include "latefusion/matting.hpp"
+
+#include "framing.hpp"
+#include "planes.hpp"
+
+namespace latefusion {
+namespace {
+
+// `behind` is the background at the image's size, or one pixel of it where it is one colour.
+cv::Mat over(const cv::Mat& image, const cv::Mat& alpha, const cv::Mat& behind) {
+  cv::Mat composite = foreground(image, alpha);
+  const bool plain = behind.total() == 1;
+  for (int y = 0; y < composite.rows; ++y) {
+    auto* pixels = composite.ptr<cv::Vec3b>(y);
+    const auto* a = alpha.ptr<float>(y);
+    const auto* below = behind.ptr<cv::Vec3b>(plain ? 0 : y);
+    for (int x = 0; x < composite.cols; ++x) {
+      const cv::Vec3f mixed =
+          cv::Vec3f(pixels[x]) * a[x] + cv::Vec3f(below[plain ? 0 : x]) * (1 - a[x]);
+      pixels[x] = cv::Vec3b(mixed);
+    }
+  }
+  return composite;
+}
+
+}  // namespace
+
+cv::Mat blend(const cv::Mat& fg, const cv::Mat& bg, const cv::Mat& beta) {
+  if (fg.type() != CV_32F || bg.type() != CV_32F || beta.type() != CV_32F ||
+      fg.size() != bg.size() || fg.size() != beta.size()) {
+    throw Error("fg, bg and beta are not planes of one size; give cv::Mat of type CV_32F");
+  }
+  return beta.mul(fg) + (1 - beta).mul(1 - bg);
+}
+
+cv::Mat cutout(const cv::Mat& image, const cv::Mat& alpha) {
+  const std::vector<cv::Mat> parts = {foreground(image, alpha), to_levels(alpha)};
+  cv::Mat bgra;
+  cv::merge(parts, bgra);
+  return bgra;
+}
+
+cv::Mat composite(const cv::Mat& image, const cv::Mat& alpha, const cv::Vec3b& colour) {
+  return over(image, alpha, cv::Mat(1, 1, CV_8UC3, cv::Scalar(colour)));
+}
+
+cv::Mat composite(const cv::Mat& image, const cv::Mat& alpha, const cv::Mat& background) {
+  check_image(background, "background");
+  check_pair(image, alpha);
+  return over(image, alpha, cover(background, image.size()));
+}
+
+}  // namespace latefusion

@@ -1,0 +1,30 @@
+// What the library is given, checked, and planes as levels.
+#pragma once
+
+#include <opencv2/core.hpp>
+
+#include "latefusion/matting.hpp"
+
+namespace latefusion {
+
+inline void check_image(const cv::Mat& image, const std::string& name) {
+  if (image.empty() || image.type() != CV_8UC3) {
+    throw Error("the " + name + " is empty or not 8-bit BGR; give a cv::Mat of type CV_8UC3");
+  }
+}
+
+inline void check_pair(const cv::Mat& image, const cv::Mat& alpha) {
+  check_image(image, "image");
+  if (alpha.type() != CV_32F || alpha.size() != image.size()) {
+    throw Error("the alpha is not a plane of the image's size; give a cv::Mat of type CV_32F");
+  }
+}
+
+// A plane in [0, 1] as levels from 0 to 255, halves to even.
+inline cv::Mat to_levels(const cv::Mat& plane) {
+  cv::Mat levels;
+  plane.convertTo(levels, CV_8U, 255);
+  return levels;
+}
+
+}  // namespace latefusion

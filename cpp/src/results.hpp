@@ -1,0 +1,32 @@
+// What --save can name.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <opencv2/core.hpp>
+
+#include "latefusion/matting.hpp"
+
+namespace latefusion {
+
+using Background = std::variant<cv::Vec3b, cv::Mat>;  // a colour or an image, BGR
+
+// A photo, what the network found in it, and what it is to be put on, if anything.
+struct Result {
+  cv::Mat image;
+  Matte matte;
+  std::optional<Background> background;
+};
+
+extern const char COMPOSITE[];  // the one kind that needs a background
+
+std::vector<std::string> all_kinds();
+
+// The pixels of the PNG of one of `all_kinds`.
+cv::Mat pixels(const std::string& kind, const Result& result);
+
+}  // namespace latefusion

@@ -29,6 +29,7 @@ def test_an_export_has_its_parts_data_terms_and_checksum(checkpoint: Path) -> No
     assert facts["input"] == "RGB 0..255, 64 x 96 (H x W) only"
     assert (facts["preset"], facts["target"], facts["terms"]) == ("toy", "opencv", "mine alone")
     assert facts["training"] == "data pairs.tar"
+    assert facts["half"] == "False"
     for part in ("encoder", "fg", "bg", "fusion", "total"):
         assert "parameters" in facts[part]
         assert facts[part].endswith("GMAC at 64 x 96")

@@ -1,6 +1,7 @@
 """The certificate: equal runtimes pass, and a small difference anywhere is found."""
 
 import stat
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def program(folder: Path, body: str) -> Path:
     """A stand-in for the C++ program that says its version, or runs the Python of `body`."""
     file = folder / "latefusion-cpp"
     file.write_text(
-        "#!/usr/bin/env python3\nimport sys\n"
+        f"#!{sys.executable}\nimport sys\n"
         "if sys.argv[1] == '--version': sys.exit(print('latefusion-cpp 1, OpenCV 4.6.0'))\n" + body
     )
     file.chmod(file.stat().st_mode | stat.S_IXUSR)

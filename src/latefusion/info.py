@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Facts = dict[str, str]
 EXPORTED = (".onnx", ".pb")
-SHOWN_APART = ("format", "input", "bytes", "sha256", "parameters", "gmac")
+APART = ("format", "input", "bytes", "sha256", "parameters", "gmac")
 
 
 def describe(what: str) -> Facts:
@@ -28,7 +28,7 @@ def describe(what: str) -> Facts:
 def describe_export(path: Path) -> Facts:
     """From the sidecar, after the file has been checked against its sha256; without PyTorch."""
     card = read_model(path).card
-    rest = {key: _text(value) for key, value in card.items() if key not in SHOWN_APART}
+    rest = {key: _text(value) for key, value in card.items() if key not in APART}
     return {
         "file": _size(path),
         "sha256": f"{card['sha256']} (checked)",
@@ -63,6 +63,8 @@ def _size(path: Path) -> str:
 
 def _text(value: object) -> str:
     """A sidecar's value on one line."""
+    if value == {}:
+        return "not stated"
     if isinstance(value, dict):
         return "; ".join(f"{key} {_text(inner)}" for key, inner in value.items())
     return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)

@@ -36,7 +36,7 @@ def import_keras(source: Path, target: Path) -> None:
     Raises WeightsError where the file is not the late-fusion network's, OutputError where the
     target cannot be written.
     """
-    save_network(target, read_keras(source))
+    save_network(target, read_keras(source), data=f"imported from {source.name}")
 
 
 def read_keras(source: Path) -> MattingNetwork:

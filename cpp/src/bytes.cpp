@@ -12,6 +12,8 @@ namespace latefusion {
 
 namespace fs = std::filesystem;
 
+constexpr size_t LONGEST = 160;  // letters of OpenCV's own words
+
 Bytes read_bytes(const fs::path& file, const std::string& cure) {
   std::error_code unknown;
   const fs::file_type type = fs::status(file, unknown).type();
@@ -37,6 +39,11 @@ std::string one_line(const std::string& text) {
     line += (line.empty() ? "" : " ") + word;
   }
   return line;
+}
+
+std::string in_brief(const cv::Exception& error) {
+  const std::string line = one_line(error.err);
+  return line.size() <= LONGEST ? line : line.substr(0, LONGEST) + "...";
 }
 
 }  // namespace latefusion

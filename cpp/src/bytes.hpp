@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <opencv2/core.hpp>
+
 namespace latefusion {
 
 using Bytes = std::vector<unsigned char>;
@@ -14,5 +16,8 @@ Bytes read_bytes(const std::filesystem::path& file, const std::string& cure);
 
 // A text of several lines, such as that of a cv::Exception, in one.
 std::string one_line(const std::string& text);
+
+// What OpenCV says of an error, in one line and not too long.
+std::string in_brief(const cv::Exception& error);
 
 }  // namespace latefusion

@@ -42,7 +42,8 @@ cv::dnn::Net load(const fs::path& model, const Bytes& bytes) {
   try {
     return reader(model)(bytes);
   } catch (const cv::Exception& error) {
-    throw Error(model.string() + " does not load (" + one_line(error.err) + "); export anew");
+    throw Error(model.string() + " does not load (" + in_brief(error) +
+                "); it is no network of latefusion, or too new for this OpenCV: export anew");
   }
 }
 
@@ -79,7 +80,7 @@ std::vector<cv::Mat> Network::forward(const cv::Mat& blob) {
     net_.forward(found, OUTPUTS);  // all of them by name: OpenCV 5 throws otherwise
   } catch (const cv::Exception& error) {
     throw Error(name_ + " does not give alpha, fg, bg and blend for an image of " +
-                in_words(size_) + " (" + one_line(error.err) + "); " + NOT_OURS);
+                in_words(size_) + " (" + in_brief(error) + "); " + NOT_OURS);
   }
   const std::vector<int> lengths = {size_.height, size_.width};
   for (const cv::Mat& output : found) {

@@ -18,6 +18,10 @@ Planes: TypeAlias = dict[str, NDArray[np.float32]]  # name of the output -> (H, 
 Network: TypeAlias = Callable[[NDArray[np.float32]], Planes]
 
 
+CURE = "it is no network of latefusion, or not the one of its sidecar: export anew"
+LONGEST = 160  # letters of a runtime's own words
+
+
 def in_onnxruntime(model: ModelFile, threads: int | None = None) -> Network:
     """An .onnx file in ONNX Runtime; `threads` None leaves the number to it. WeightsError."""
     import onnxruntime  # slow, and not needed for --help
@@ -37,16 +41,16 @@ def in_onnxruntime(model: ModelFile, threads: int | None = None) -> Network:
             model.data, options, providers=["CPUExecutionProvider"]
         )
     except refusals as error:
-        raise WeightsError(f"{model.path} does not load: {_one_line(error)}") from None
+        raise WeightsError(f"{model.path} does not load ({_one_line(error)}); {CURE}") from None
     missing = set(OUTPUTS) - {output.name for output in session.get_outputs()}
     if missing:
-        raise WeightsError(f"{model.path} has no output {min(missing)}; export it anew")
+        raise WeightsError(f"{model.path} has no output {min(missing)}; {CURE}")
 
     def run(image: NDArray[np.float32]) -> Planes:
         try:
             found = session.run(OUTPUTS, {model.input_name: image})
         except (*refusals, ValueError) as error:  # ValueError: no input of that name
-            raise WeightsError(f"{model.path} does not run: {_one_line(error)}") from None
+            raise WeightsError(f"{model.path} does not run ({_one_line(error)}); {CURE}") from None
         return _planes(model, found, image)
 
     return run
@@ -69,7 +73,7 @@ def in_opencv(model: ModelFile) -> Network:
         with _silent_opencv():
             net = getattr(cv2.dnn, read)(np.frombuffer(model.data, np.uint8))
     except cv2.error as error:
-        raise WeightsError(f"{model.path} does not load: {_one_line(error)}") from None
+        raise WeightsError(f"{model.path} does not load ({_one_line(error)}); {CURE}") from None
 
     def run(image: NDArray[np.float32]) -> Planes:
         try:
@@ -77,7 +81,7 @@ def in_opencv(model: ModelFile) -> Network:
                 net.setInput(image, model.input_name)
                 found = net.forward(list(OUTPUTS))  # OpenCV 5 wants every output named
         except cv2.error as error:
-            raise WeightsError(f"{model.path} does not run: {_one_line(error)}") from None
+            raise WeightsError(f"{model.path} does not run ({_one_line(error)}); {CURE}") from None
         return _planes(model, found, image)
 
     return run
@@ -110,7 +114,7 @@ def _planes(
         if plane.size != size[0] * size[1]:
             raise WeightsError(
                 f"{model.path} gives {name} as {plane.shape} for an image of {size[0]} x {size[1]};"
-                " it is no network of latefusion, or not the one of its sidecar: export anew"
+                f" {CURE}"
             )
     return {name: plane.reshape(size) for name, plane in zip(OUTPUTS, found, strict=True)}
 
@@ -130,4 +134,5 @@ def _silent_opencv() -> Iterator[None]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    line = " ".join(str(error).split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."

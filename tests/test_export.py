@@ -237,13 +237,24 @@ def test_neither_file_is_left_where_the_other_cannot_be_written(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("target", "name", "right"),
-    [("onnx", "a.json", "a.onnx"), ("opencv", "a.pb", "a.onnx"), ("tensorflow", "a.onnx", "a.pb")],
+    [
+        ("onnx", "a.json", "a.onnx"),
+        ("onnx", ".", "model.onnx"),
+        ("opencv", "a.pb", "a.onnx"),
+        ("tensorflow", "a.onnx", "a.pb"),
+    ],
 )
 def test_a_name_has_the_suffix_of_its_target(
     tmp_path: Path, target: str, name: str, right: str
 ) -> None:
     with pytest.raises(OutputError, match=rf"{name} does not end in \.\w+; use .*{right}"):
         export(tmp_path / "a.safetensors", tmp_path / name, Wish(target))
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_folder_is_no_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"does not end in \.onnx; use .*model\.onnx"):
+        export(tmp_path / "a.safetensors", Path(name), Wish())
 
 
 def test_two_exports_do_not_share_a_sidecar(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def _settle(wish: Wish, notes: dict[str, str], target: Target) -> Wish:
 
 def _check_name(out: Path, target: Target) -> None:
     if out.suffix != target.suffix:
-        right = out.with_suffix(target.suffix)
+        right = out.parent / f"{out.stem.strip('.') or 'model'}{target.suffix}"
         raise OutputError(f"{out} does not end in {target.suffix}; use {right}")
     for other in {kind.suffix for kind in TARGETS.values()} - {target.suffix}:
         if out.with_suffix(other).exists():

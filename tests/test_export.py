@@ -239,7 +239,6 @@ def test_neither_file_is_left_where_the_other_cannot_be_written(tmp_path: Path) 
     ("target", "name", "right"),
     [
         ("onnx", "a.json", "a.onnx"),
-        ("onnx", ".", "model.onnx"),
         ("opencv", "a.pb", "a.onnx"),
         ("tensorflow", "a.onnx", "a.pb"),
     ],

@@ -23,6 +23,7 @@ from latefusion.model.matting import MattingNetwork, NetworkConfig
 from latefusion.model_file import OUTPUTS, read_model
 from latefusion.predictor import Predictor
 from latefusion.runtimes import in_opencv
+from latefusion.stages import STAGES
 from toy_network import add_toy_preset, perturb_norms, toy_network
 
 CARD = {"terms": "none"}
@@ -164,7 +165,7 @@ def test_the_graph_for_opencv_has_only_what_its_oldest_version_reads(encoder: st
     torch.manual_seed(0)
     network = MattingNetwork(NetworkConfig(encoder, 8, (4, 4, 4, 4, 4), small)).eval()
     perturb_norms(network)
-    named = graph_module.Named(network, export_module.STAGES["joint"]).eval()
+    named = graph_module.Named(network, STAGES["joint"]).eval()
     graph = graph_module.fixed_graph(named, (64, 96))
     assert {node.op_type for node in graph.graph.node} <= READ_BY_OPENCV_46
     assert graph.opset_import[0].version == 10
@@ -267,6 +268,7 @@ def test_two_exports_do_not_share_a_sidecar(tmp_path: Path) -> None:
     [
         ("", "no readable JSON"),
         ("[1]", "no JSON object"),
+        ("[" * 100_000, "no readable JSON"),
         ('{"dev": {"mad": null}}', "holds null, which OpenCV cannot read"),
         ('{"notes": ["' + "x" * 4001 + '"]}', "more than 4000 bytes"),
     ],
@@ -286,3 +288,27 @@ def test_opencv_reads_every_entry_of_a_sidecar(folder: Path) -> None:
     assert storage.getNode("bytes").real() == (folder / "joint.onnx").stat().st_size
     assert storage.getNode("sha256").string()
     storage.release()
+
+
+@pytest.mark.parametrize(
+    ("notes", "reason"),
+    [
+        ({"stage": "nonsense"}, "right is one of segmentation"),
+        ({"input_side": "big"}, "give --side"),
+    ],
+)
+def test_a_checkpoint_with_odd_notes_is_refused(
+    tmp_path: Path, notes: dict[str, str], reason: str
+) -> None:
+    save_network(tmp_path / "a.safetensors", toy_network(), **notes)
+    with pytest.raises(WeightsError, match=reason):
+        export(tmp_path / "a.safetensors", tmp_path / "a.onnx", Wish())
+
+
+def test_a_long_note_is_cut_to_what_opencv_reads(tmp_path: Path) -> None:
+    save_network(tmp_path / "a.safetensors", toy_network(), data="ä" * 5000)
+    export(tmp_path / "a.safetensors", tmp_path / "a.onnx", Wish())
+    storage = cv2.FileStorage(str(tmp_path / "a.json"), cv2.FILE_STORAGE_READ)
+    data = storage.getNode("training").getNode("data").string()
+    assert data.endswith("ää...")
+    assert len(data.encode()) <= 4000

@@ -145,3 +145,33 @@ def test_one_runtime_alone_proves_nothing(toy_model: Path) -> None:
     result = CliRunner().invoke(app, ["parity", str(toy_model)])
     assert result.exit_code == 1
     assert "give --checkpoint or --cpp" in result.stderr
+
+
+def test_what_is_no_number_breaks_parity() -> None:
+    whole = np.zeros((40, 60), np.float32)
+    spoilt = whole.copy()
+    spoilt[20, 30] = np.nan
+    pair = Difference("a", "b").worst_with("first", whole, spoilt)
+    assert not pair.holds
+    assert not pair.worst_with("second", spoilt, spoilt).holds
+
+
+def test_alphas_of_two_sizes_are_not_compared() -> None:
+    with pytest.raises(LatefusionError, match=r"wide: a gives \(1, 3\), b \(2, 3\)"):
+        one, other = np.zeros((1, 3), np.float32), np.zeros((2, 3), np.float32)
+        Difference("a", "b").worst_with("wide", one, other)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("", "wrote no alpha of"),
+        ("sys.stderr.buffer.write(b'\\xff\\xfe'); sys.exit(3)", "latefusion-cpp: "),
+    ],
+)
+def test_a_program_that_does_something_else_is_one_line(
+    model: Path, tmp_path: Path, body: str, said: str
+) -> None:
+    found = ways(model, builds=[program(tmp_path, body)])
+    with pytest.raises(LatefusionError, match=said):
+        compare(found, write_pictures(tmp_path)[:1])

@@ -20,7 +20,7 @@ from latefusion.graph import INPUT, Named, dynamic_graph, fixed_graph, store_hal
 from latefusion.image import read_photo, whole_file
 from latefusion.model_file import DYNAMIC, FORMAT, OUTPUTS, ModelFile
 from latefusion.runtimes import Network, in_onnxruntime, in_opencv
-from latefusion.stages import STAGES
+from latefusion.stages import stage_of
 from latefusion.tensorflow import frozen_graph
 
 TOLERANCE = 1e-3  # every output in the file's own runtime against PyTorch
@@ -72,7 +72,7 @@ def export(source: Path, out: Path, wish: Wish) -> Path:
     _check_name(out, target)
     network, notes = load_network(source), read_notes(source)
     wish = _settle(wish, notes, target)
-    named = Named(network, STAGES[notes.get("stage", "joint")]).eval()
+    named = Named(network, stage_of(notes, source)).eval()
     graph = fixed_graph(named, wish.size) if wish.size else dynamic_graph(named)
     if wish.half:
         store_half(graph.graph)
@@ -93,7 +93,10 @@ def export(source: Path, out: Path, wish: Wish) -> Path:
 
 def _settle(wish: Wish, notes: dict[str, str], target: Target) -> Wish:
     """With side and size where they were left to the checkpoint and the target."""
-    side = check_side(wish.side or int(notes.get("input_side", 512)))
+    noted = notes.get("input_side", "512")
+    if not noted.isdecimal():
+        raise WeightsError(f"the checkpoint notes a side of {noted!r}, no number; give --side")
+    side = check_side(wish.side or int(noted))
     size = wish.size or ((side, side) if target.fixed else None)
     if size and target.fixed and min(size) < LEAST_SIDE:
         raise OutputError(
@@ -119,7 +122,7 @@ def read_card(path: Path) -> dict[str, Any]:
     """A JSON object for the sidecar. Raises WeightsError for anything else."""
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is no readable JSON: {error}") from error
     if not isinstance(card, dict):
         raise WeightsError(f"{path} holds no JSON object; give one with training, dev and terms")
@@ -185,8 +188,16 @@ def _facts(wish: Wish, graph: onnx.ModelProto, notes: dict[str, str]) -> dict[st
 
 def _about(notes: dict[str, str], card: dict[str, Any]) -> dict[str, Any]:
     """Training and terms, from the checkpoint's notes where the given card says nothing of them."""
-    noted = {key: notes[key] for key in ("data", "step", "val_mad", "val_iou") if key in notes}
-    return {"training": noted, "terms": notes.get("terms", UNSTATED)} | card
+    kept = ("data", "step", "val_mad", "val_iou")
+    noted = {key: _shortened(notes[key]) for key in kept if key in notes}
+    return {"training": noted, "terms": _shortened(notes.get("terms", UNSTATED))} | card
+
+
+def _shortened(text: str) -> str:
+    """As much of a note as OpenCV's reader of the sidecar takes."""
+    whole = text.encode()
+    cut = whole[: LONGEST_TEXT - 3].decode(errors="ignore")
+    return text if len(whole) <= LONGEST_TEXT else f"{cut}..."
 
 
 def _sha256(data: bytes) -> str:

@@ -67,7 +67,7 @@ def read_model(path: Path) -> ModelFile:
 def _parse(text: bytes, sidecar: Path) -> dict[str, Any]:
     try:
         card = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{sidecar} is no JSON ({error}); export anew") from None
     written_as = card.get("format") if isinstance(card, dict) else None
     if written_as is None:

@@ -51,8 +51,13 @@ class Difference:
         return self.greatest <= GREATEST and self.mean <= MEAN
 
     def worst_with(self, picture: str, one: Alpha, other: Alpha) -> "Difference":
-        """With one more picture."""
-        off = np.abs(one - other)
+        """With one more picture; what is no number differs from everything."""
+        if one.shape != other.shape:
+            raise LatefusionError(
+                f"{picture}: {self.one} gives {one.shape}, {self.other} {other.shape}; they have to"
+                " be of the photo's size"
+            )
+        off = np.nan_to_num(np.abs(one - other), nan=np.inf)
         inside = off[BORDER:-BORDER, BORDER:-BORDER]
         at_border = off.copy()
         at_border[BORDER:-BORDER, BORDER:-BORDER] = 0
@@ -159,6 +164,8 @@ def _in_cpp(model: ModelFile, program: Path) -> Way:
             out = Path(folder) / "alpha.png"
             words = ("--model", model.path, "--image", picture, "--save", "alpha16", "--out", out)
             _run(program, *words)
+            if not out.is_file():
+                raise LatefusionError(f"{program} wrote no alpha of {picture}; build cpp/ anew")
             with Image.open(out) as levels:
                 return np.asarray(levels).astype(np.float32) / np.float32(65535)
 
@@ -183,10 +190,10 @@ def _opencv_of(program: Path) -> str:
 
 def _run(program: Path, *words: str | Path) -> str:
     try:
-        done = subprocess.run([program, *words], capture_output=True, text=True, check=False)
+        done = subprocess.run([program, *words], capture_output=True, check=False)
     except OSError as error:
         raise LatefusionError(f"{program} does not run: {error.strerror}") from None
     if done.returncode != 0:
-        said = done.stderr.strip() or f"exit code {done.returncode}"
+        said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
         raise LatefusionError(f"{program}: {said}")
-    return done.stdout
+    return done.stdout.decode(errors="replace")

@@ -92,10 +92,10 @@ def in_pytorch(checkpoint: Path) -> Network:
     import torch
 
     from latefusion.checkpoint import load_network, read_notes
-    from latefusion.stages import STAGES
+    from latefusion.stages import stage_of
 
     network = load_network(checkpoint)
-    stage = STAGES[read_notes(checkpoint).get("stage", "joint")]
+    stage = stage_of(read_notes(checkpoint), checkpoint)
 
     def run(image: NDArray[np.float32]) -> Planes:
         with torch.inference_mode():

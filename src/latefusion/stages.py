@@ -1,10 +1,12 @@
 """The three training stages as a table: what trains, through which losses, at which rates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
+from latefusion.errors import WeightsError
 from latefusion.losses import Terms, fusion_loss, joint_loss, segmentation_loss
 from latefusion.model.matting import MattingNetwork, MattingOutput
 
@@ -58,3 +60,11 @@ STAGES = {
         follows="fusion",
     ),
 }
+
+
+def stage_of(notes: Mapping[str, str], path: Path) -> Stage:
+    """The stage that a checkpoint's notes name, joint where they name none. WeightsError."""
+    name = notes.get("stage", "joint")
+    if name not in STAGES:
+        raise WeightsError(f"{path} names the stage {name}; right is one of {', '.join(STAGES)}")
+    return STAGES[name]

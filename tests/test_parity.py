@@ -157,8 +157,8 @@ def test_what_is_no_number_breaks_parity() -> None:
 
 
 def test_alphas_of_two_sizes_are_not_compared() -> None:
+    one, other = np.zeros((1, 3), np.float32), np.zeros((2, 3), np.float32)
     with pytest.raises(LatefusionError, match=r"wide: a gives \(1, 3\), b \(2, 3\)"):
-        one, other = np.zeros((1, 3), np.float32), np.zeros((2, 3), np.float32)
         Difference("a", "b").worst_with("wide", one, other)
 
 

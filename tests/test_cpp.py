@@ -203,6 +203,9 @@ def write_photo(folder: Path, kind: str) -> Path:
     elif kind == "RGBA":
         opacity = np.tile(np.linspace(0, 255, 90).astype(np.uint8), (70, 1))
         Image.fromarray(np.dstack([made_up(70, 90), opacity])).save(path)
+    elif kind == "16-bit grey":
+        grey = np.asarray(Image.fromarray(made_up(70, 90)).convert("L"), np.uint16)
+        Image.fromarray(grey * 256 + np.arange(90, dtype=np.uint16) * 2).save(path)
     elif kind == "grey":
         Image.fromarray(made_up(70, 90)).convert("L").save(path)
     else:
@@ -213,7 +216,7 @@ def write_photo(folder: Path, kind: str) -> Path:
 
 
 PHOTOS = ["64x96", "97x411", "411x97", "83x501", "501x83", "1x1", "3x5", "1x300", "RGBA", "grey"]
-PHOTOS += ["orientation 6", "orientation 3", "orientation 5"]
+PHOTOS += ["16-bit grey", "orientation 6", "orientation 3", "orientation 5"]
 
 
 def in_both(run: Run, model: Path, photo: Path, *words: object) -> tuple[Path, Matte]:
@@ -245,7 +248,7 @@ def test_every_plane_is_saved_under_its_name(run: Run, model: Path, tmp_path: Pa
     assert len(list(out.iterdir())) == 4
 
 
-@pytest.mark.parametrize("kind", ["97x411", "RGBA", "sample"])
+@pytest.mark.parametrize("kind", ["97x411", "40000x1", "RGBA", "sample"])
 def test_a_cutout_is_that_of_python(run: Run, model: Path, tmp_path: Path, kind: str) -> None:
     photo = tmp_path / "photo.jpg"
     if kind == "sample":
@@ -471,10 +474,10 @@ BAD_PHOTOS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "cut BMP": (lambda folder: shortened(folder, ".bmp"), "photo.bmp is damaged, or not"),
     "cut TIFF": (lambda folder: shortened(folder, ".tiff"), "photo.tiff is damaged, or not"),
     "spoilt PNG": (spoilt_png, "photo.png is damaged, or not"),
-    "turned RGBA": (turned_rgba, "has transparency that OpenCV does not read rightly"),
+    "turned RGBA": (turned_rgba, "has transparency, or CMYK, that OpenCV does not"),
     "transparent level": (
         grey_with_a_transparent_level,
-        "has transparency that OpenCV does not read rightly",
+        "has transparency, or CMYK, that OpenCV does not",
     ),
 }
 

@@ -263,6 +263,19 @@ def test_two_exports_do_not_share_a_sidecar(tmp_path: Path) -> None:
         export(tmp_path / "a.safetensors", tmp_path / "a.onnx", Wish())
 
 
+@pytest.mark.parametrize("text", ["{}", '{"terms": "mine"}', "[" * 100_000, "\x00"])
+def test_a_json_that_is_no_sidecar_is_not_replaced(tmp_path: Path, text: str) -> None:
+    card = tmp_path / "a.json"
+    card.write_text(text)
+    source = save_toy(tmp_path / "toy.safetensors")
+    with pytest.raises(OutputError, match=r"a\.json would be replaced, and it is no sidecar"):
+        export(source, tmp_path / "a.onnx", Wish())
+    assert card.read_text() == text
+    card.write_text('{"format": "latefusion-onnx/1"}')
+    export(source, tmp_path / "a.onnx", Wish())
+    assert read_model(tmp_path / "a.onnx").target == "onnx"
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -271,6 +284,11 @@ def test_two_exports_do_not_share_a_sidecar(tmp_path: Path) -> None:
         ("[" * 100_000, "no readable JSON"),
         ('{"dev": {"mad": null}}', "holds null, which OpenCV cannot read"),
         ('{"notes": ["' + "x" * 4001 + '"]}', "more than 4000 bytes"),
+        ('{"notes": "\\ud800"}', "has control characters"),
+        ('{"notes": "a\\u0001b"}', "has control characters"),
+        ('{"dev": {"mad": NaN}}', "NaN is no number"),
+        ('{"dev": {"": 1}}', "'' is no name that OpenCV reads"),
+        ('{"a\\"b": 1}', "is no name that OpenCV reads"),
     ],
 )
 def test_a_card_that_not_every_reader_takes_is_refused(
@@ -294,7 +312,8 @@ def test_opencv_reads_every_entry_of_a_sidecar(folder: Path) -> None:
     ("notes", "reason"),
     [
         ({"stage": "nonsense"}, "right is one of segmentation"),
-        ({"input_side": "big"}, "give --side"),
+        ({"input_side": "big"}, "notes a side of 'big', no number; give --side"),
+        ({"input_side": "9" * 5000}, r"notes a side of '9+\.\.\.', no number; give --side"),
     ],
 )
 def test_a_checkpoint_with_odd_notes_is_refused(
@@ -303,6 +322,30 @@ def test_a_checkpoint_with_odd_notes_is_refused(
     save_network(tmp_path / "a.safetensors", toy_network(), **notes)
     with pytest.raises(WeightsError, match=reason):
         export(tmp_path / "a.safetensors", tmp_path / "a.onnx", Wish())
+
+
+def test_a_given_side_makes_up_for_an_odd_note(tmp_path: Path) -> None:
+    save_network(tmp_path / "a.safetensors", toy_network(), input_side="big")
+    export(tmp_path / "a.safetensors", tmp_path / "a.onnx", Wish(side=64))
+    assert read_model(tmp_path / "a.onnx").side == 64
+
+
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").mkdir()
+    (tmp_path / "a.json").write_text('{"format": "latefusion/1"}')
+    with pytest.raises(OutputError, match=r"a\.onnx is a folder; name a file in it"):
+        export(save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", Wish())
+    assert (tmp_path / "a.json").read_text() == '{"format": "latefusion/1"}'
+
+
+def test_every_note_that_goes_into_a_sidecar_is_read_by_opencv(tmp_path: Path) -> None:
+    notes = {"terms": "a\x01b\x1b[2J", "data": 'say "a\\b"\n\tthen'}
+    save_network(tmp_path / "a.safetensors", toy_network(), **notes)
+    export(tmp_path / "a.safetensors", tmp_path / "a.onnx", Wish(card={"my dev-set": {"mad": 1}}))
+    storage = cv2.FileStorage(str(tmp_path / "a.json"), cv2.FILE_STORAGE_READ)
+    assert storage.getNode("terms").string() == "a b [2J"
+    assert storage.getNode("training").getNode("data").string() == notes["data"]
+    assert storage.getNode("my dev-set").getNode("mad").real() == 1
 
 
 def test_a_long_note_is_cut_to_what_opencv_reads(tmp_path: Path) -> None:

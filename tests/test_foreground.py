@@ -59,7 +59,7 @@ def test_the_old_background_does_not_travel_along() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 0.5, 1])
-@pytest.mark.parametrize("size", [(1, 1), (1, 50), (700, 1), (33, 20)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (700, 1), (33, 20), (1, 40_000)])
 def test_any_size_and_any_constant_alpha_gives_sane_colours(
     size: tuple[int, int], level: float
 ) -> None:

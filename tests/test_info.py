@@ -1,6 +1,8 @@
 """`info` says what a file is, without PyTorch for an export, and finds damage."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import safe_open
@@ -18,7 +20,7 @@ from toy_network import add_toy_preset, toy_network
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     add_toy_preset(monkeypatch)
     path = tmp_path / "toy.safetensors"
-    save_network(path, toy_network(), stage="joint", data="pairs.tar", terms="mine alone")
+    save_network(path, toy_network(), stage="joint", data="pairs.tar", terms="mine\nalone")
     return path
 
 
@@ -74,6 +76,16 @@ def test_a_truncated_export_is_refused(checkpoint: Path) -> None:
     model.write_bytes(model.read_bytes()[:-7])
     with pytest.raises(WeightsError, match="is not the file of its sidecar"):
         describe(str(model))
+
+
+@pytest.mark.parametrize(
+    "entry", [{"parameters": [1]}, {"parameters": {"fg": "x"}}, {"gmac": []}, {"gmac": {"fg": "x"}}]
+)
+def test_unreadable_parts_are_said_to_be_so(checkpoint: Path, entry: dict[str, Any]) -> None:
+    model = export(checkpoint, checkpoint.with_suffix(".onnx"), Wish())
+    sidecar = model.with_suffix(".json")
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | entry))
+    assert describe(str(model))["parts"].startswith("not readable in the sidecar")
 
 
 def test_what_is_neither_file_nor_preset_is_refused() -> None:

@@ -77,6 +77,7 @@ def test_another_format_is_refused(toy_model: Path) -> None:
         {"input": {"name": "image", "size": []}},
         {"input": {"name": "image", "size": [64]}},
         {"input": {"name": "image", "size": [64, 65]}},
+        {"input": {"name": "image", "size": [float("inf"), 64]}},
         {"input": {"name": "image", "size": "dynamic"}},
         {"target": None},
         {"sha256": None},

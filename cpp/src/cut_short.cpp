@@ -29,9 +29,9 @@ size_t number(const Bytes& file, size_t at, size_t count) {
 // stated length, one of which may hold a whole JPEG as thumbnail, end mark included.
 size_t first_scan(const Bytes& file) {
   size_t at = 2;
-  while (at + 4 <= file.size() && file[at] == 0xFF) {
-    if (file[at + 1] == 0xFF) {
-      ++at;  // a fill byte
+  while (at + 4 <= file.size()) {
+    if (file[at] != 0xFF || file[at + 1] == 0xFF) {
+      ++at;  // a stray byte, or a fill byte
     } else if (file[at + 1] == 0xDA) {
       return at;
     } else {

@@ -17,6 +17,7 @@ namespace latefusion {
 namespace {
 
 constexpr double WORK_PIXELS = 512 * 512;  // the network sees no more; colours change slowly
+constexpr double WORK_SIDE = 8192;         // of a strip of a photo; cv::remap ends at 32,767
 constexpr int SWEEPS = 4;
 constexpr int SMALL_SWEEPS = 10, SMALL_SIDE = 32;  // on the coarsest levels they reach far
 constexpr float SMOOTHNESS = 1e-5F,
@@ -77,7 +78,8 @@ int bit_length(int number) { return number == 0 ? 0 : 1 + bit_length(number / 2)
 
 cv::Size work_size(cv::Size photo) {
   const double pixels = static_cast<double>(photo.height) * photo.width;
-  const double shrink = std::min(1.0, std::sqrt(WORK_PIXELS / pixels));
+  const double side = std::max(photo.height, photo.width);
+  const double shrink = std::min({1.0, std::sqrt(WORK_PIXELS / pixels), WORK_SIDE / side});
   return {std::max(1, cvRound(photo.width * shrink)), std::max(1, cvRound(photo.height * shrink))};
 }
 

@@ -95,6 +95,10 @@ void start(const std::vector<std::string>& arguments) {
   } else {
     run(options);
   }
+  std::cout.flush();
+  if (!std::cout || std::fflush(stdout) != 0) {
+    throw Error("the output cannot be written; is the disk full?");
+  }
 }
 
 int complain(const std::string& text, int exit_code) {

@@ -12,17 +12,20 @@ namespace {
 
 using Words = std::vector<std::string>;
 
+bool holds(const Words& words, const std::string& word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+// The different words between the commas.
 Words split(const std::string& list) {
   Words words;
   std::istringstream stream(list);
   for (std::string word; std::getline(stream, word, ',');) {
-    words.push_back(word);
+    if (!holds(words, word)) {
+      words.push_back(word);
+    }
   }
   return words;
-}
-
-bool holds(const Words& words, const std::string& word) {
-  return std::find(words.begin(), words.end(), word) != words.end();
 }
 
 using Setter = std::function<void(Options&, const std::string&)>;
@@ -72,8 +75,13 @@ void add_default_kind(Options& options) {
   }
 }
 
+bool names_a_png(const std::filesystem::path& path) {
+  const std::string suffix = path.extension().string();
+  return suffix == ".png" || suffix == ".PNG";
+}
+
 bool is_one_file(const Options& options) {
-  return options.kinds.size() == 1 && options.out.extension() == ".png";
+  return options.kinds.size() == 1 && names_a_png(options.out);
 }
 
 std::string joined(const Words& words) {
@@ -101,7 +109,7 @@ void check(const Options& options) {
     throw UsageError("give --model M.onnx and --image PHOTO; --help says more");
   }
   check_kinds(options);
-  if (options.out.extension() == ".png" && !is_one_file(options)) {
+  if (names_a_png(options.out) && !is_one_file(options)) {
     throw UsageError("--out " + options.out.string() + " is one file, and --save names " +
                      std::to_string(options.kinds.size()) + " kinds; give a folder");
   }

@@ -44,13 +44,25 @@ bool is_tiff(const Bytes& file) {
          ((file[0] == 'I' && file[1] == 'I') || (file[0] == 'M' && file[1] == 'M'));
 }
 
-// The pixels as they are stored, 8 bits each: with the alpha, but not turned upright.
-cv::Mat decode_stored(const Bytes& file) {
-  cv::Mat stored = decode(file, cv::IMREAD_UNCHANGED);
-  if (stored.depth() == CV_16U) {
-    stored.convertTo(stored, CV_8U, 1.0 / 257);
+// 16 bits as 8, rounded.
+cv::Mat in_8_bits(cv::Mat pixels) {
+  if (pixels.depth() == CV_16U) {
+    pixels.convertTo(pixels, CV_8U, 1.0 / 257);
   }
-  return stored;
+  return pixels;
+}
+
+// Upright BGR. Of 16-bit grey OpenCV would cut off the lower 8 bits, where Python rounds.
+cv::Mat decode_colours(const Bytes& file, int stored_type) {
+  if (stored_type != CV_16UC1) {
+    return decode(file, cv::IMREAD_COLOR);
+  }
+  const cv::Mat grey = in_8_bits(decode(file, cv::IMREAD_ANYDEPTH));
+  cv::Mat image;
+  if (!grey.empty()) {
+    cv::cvtColor(grey, image, cv::COLOR_GRAY2BGR);
+  }
+  return image;
 }
 
 // Only where both decodes show the same picture does the alpha of one fit the colours of the other.
@@ -63,15 +75,16 @@ bool same_colours(const cv::Mat& image, const cv::Mat& stored) {
   return cv::norm(image, colours, cv::NORM_INF) <= 1;
 }
 
-cv::Mat read_opacity(const Bytes& bytes, const cv::Mat& image, const fs::path& file) {
-  const cv::Mat stored = is_jpeg(bytes) ? cv::Mat() : decode_stored(bytes);
+// `stored` are the pixels as the file has them: with the alpha, but not turned upright.
+cv::Mat read_opacity(const Bytes& bytes, const cv::Mat& stored, const cv::Mat& image,
+                     const fs::path& file) {
   const bool has_alpha = stored.channels() == 4;
   const bool misread =
       has_alpha ? is_tiff(bytes) || !same_colours(image, stored) : has_transparent_colour(bytes);
   if (misread) {
-    throw Error(
-        file.string() +
-        " has transparency that OpenCV does not read rightly; save it as an upright RGBA PNG");
+    throw Error(file.string() +
+                " has transparency, or CMYK, that OpenCV does not read rightly; save it as an "
+                "upright PNG");
   }
   cv::Mat opacity;
   if (has_alpha) {
@@ -86,14 +99,15 @@ cv::Mat read_opacity(const Bytes& bytes, const cv::Mat& image, const fs::path& f
 Photo read_photo(const fs::path& file) {
   const Bytes bytes = read_bytes(file, "give the path of a photo");
   check_file(bytes, file);
-  const cv::Mat image = decode(bytes, cv::IMREAD_COLOR);
+  const cv::Mat stored = is_jpeg(bytes) ? cv::Mat() : decode(bytes, cv::IMREAD_UNCHANGED);
+  const cv::Mat image = decode_colours(bytes, stored.type());
   if (image.empty()) {
     throw Error(file.string() + " is damaged, or not an image that OpenCV reads" + FORMATS);
   }
   if (image.total() > MAX_PIXELS) {
     throw Error(file.string() + " has more than 250 million pixels; make it smaller");
   }
-  return {image, read_opacity(bytes, image, file)};
+  return {image, read_opacity(bytes, in_8_bits(stored), image, file)};
 }
 
 }  // namespace latefusion

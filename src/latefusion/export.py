@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,10 +95,7 @@ def export(source: Path, out: Path, wish: Wish) -> Path:
 
 def _settle(wish: Wish, notes: dict[str, str], target: Target) -> Wish:
     """With side and size where they were left to the checkpoint and the target."""
-    noted = notes.get("input_side", "512")
-    if not noted.isdecimal():
-        raise WeightsError(f"the checkpoint notes a side of {noted!r}, no number; give --side")
-    side = check_side(wish.side or int(noted))
+    side = check_side(wish.side) if wish.side else _noted_side(notes, wish.size)
     size = wish.size or ((side, side) if target.fixed else None)
     if size and target.fixed and min(size) < LEAST_SIDE:
         raise OutputError(
@@ -106,22 +105,51 @@ def _settle(wish: Wish, notes: dict[str, str], target: Target) -> Wish:
     return replace(wish, side=side, size=size)
 
 
+def _noted_side(notes: dict[str, str], size: Size | None) -> int:
+    """The longer side of `size`, or else that of the training."""
+    if size:
+        return max(size)
+    noted = notes.get("input_side", "512")
+    try:
+        return check_side(int(noted))
+    except ValueError:
+        raise WeightsError(
+            f"the checkpoint notes a side of {_shortened(noted, 40)!r}, no number; give --side"
+        ) from None
+
+
 def _check_name(out: Path, target: Target) -> None:
     if out.suffix != target.suffix:
         right = out.parent / f"{out.stem.strip('.') or 'model'}{target.suffix}"
         raise OutputError(f"{out} does not end in {target.suffix}; use {right}")
+    if out.is_dir():
+        raise OutputError(f"{out} is a folder; name a file in it")
     for other in {kind.suffix for kind in TARGETS.values()} - {target.suffix}:
         if out.with_suffix(other).exists():
             raise OutputError(
                 f"{out.with_suffix('.json')} is the sidecar of {out.with_suffix(other).name}; "
                 "give the export another name"
             )
+    sidecar = out.with_suffix(".json")
+    if sidecar.is_file() and not _is_sidecar(sidecar):
+        raise OutputError(
+            f"{sidecar} would be replaced, and it is no sidecar; give the export another name"
+        )
+
+
+def _is_sidecar(path: Path) -> bool:
+    """Whether a file may be replaced by a new sidecar: an older one of any version."""
+    try:
+        card = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(card, dict) and str(card.get("format")).startswith(FORMAT.split("/")[0])
 
 
 def read_card(path: Path) -> dict[str, Any]:
     """A JSON object for the sidecar. Raises WeightsError for anything else."""
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is no readable JSON: {error}") from error
     if not isinstance(card, dict):
@@ -130,17 +158,31 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
 def _check_plain(path: Path, value: object) -> None:
     """Refuse what OpenCV's reader of JSON, which the C++ program uses, cannot take."""
     if value is None:
         raise WeightsError(f"{path} holds null, which OpenCV cannot read; leave the entry out")
+    if isinstance(value, str) and _plain(value) != value:
+        raise WeightsError(f"{path}: {value!r} has control characters; leave them out")
     if isinstance(value, str) and len(value.encode()) > LONGEST_TEXT:
         raise WeightsError(f"{path}: a text of more than {LONGEST_TEXT} bytes; make it shorter")
     if isinstance(value, dict):
+        for name in value:
+            if not re.fullmatch(r"\w[^\"\\]*", name):
+                raise WeightsError(f"{path}: {name!r} is no name that OpenCV reads; use a word")
         value = [*value.keys(), *value.values()]
     if isinstance(value, list):
         for inner in value:
             _check_plain(path, inner)
+
+
+def _plain(text: str) -> str:
+    """Without control characters but the white space, and without halves of characters."""
+    return "".join(c if c.isspace() or unicodedata.category(c) not in "CcCs" else " " for c in text)
 
 
 def check(model: ModelFile, network: Network, named: Named) -> None:
@@ -193,11 +235,12 @@ def _about(notes: dict[str, str], card: dict[str, Any]) -> dict[str, Any]:
     return {"training": noted, "terms": _shortened(notes.get("terms", UNSTATED))} | card
 
 
-def _shortened(text: str) -> str:
-    """As much of a note as OpenCV's reader of the sidecar takes."""
+def _shortened(text: str, length: int = LONGEST_TEXT) -> str:
+    """As much of a note as OpenCV's reader of the sidecar takes, or `length` bytes of it."""
+    text = _plain(text)
     whole = text.encode()
-    cut = whole[: LONGEST_TEXT - 3].decode(errors="ignore")
-    return text if len(whole) <= LONGEST_TEXT else f"{cut}..."
+    cut = whole[: length - 3].decode(errors="ignore")
+    return text if len(whole) <= length else f"{cut}..."
 
 
 def _sha256(data: bytes) -> str:

@@ -15,6 +15,7 @@ from latefusion.framing import resize
 from latefusion.image import to_levels
 
 WORK_PIXELS = 512 * 512  # the network sees no more; colours change slowly
+WORK_SIDE = 8192  # of a strip of a photo; cv2.remap ends at 32,767
 SWEEPS = 4  # more than 4 change the error by less than a tenth
 SMALL_SWEEPS, SMALL_SIDE = 10, 32  # on the coarsest levels sweeps cost nothing and reach far
 SMOOTHNESS, ALPHA_WEIGHT = 1e-5, 0.1  # neighbours' pull: everywhere, and more where alpha changes
@@ -59,7 +60,7 @@ def _fit(image: NDArray[np.uint8], alpha: Plane, fg: Colours, bg: Colours) -> ND
 def _solve(image: NDArray[np.uint8], alpha: Plane, work_pixels: int) -> tuple[Colours, Colours]:
     """The smooth colours of subject and background at reduced size, from coarse levels to fine."""
     height, width = alpha.shape
-    shrink = min(1.0, (work_pixels / (height * width)) ** 0.5)
+    shrink = min(1.0, (work_pixels / (height * width)) ** 0.5, WORK_SIDE / max(height, width))
     work = max(1, round(height * shrink)), max(1, round(width * shrink))
     image, alpha = resize(image, work), resize(alpha, work)
     fg = bg = np.zeros((1, 1, 3), np.float32)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from latefusion.errors import WeightsError
 from latefusion.model_file import DYNAMIC, read_model
+from latefusion.terminal import one_line
 
 if TYPE_CHECKING:
     from latefusion.model.matting import MattingNetwork
@@ -29,13 +30,17 @@ def describe_export(path: Path) -> Facts:
     """From the sidecar, after the file has been checked against its sha256; without PyTorch."""
     card = read_model(path).card
     rest = {key: _text(value) for key, value in card.items() if key not in APART}
-    return {
+    try:
+        parts = _parts(card.get("parameters", {}), card.get("gmac", {}))
+    except (AttributeError, TypeError, ValueError):
+        parts = {"parts": "not readable in the sidecar; export anew"}
+    facts = {
         "file": _size(path),
         "sha256": f"{card['sha256']} (checked)",
         "input": f"RGB 0..255, {_input_size(card['input'])}",
-        **_parts(card.get("parameters", {}), card.get("gmac", {})),
-        **rest,
+        **parts,
     }
+    return facts | {key: value for key, value in rest.items() if key not in facts}
 
 
 def _input_size(given: dict[str, object]) -> str:
@@ -67,7 +72,9 @@ def _text(value: object) -> str:
         return "not stated"
     if isinstance(value, dict):
         return "; ".join(f"{key} {_text(inner)}" for key, inner in value.items())
-    return ", ".join(map(_text, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return one_line(str(value))
 
 
 def describe_checkpoint(path: Path) -> Facts:
@@ -76,7 +83,7 @@ def describe_checkpoint(path: Path) -> Facts:
 
     network, notes = load_network(path), read_notes(path)
     sha256 = f"{notes['sha256']} (of the tensors, checked)" if "sha256" in notes else "none stored"
-    rest = {key: value for key, value in notes.items() if key not in ("config", "sha256")}
+    rest = {key: _text(value) for key, value in notes.items() if key not in ("config", "sha256")}
     return {"file": _size(path), "sha256": sha256, **_network(network), **rest}
 
 

@@ -57,9 +57,9 @@ def read_model(path: Path) -> ModelFile:
     try:
         found = _model(path, data, card)
         sha256 = card["sha256"]
-    except (ValueError, KeyError, TypeError, LatefusionError) as error:
+    except (ValueError, OverflowError, KeyError, TypeError, LatefusionError) as error:
         raise WeightsError(f"{sidecar} is a damaged sidecar ({error!r}); export anew") from None
-    if hashlib.sha256(data).hexdigest() != sha256:
+    if (card.get("bytes", len(data)), hashlib.sha256(data).hexdigest()) != (len(data), sha256):
         raise WeightsError(f"{path} is not the file of its sidecar (sha256); copy both anew")
     return found
 

@@ -95,7 +95,8 @@ def ways(path: Path, checkpoint: Path | None = None, builds: Iterable[Path] = ()
         found[f"OpenCV {cv2.__version__} Python"] = _in_python(model, in_opencv(model))
     for build in builds:
         program = _program(build)
-        found[f"OpenCV {_opencv_of(program)} C++"] = _in_cpp(model, program)
+        name = f"OpenCV {_opencv_of(program)} C++"
+        found[f"{name} {build}" if name in found else name] = _in_cpp(model, program)
     return found
 
 

@@ -66,7 +66,7 @@ def check_size(size: int | None) -> int | None:
 def parse_size(text: str) -> Size:
     """'H,W' as two numbers. Raises typer.BadParameter."""
     parts = text.split(",")
-    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+    if len(parts) != 2 or not all(re.fullmatch(r"\s*\d{1,6}\s*", part) for part in parts):
         raise typer.BadParameter(f"{text!r} is not H,W; for example 256,256")
     return int(parts[0]), int(parts[1])
 

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ class Outcome(NamedTuple):
 
 
 Run = Callable[..., Outcome]
+SUMMARY = re.compile(r"cpu: \d+\.\d\d s a photo, fusion in \d+% of the tiles$")
 
 
 @pytest.fixture
@@ -33,7 +35,8 @@ def run(toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run
     monkeypatch.chdir(folder)
 
     def run_matte(*arguments: str | Path) -> Outcome:
-        return call("matte", "--model", str(toy_model), *map(str, arguments))
+        outcome = call("matte", "--model", str(toy_model), *map(str, arguments))
+        return outcome._replace(err=[line for line in outcome.err if not SUMMARY.match(line)])
 
     return run_matte
 
@@ -215,8 +218,38 @@ def test_a_closed_stdout_is_no_reason_to_stop(toy_model: Path, tmp_path: Path) -
     arguments = f"{photo(tmp_path / 'a.png')} {photo(tmp_path / 'b.png')} --model {toy_model}"
     command = f"{sys.executable} -m latefusion matte {arguments} -o {tmp_path}/out >&-"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert SUMMARY.match(done.stderr.removesuffix("\n"))
     assert names(tmp_path / "out") == ["a-cutout.png", "b-cutout.png"]
+
+
+def test_the_device_and_the_share_of_tiles_are_reported(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("--model", str(toy_model), "--device", "cpu", "--threads", "1", "--strict")
+    done = call("matte", str(photo("me.png")), *words)
+    assert done.code == 0
+    assert len(done.err) == 1
+    assert SUMMARY.match(done.err[0])
+    assert done.err[0].endswith("fusion in 100% of the tiles")  # no file for lazy fusion
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (("--device", "gpu"), 1, "error: gpu is no device; use one of auto, cuda, rocm"),
+        (("--device", "coreml", "--strict"), 1, "error: no coreml: this ONNX Runtime has"),
+        (("--threads", "0"), 2, None),
+        (("--epsilon", "2"), 2, None),
+    ],
+)
+def test_a_device_or_setting_that_is_not_there_is_refused(
+    run: Run, words: tuple[str, ...], code: int, line: str | None
+) -> None:
+    done = run(photo("me.png"), *words)
+    assert (done.code, done.out) == (code, [])
+    assert line is None or done.err[0].startswith(line)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")

@@ -27,7 +27,9 @@ from latefusion.evaluate import (
     spearman,
     summarise,
 )
+from latefusion.framing import Letterbox
 from latefusion.metrics import MEASURES, Alpha
+from latefusion.planes import Planes
 
 MAD_AND_IOU = {key: MEASURES[key] for key in ("mad", "iou")}
 
@@ -88,7 +90,9 @@ def test_a_matte_brings_its_confidence_and_its_doubt() -> None:
     fg[0, 0] = 0.5
     alpha = plane(1)
     alpha[0, 0], alpha[0, 9] = 0.5, 0
-    matte = Matte(np.zeros((4, 10, 3), np.uint8), alpha, fg, plane(0), plane(1))
+    planes = Planes(alpha, fg, plane(0), plane(1))
+    frame = Letterbox((4, 10), (4, 10), (4, 10))
+    matte = Matte(np.zeros((4, 10, 3), np.uint8), alpha, planes, frame)
     found = score("a-1", matte, plane(1), MAD_AND_IOU)
     assert found.scores["mad"] == pytest.approx(1.5 / 40)
     # 4 of the 40 pixels are wanted: the one doubtful, and 3/39 of the rest.

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,14 +14,14 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from latefusion import export as export_module
 from latefusion import graph as graph_module
 from latefusion.checkpoint import load_network, save_network
 from latefusion.complexity import parameters_per_part
 from latefusion.errors import OutputError, WeightsError
 from latefusion.export import Wish, export, read_card
 from latefusion.model.matting import MattingNetwork, NetworkConfig
-from latefusion.model_file import OUTPUTS, read_model
+from latefusion.model_file import read_model
+from latefusion.planes import OUTPUTS
 from latefusion.predictor import Predictor
 from latefusion.runtimes import in_opencv
 from latefusion.stages import STAGES
@@ -45,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for stage in ("joint", "segmentation"):
             source = folder / f"{stage}.safetensors"
             save_network(source, toy_network(), half=True, stage=stage)
-            export(source, folder / f"{stage}.onnx", Wish(side=128, half=True, card=CARD))
+            export(source, folder / f"{stage}.onnx", Wish(side=128, card=CARD))
         yield folder
 
 
@@ -72,7 +73,7 @@ def test_the_exported_file_equals_pytorch(
     for name, plane in found.items():
         assert plane.dtype == np.float32
         true = getattr(expected, name).numpy()
-        # Half precision loses nothing where the checkpoint is stored in it already.
+        # The kernels are stored in half precision, which loses nothing: the checkpoint is, too.
         np.testing.assert_allclose(plane, true, rtol=0, atol=1e-5, err_msg=name)
     assert found["fg"].std() > 1e-3
 
@@ -127,7 +128,8 @@ def test_kernels_are_stored_in_half_precision(folder: Path) -> None:
     for constant in graph.initializer:
         if constant.data_type in sizes:
             sizes[constant.data_type] += int(np.prod(constant.dims))
-    assert sizes[TensorProto.FLOAT16] > 5 * sizes[TensorProto.FLOAT]
+    # All but what is composed, which the toy network has more of than of anything else.
+    assert sizes[TensorProto.FLOAT16] > 0.7 * sum(p.numel() for p in toy_network().parameters())
     assert [i.name for i in graph.input] == ["image"]
     assert [o.name for o in graph.output] == list(OUTPUTS)
 
@@ -147,7 +149,7 @@ def test_an_export_for_opencv_equals_pytorch_there(tmp_path: Path, half: bool) -
     found = in_opencv(model)(image.numpy())
     for name in OUTPUTS:
         true = getattr(expected, name)[0, 0].numpy()
-        np.testing.assert_allclose(found[name], true, rtol=0, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(getattr(found, name), true, rtol=0, atol=1e-4, err_msg=name)
 
 
 # What the importer of OpenCV 4.6 reads of opset 10; other nodes, and other forms of these (Clip and
@@ -203,14 +205,15 @@ def test_a_fixed_size_is_kept_by_onnx_runtime_too(tmp_path: Path) -> None:
 def test_a_graph_that_computes_something_else_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: Wish
 ) -> None:
-    fused = export_module.Named.forward
+    exported = graph_module.Named if wish.size else graph_module.Folded
+    right = exported.forward
 
-    def another_alpha(named: torch.nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        alpha, *rest = fused(named, image)
+    def another_alpha(module: Any, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        alpha, *rest = right(module, image)
         wrong = torch.onnx.is_in_onnx_export()
         return (alpha + 0.002 if wrong else alpha), *rest
 
-    monkeypatch.setattr(export_module.Named, "forward", another_alpha)
+    monkeypatch.setattr(exported, "forward", another_alpha)
     source = save_toy(tmp_path / "a.safetensors")
     with pytest.raises(WeightsError, match=r"alpha of the exported network differs .* by 0\.002"):
         export(source, tmp_path / "a.onnx", wish)

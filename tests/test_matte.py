@@ -6,7 +6,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latefusion.errors import ImageError
+from latefusion.framing import Letterbox
 from latefusion.matte import KINDS, Matte
+from latefusion.planes import Plane, Planes
 
 
 def red_on_green(height: int = 40, width: int = 60) -> Matte:
@@ -15,7 +17,29 @@ def red_on_green(height: int = 40, width: int = 60) -> Matte:
     alpha = np.repeat(ramp[None], height, axis=0).astype(np.float32)
     image = alpha[:, :, None] * np.array([220, 10, 10]) + (1 - alpha[:, :, None]) * (0, 190, 0)
     fg, bg = np.sqrt(alpha), 1 - alpha**2
-    return Matte(np.rint(image).astype(np.uint8), alpha, fg, bg, np.full_like(alpha, 0.25))
+    return whole(np.rint(image).astype(np.uint8), alpha, fg, bg, np.full_like(alpha, 0.25))
+
+
+def whole(image: NDArray[np.uint8], alpha: Plane, fg: Plane, bg: Plane, blend: Plane) -> Matte:
+    """A matte of a photo that has the network's size."""
+    size = image.shape[0], image.shape[1]
+    return Matte(image, alpha, Planes(alpha, fg, bg, blend), Letterbox(size, size, size))
+
+
+def test_planes_are_enlarged_to_the_photo_when_they_are_asked_for() -> None:
+    fg = np.zeros((32, 64), np.float32)
+    fg[4:28, :32] = 1  # the photo lies in rows 4 to 28
+    planes = Planes(fg, fg, 1 - fg, fg * np.float32(0.5), 0.25)
+    matte = Matte(
+        np.zeros((48, 128, 3), np.uint8),
+        np.zeros((48, 128), np.float32),
+        planes,
+        Letterbox((48, 128), (24, 64), (32, 64)),
+    )
+    for plane, level in ((matte.fg, 1), (matte.bg, 0), (matte.blend, 0.5)):
+        assert plane.shape == (48, 128)
+        np.testing.assert_allclose(plane[:, :60], level, atol=1e-6)
+    assert matte.fused == 0.25
 
 
 def test_doubt_is_how_far_the_branches_disagree() -> None:
@@ -86,7 +110,7 @@ def test_a_background_that_is_none_is_refused(background: object) -> None:
 
 
 def planes(fg: NDArray[np.float32], bg: NDArray[np.float32]) -> Matte:
-    return Matte(np.zeros((*fg.shape, 3), np.uint8), fg, fg, bg, fg)
+    return whole(np.zeros((*fg.shape, 3), np.uint8), fg, fg, bg, fg)
 
 
 def test_the_trimap_is_unknown_around_the_outline() -> None:

@@ -20,7 +20,7 @@ def change(model: Path, **entries: Any) -> None:
 
 def test_the_packaged_network_takes_any_size() -> None:
     model = read_model(PACKAGED)
-    assert (model.target, model.input_name, model.size, model.side) == ("onnx", "image", None, 512)
+    assert (model.target, model.input_name, model.size, model.side) == ("lazy", "image", None, 512)
     assert model.frame((600, 800)).outer == (384, 512)
     assert model.frame((600, 800), 640).outer == (480, 640)
 

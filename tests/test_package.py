@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import latefusion
+from latefusion.planes import PARTS, SEAM
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "latefusion"
@@ -129,13 +130,17 @@ def test_the_pinned_torch_is_the_one_with_a_cpu_build() -> None:
 def test_the_sidecar_describes_the_shipped_network(sidecar: dict[str, Any]) -> None:
     network = WEIGHTS / "lite.onnx"
     assert sidecar["format"] == "latefusion/2"
-    assert sidecar["target"] == "onnx"
+    assert sidecar["target"] == "lazy"
     assert sidecar["preset"] == "lite"
     assert sidecar["sha256"] == hashlib.sha256(network.read_bytes()).hexdigest()
     session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
     assert [given.name for given in session.get_inputs()] == [sidecar["input"]["name"]] == ["image"]
     outputs = [output.name for output in session.get_outputs()]
-    assert outputs == sidecar["outputs"] == ["alpha", "fg", "bg", "blend"]
+    assert outputs == sidecar["outputs"] == list(PARTS)
+    fusion = WEIGHTS / sidecar["fusion"]["file"]
+    assert sidecar["fusion"]["sha256"] == hashlib.sha256(fusion.read_bytes()).hexdigest()
+    session = onnxruntime.InferenceSession(fusion, providers=["CPUExecutionProvider"])
+    assert [given.name for given in session.get_inputs()] == list(SEAM)
 
 
 def test_the_sidecar_states_the_input_convention(sidecar: dict[str, Any]) -> None:

@@ -11,10 +11,10 @@ from onnx import TensorProto, helper
 
 from latefusion.errors import WeightsError
 from latefusion.model_file import ModelFile, read_model
-from latefusion.runtimes import Network, in_onnxruntime, in_opencv
+from latefusion.runtimes import Network, OnnxNetwork, in_opencv
 
 IMAGE = np.zeros((1, 3, 64, 96), np.float32)
-RUNTIMES = [in_onnxruntime, in_opencv]
+RUNTIMES = [OnnxNetwork, in_opencv]
 
 
 def write(folder: Path, data: bytes, name: str = "a.onnx") -> ModelFile:
@@ -61,8 +61,8 @@ ALL = ("alpha", "fg", "bg", "blend")
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_planes_come_by_name(tmp_path: Path, runtime: Callable[[ModelFile], Network]) -> None:
     planes = runtime(write(tmp_path, graph(ALL)))(IMAGE)
-    assert list(planes) == list(ALL)
-    assert all(plane.shape == (64, 96) for plane in planes.values())
+    assert all(getattr(planes, name).shape == (64, 96) for name in ALL)
+    assert planes.fused == 1
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -102,4 +102,4 @@ def test_opencv_needs_a_fixed_size(toy_model: Path) -> None:
 
 def test_onnx_runtime_does_not_take_a_frozen_graph(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"a\.pb runs in OpenCV only; export with --target onnx"):
-        in_onnxruntime(write(tmp_path, b"", "a.pb"))
+        OnnxNetwork(write(tmp_path, b"", "a.pb"))

@@ -11,7 +11,7 @@ from tensorboard.compat.proto.graph_pb2 import GraphDef
 from latefusion.errors import WeightsError
 from latefusion.graph import Named, fixed_graph
 from latefusion.model.matting import MattingNetwork, NetworkConfig
-from latefusion.model_file import OUTPUTS
+from latefusion.planes import OUTPUTS
 from latefusion.stages import STAGES
 from latefusion.tensorflow import frozen_graph
 from toy_network import perturb_norms

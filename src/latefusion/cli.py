@@ -6,6 +6,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated, Any
 
 import typer
@@ -15,8 +16,10 @@ from latefusion import __version__
 from latefusion.cli_evaluate import evaluation
 from latefusion.cli_export import deployment
 from latefusion.cli_training import training
+from latefusion.devices import AUTO, DEVICES
 from latefusion.errors import ImageError, LatefusionError, OutputError
 from latefusion.image import make_folder, write_png
+from latefusion.lazy import EPSILON
 from latefusion.matte import KINDS
 from latefusion.predictor import Predictor
 from latefusion.terminal import check_size, complain, progress_bar
@@ -107,19 +110,42 @@ def matte(
         int | None,
         typer.Option(callback=check_size, help="Longer side of the network's input."),
     ] = None,
+    device: Annotated[
+        str, typer.Option(help=f"Where the network runs: {', '.join(DEVICES)}.")
+    ] = AUTO,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads on the CPU. Default: one a core.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where the device is not there.")
+    ] = False,
+    epsilon: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="The fusion network runs where the branches disagree by that much; alpha is then"
+            " within half of it. 0 runs it everywhere.",
+        ),
+    ] = EPSILON,
 ) -> None:
     """Cut people out of photos: writes PHOTO-cutout.png, or what --save names.
 
     A photo that cannot be read is reported and left out; the exit code is then 1.
     """
     files = plan(photos, _parse_kinds(save), out)
-    predictor = Predictor(model, size)
-    predictor.model  # noqa: B018  a bad model ends the run here, not once per photo
+    predictor = Predictor(model, size, threads, device, strict=strict, epsilon=epsilon)
+    predictor.load()  # a bad model ends the run here, not once per photo
     make_folder(next(iter(files.values()))[0][1].parent)
+    start = perf_counter()
     with progress_bar(len(files)) as progress:
         jobs = progress.track(files.items(), description="Matting")
-        done = [_matte_one(predictor, photo, results) for photo, results in jobs]
-    if not all(done):
+        shares = [_matte_one(predictor, photo, results) for photo, results in jobs]
+    done = [share for share in shares if share is not None]
+    if done:
+        each, share = (perf_counter() - start) / len(shares), sum(done) / len(done)
+        complain(f"{predictor.device}: {each:.2f} s a photo, fusion in {share:.0%} of the tiles")
+    if len(done) < len(shares):
         raise typer.Exit(1)
 
 
@@ -162,8 +188,11 @@ def _refuse_overwriting(files: dict[Path, Results]) -> None:
             owners[key] = photo
 
 
-def _matte_one(predictor: Predictor, photo: Path, results: Results) -> bool:
-    """Write the results of one photo and print their names; False if that failed."""
+def _matte_one(predictor: Predictor, photo: Path, results: Results) -> float | None:
+    """Write the results of one photo, print their names and give its share of tiles that fused.
+
+    None if that failed.
+    """
     try:
         found = predictor(photo)
         for kind, path in results:
@@ -172,8 +201,8 @@ def _matte_one(predictor: Predictor, photo: Path, results: Results) -> bool:
             typer.echo(path)
     except (ImageError, OutputError) as error:
         complain(f"error: {error}")
-        return False
-    return True
+        return None
+    return found.fused
 
 
 app.add_typer(evaluation)

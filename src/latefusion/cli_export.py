@@ -20,14 +20,18 @@ def export(
         Path, typer.Option("-o", "--out", help="The file to write: .onnx, or .pb for tensorflow.")
     ],
     target: Annotated[
-        Literal["onnx", "opencv", "tensorflow"],
-        typer.Option(help="onnx for ONNX Runtime, opencv for OpenCV 4.6 and newer."),
-    ] = "onnx",
+        Literal["lazy", "onnx", "opencv", "tensorflow"],
+        typer.Option(
+            help="lazy for latefusion itself, in two files; onnx for any program with ONNX Runtime,"
+            " opencv for OpenCV 4.6 and newer."
+        ),
+    ] = "lazy",
     size: Annotated[
         str | None,
         typer.Option(
             metavar="H,W|dynamic",
-            help="What the network takes. Default: dynamic for onnx, else a square of --side.",
+            help="What the network takes. Default: dynamic for lazy and onnx, else a square of"
+            " --side.",
         ),
     ] = None,
     side: Annotated[
@@ -62,9 +66,11 @@ def _parse_network_size(text: str | None, target: str) -> Size | None:
     if text is None:
         return None
     if text == "dynamic":
-        if target != "onnx":
+        if target in ("opencv", "tensorflow"):
             raise typer.BadParameter(f"{target} needs a fixed size; give --size H,W")
         return None
+    if target == "lazy":
+        raise typer.BadParameter("lazy files take any size; give --target onnx, or --side")
     height, width = parse_size(text)
     try:
         return check_side(height), check_side(width)

@@ -23,3 +23,7 @@ class OutputError(LatefusionError):
 
 class TrainingError(LatefusionError):
     """A training run cannot start or cannot go on."""
+
+
+class DeviceError(LatefusionError):
+    """The device that was asked for is not there."""

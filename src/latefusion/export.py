@@ -5,7 +5,9 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,14 @@ from latefusion.complexity import SIZE, cost, preset_of
 from latefusion.errors import OutputError, WeightsError
 from latefusion.framing import Size, check_side
 from latefusion.golden import SAMPLE, made_up
-from latefusion.graph import INPUT, Named, dynamic_graph, fixed_graph, store_half
+from latefusion.graph import INPUT, Named, dynamic_graph, fixed_graph, lazy_graphs, store_half
 from latefusion.image import read_photo, whole_file
-from latefusion.model_file import DYNAMIC, FORMAT, OUTPUTS, ModelFile
-from latefusion.runtimes import Network, in_onnxruntime, in_opencv
-from latefusion.stages import stage_of
+from latefusion.model.folded import INNER
+from latefusion.model.matting import REACH, MattingNetwork
+from latefusion.model_file import DYNAMIC, FORMAT, LAZY, ModelFile, fusion_file
+from latefusion.planes import OUTPUTS
+from latefusion.runtimes import Network, OnnxNetwork, in_opencv
+from latefusion.stages import Stage, stage_of
 from latefusion.tensorflow import frozen_graph
 
 TOLERANCE = 1e-3  # every output in the file's own runtime against PyTorch
@@ -42,7 +47,10 @@ class Target:
 
 
 TARGETS = {
-    "onnx": Target(".onnx", onnx.ModelProto.SerializeToString, in_onnxruntime, fixed=False),
+    "lazy": Target(
+        ".onnx", onnx.ModelProto.SerializeToString, partial(OnnxNetwork, epsilon=0), fixed=False
+    ),
+    "onnx": Target(".onnx", onnx.ModelProto.SerializeToString, OnnxNetwork, fixed=False),
     "opencv": Target(".onnx", onnx.ModelProto.SerializeToString, in_opencv, fixed=True),
     "tensorflow": Target(".pb", frozen_graph, in_opencv, fixed=True),
 }
@@ -54,7 +62,8 @@ class Wish:
 
     `size` (H, W) None is a network of any size, where the target allows it, and else a square of
     `side`. `side` is the longer side that photos are brought to by default, None that of the
-    training. `half` stores large constants in fp16. `card` is added to the sidecar.
+    training. `half` stores all large constants in fp16; files for ONNX Runtime hold those in it
+    anyway that lose nothing. `card` is added to the sidecar.
     """
 
     target: str = "onnx"
@@ -74,23 +83,56 @@ def export(source: Path, out: Path, wish: Wish) -> Path:
     _check_name(out, target)
     network, notes = load_network(source), read_notes(source)
     wish = _settle(wish, notes, target)
-    named = Named(network, stage_of(notes, source)).eval()
-    graph = fixed_graph(named, wish.size) if wish.size else dynamic_graph(named)
-    if wish.half:
-        store_half(graph.graph)
+    stage = stage_of(notes, source)
+    graph, fusion = _graphs(wish, network, stage, source)
+    wish = replace(wish, half=_store_half(wish, graph, fusion))
     data = target.encode(graph)
     facts = _facts(wish, graph, notes) | {"preset": preset_of(network)}
     facts |= cost(network, wish.size or SIZE)
-    sums = {"bytes": len(data), "sha256": _sha256(data), "checkpoint": _sha256(source.read_bytes())}
-    card = _about(notes, wish.card or {}) | facts | sums
+    facts |= _sums(data) | {"checkpoint": _sha256(source.read_bytes())}
+    blend = fusion and target.encode(fusion)
+    if blend:
+        facts["fusion"] = {"file": fusion_file(out).name, "reach": [INNER, REACH], **_sums(blend)}
+    card = _about(notes, wish.card or {}) | facts
     side = max(wish.size) if wish.size else wish.side or 0
-    model = ModelFile(out, data, wish.target, INPUT, wish.size, side, card)
-    check(model, target.runtime(model), named)
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    with whole_file(out) as file, whole_file(out.with_suffix(".json")) as card_file:
-        file.write(data)
-        card_file.write(text.encode())
+    model = ModelFile(out, data, wish.target, INPUT, wish.size, side, card, blend)
+    check(model, target.runtime(model), Named(network, stage).eval())
+    _write(model)
     return out
+
+
+def _graphs(
+    wish: Wish, network: MattingNetwork, stage: Stage, source: Path
+) -> tuple[onnx.ModelProto, onnx.ModelProto | None]:
+    """The graph, or that of the branches and that of the fusion network."""
+    if wish.target == LAZY:
+        if not stage.fuses:
+            raise WeightsError(
+                f"the fusion network of {source} is not trained yet; use --target onnx"
+            )
+        return lazy_graphs(network)
+    if wish.size:
+        return fixed_graph(Named(network, stage).eval(), wish.size), None
+    return dynamic_graph(network, stage), None
+
+
+def _store_half(wish: Wish, *graphs: onnx.ModelProto | None) -> bool:
+    """Whether anything was. OpenCV 4.6 reads no half precision, so there it has to be asked for."""
+    if wish.size and not wish.half:
+        return False
+    stored = [store_half(graph.graph, lossy=wish.half) for graph in graphs if graph]
+    return any(stored)
+
+
+def _write(model: ModelFile) -> None:
+    """All files of a model, or none."""
+    text = json.dumps(model.card, indent=2, ensure_ascii=False) + "\n"
+    parts = {model.path.with_suffix(".json"): text.encode(), model.path: model.data}
+    if model.fusion:
+        parts = {fusion_file(model.path): model.fusion, **parts}
+    with ExitStack() as files:
+        for path, content in reversed(parts.items()):
+            files.enter_context(whole_file(path)).write(content)
 
 
 def _settle(wish: Wish, notes: dict[str, str], target: Target) -> Wish:
@@ -195,7 +237,7 @@ def check(model: ModelFile, network: Network, named: Named) -> None:
             expected = named(torch.from_numpy(image))
         found = network(image)
         for name, plane in zip(OUTPUTS, expected, strict=True):
-            worst = float(np.abs(found[name] - plane[0, 0].numpy()).max())
+            worst = float(np.abs(getattr(found, name) - plane[0, 0].numpy()).max())
             if not worst <= TOLERANCE:
                 cure = ", or leave --half off" if model.card["half"] else ""
                 raise WeightsError(
@@ -221,7 +263,7 @@ def _facts(wish: Wish, graph: onnx.ModelProto, notes: dict[str, str]) -> dict[st
             "multiple": 32,
             **of_size,
         },
-        "outputs": list(OUTPUTS),
+        "outputs": [output.name for output in graph.graph.output],
         "opset": graph.opset_import[0].version,
         "half": wish.half,
         **readers,
@@ -241,6 +283,10 @@ def _shortened(text: str, length: int = LONGEST_TEXT) -> str:
     whole = text.encode()
     cut = whole[: length - 3].decode(errors="ignore")
     return text if len(whole) <= length else f"{cut}..."
+
+
+def _sums(data: bytes) -> dict[str, Any]:
+    return {"bytes": len(data), "sha256": _sha256(data)}
 
 
 def _sha256(data: bytes) -> str:

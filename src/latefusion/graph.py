@@ -1,10 +1,10 @@
 """A network as an ONNX graph: of any size for ONNX Runtime, of one size for OpenCV."""
 
 import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import onnx
@@ -14,8 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from latefusion.framing import Size
+from latefusion.model.folded import FoldedNetwork, edged, fold
 from latefusion.model.matting import MattingNetwork
-from latefusion.model_file import OUTPUTS
+from latefusion.planes import OUTPUTS, PARTS, SEAM
 from latefusion.stages import Stage
 
 INPUT = "image"
@@ -38,14 +39,73 @@ class Named(nn.Module):
         return output.alpha, output.fg, output.bg, output.blend
 
 
-def dynamic_graph(named: Named) -> onnx.ModelProto:
-    """With dynamic batch, height and width; kernels as the checkpoint holds them.
+class Folded(nn.Module):
+    """As Named, but folded."""
 
-    Composed kernels and batch norms are left to the runtime, which folds them when it loads.
+    def __init__(self, network: MattingNetwork, stage: Stage) -> None:
+        super().__init__()
+        self.network = fold(network)
+        self.fuses = stage.fuses
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        if self.fuses:
+            return tuple(self.network(image))
+        fg, bg, _ = self.network.branches(image)
+        blend = torch.full_like(fg, 0.5)
+        return blend * fg + (1 - blend) * (1 - bg), fg, bg, blend
+
+
+class Branches(nn.Module):
+    """The first half of a folded network for lazy fusion."""
+
+    def __init__(self, network: FoldedNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        fg, bg, seam = self.network.branches(image)
+        return fg, bg, *seam
+
+
+class Blend(nn.Module):
+    """The second half. Rows and columns of no batch, (0, C, 2, w) and (0, C, h, 2), leave it so."""
+
+    def __init__(self, network: FoldedNetwork) -> None:
+        super().__init__()
+        self.fusion = network.fusion
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # scripting is deprecated, but makes an If of an if
+            self.edged = torch.jit.script(edged_where_given)
+
+    def forward(self, features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        return self.fusion.finish(self.edged(self.fusion.begin(features), rows, columns))
+
+
+def edged_where_given(y: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`edged`, or y itself."""
+    if rows.shape[0] > 0:
+        y = edged(y, rows, columns)
+    return y
+
+
+def dynamic_graph(network: MattingNetwork, stage: Stage) -> onnx.ModelProto:
+    """The folded network with dynamic batch, height and width.
+
+    Kernels are as the checkpoint holds them; their products with the factors of the batch norms are
+    left to the runtime, which folds them when it loads.
     """
-    axes = {0: "batch", 2: "height", 3: "width"}
-    dynamic = dict.fromkeys((INPUT, *OUTPUTS), axes)
-    return _trace(named, (64, 96), DYNAMIC_OPSET, dynamic_axes=dynamic)
+    return _trace(Folded(network, stage), [_image(64, 96)], [INPUT], OUTPUTS, DYNAMIC_OPSET)
+
+
+def lazy_graphs(network: MattingNetwork) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The folded network in two graphs of any size: branches, and what blends parts of them."""
+    folded = fold(network)
+    image = _image(64, 96)
+    with torch.no_grad():
+        seam = folded.branches(image)[2]
+    first = _trace(Branches(folded), [image], [INPUT], PARTS, DYNAMIC_OPSET)
+    second = _trace(Blend(folded), seam, SEAM, ["blend"], DYNAMIC_OPSET)
+    return first, second
 
 
 def fixed_graph(named: Named, size: Size) -> onnx.ModelProto:
@@ -54,7 +114,7 @@ def fixed_graph(named: Named, size: Size) -> onnx.ModelProto:
     That is: no dynamic shapes, and nothing computed from constants alone. ONNX Runtime folds those
     beforehand; only the batch norms stay apart, so that kernels keep what fp16 can store.
     """
-    traced = _trace(named, size, FIXED_OPSET)
+    traced = _trace(named, [_image(*size)], [INPUT], OUTPUTS, FIXED_OPSET)
     with TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -75,30 +135,98 @@ def fixed_graph(named: Named, size: Size) -> onnx.ModelProto:
     return folded
 
 
-def _trace(named: Named, size: Size, opset: int, **options: Any) -> onnx.ModelProto:
+def _image(height: int, width: int) -> Tensor:
+    return torch.zeros(1, 3, height, width)
+
+
+def _trace(
+    module: nn.Module,
+    given: Sequence[Tensor],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    opset: int,
+) -> onnx.ModelProto:
+    """The graph of a module; with dynamic batch, height and width where the opset is DYNAMIC's."""
+    axes = {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in inputs}
+    axes |= {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in outputs}
     buffer = BytesIO()
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, warns of what it calls itself, and of Resize before
         # opset 11, which doubles pixels as PyTorch does. What comes out is tried by `export`.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            named,
-            (torch.zeros(1, 3, *size),),
+            module.eval(),
+            tuple(given),
             buffer,  # type: ignore[arg-type]  # the tracing exporter writes to any binary file
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            input_names=list(inputs),
+            output_names=list(outputs),
             opset_version=opset,
             dynamo=False,
             do_constant_folding=False,
-            **options,
+            dynamic_axes=axes if opset == DYNAMIC_OPSET else None,
         )
     model = onnx.load_from_string(buffer.getvalue())
+    if opset == DYNAMIC_OPSET:
+        merge_padding(model)
     onnx.checker.check_model(model)
     return model
 
 
-def store_half(graph: onnx.GraphProto) -> None:
-    """Large float32 constants become float16 ones behind a Cast, which runtimes fold at loading."""
+def merge_padding(model: onnx.ModelProto) -> None:
+    """Zero padding before a convolution becomes an attribute of it: one pass over memory less.
+
+    The tracing exporter computes the widths of each padding in twenty nodes, from constants.
+    """
+    graph = model.graph
+    pads = [
+        node for node in graph.node if node.op_type == "Pad" and node.attribute[0].s == b"constant"
+    ]
+    if not pads:
+        return
+    widths = _values(model, [node.input[1] for node in pads])
+    for node, (_, _, top, left, _, _, bottom, right) in zip(pads, widths, strict=True):
+        readers = [reader for reader in graph.node if node.output[0] in reader.input]
+        if any(reader.op_type != "Conv" for reader in readers):
+            continue
+        for conv in readers:
+            own = next(entry for entry in conv.attribute if entry.name == "pads")
+            assert not any(own.ints)
+            own.ints[:] = [top, left, bottom, right]
+            conv.input[0] = node.input[0]
+        graph.node.remove(node)
+
+
+def _values(model: onnx.ModelProto, names: Sequence[str]) -> list[list[int]]:
+    """What these integer values of a graph are, which depend on constants only."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    needed, waiting = set(), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in makers and name not in needed:
+            needed.add(name)
+            waiting += makers[name].input
+    constant = helper.make_graph(
+        [node for node in model.graph.node if needed.intersection(node.output)],
+        "constants",
+        [],
+        [helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in names],
+        [],
+    )
+    found = helper.make_model(
+        constant, opset_imports=model.opset_import, ir_version=model.ir_version
+    )
+    session = onnxruntime.InferenceSession(
+        found.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return [value.tolist() for value in session.run(list(names), {})]
+
+
+def store_half(graph: onnx.GraphProto, *, lossy: bool) -> bool:
+    """Large float32 constants become float16 ones behind a Cast, which runtimes fold at loading.
+
+    Those that fp16 holds exactly, as all kernels of a checkpoint in half precision; if `lossy`, all
+    of them. Returns whether there were any.
+    """
     casts = []
     for constant in graph.initializer:
         values = numpy_helper.to_array(constant)
@@ -107,7 +235,10 @@ def store_half(graph: onnx.GraphProto) -> None:
         name = constant.name
         with np.errstate(over="ignore"):  # what fp16 cannot hold is infinite: the check sees it
             half = values.astype(np.float16)
+        if not lossy and not np.array_equal(half, values):
+            continue
         constant.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
         casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
     for cast in reversed(casts):
         graph.node.insert(0, cast)
+    return bool(casts)

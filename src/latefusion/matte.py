@@ -13,8 +13,9 @@ from PIL import ImageColor
 
 from latefusion.errors import ImageError
 from latefusion.foreground import estimate_foreground
-from latefusion.framing import cover
+from latefusion.framing import Letterbox, cover
 from latefusion.image import ImageSource, read_photo, to_levels
+from latefusion.planes import Plane, Planes
 
 # The kernel of the implicit trimap is 20 x 20 in a photo whose longer side is 512, the network's.
 TRIMAP_KERNEL, TRIMAP_SIDE = 20, 512
@@ -34,21 +35,43 @@ Background: TypeAlias = ImageSource | tuple[int, int, int]
 class Matte:
     """A photo and its matte, all at the photo's size; planes are (H, W) float32 in [0, 1].
 
-    alpha = blend * fg + (1 - blend) * (1 - bg), times the photo's own alpha where it has one.
+    alpha = blend * fg + (1 - blend) * (1 - bg), times the photo's own alpha where it has one. But
+    for alpha the planes are kept at the network's size and enlarged each time they are asked for.
     """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
-    alpha: NDArray[np.float32]
-    fg: NDArray[np.float32]  # probability of foreground, from the foreground branch
-    bg: NDArray[np.float32]  # probability of background, from the background branch
-    blend: NDArray[np.float32]  # the fusion weight beta: 1 trusts fg, 0 trusts bg
+    alpha: Plane
+    planes: Planes  # as the network gave them
+    frame: Letterbox  # where the photo lies in them
     icc: bytes | None = None  # the photo's colour profile, which holds for a cut-out too
 
     @property
-    def doubt(self) -> NDArray[np.float32]:
+    def fg(self) -> Plane:
+        """The probability of foreground, from the foreground branch."""
+        return self.frame.restore(self.planes.fg)
+
+    @property
+    def bg(self) -> Plane:
+        """The probability of background, from the background branch."""
+        return self.frame.restore(self.planes.bg)
+
+    @property
+    def blend(self) -> Plane:
+        """The fusion weight beta: 1 trusts fg, 0 trusts bg; 1/2 where the two agree anyway."""
+        return self.frame.restore(self.planes.blend)
+
+    @property
+    def fused(self) -> float:
+        """The share, in [0, 1], of the tiles in which the branches disagreed and fusion ran."""
+        return self.planes.fused
+
+    @property
+    def doubt(self) -> Plane:
         """|fg + bg - 1|, (H, W) in [0, 1]: how far the branches disagree at each pixel."""
-        doubt: NDArray[np.float32] = np.abs(self.fg + self.bg - 1)
-        return doubt
+        doubt = self.fg
+        doubt += self.bg
+        doubt -= 1
+        return np.abs(doubt, out=doubt)
 
     @property
     def expected_error(self) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from latefusion.errors import LatefusionError, WeightsError
 from latefusion.framing import Letterbox, Size, check_side, into, letterbox
 
 FORMAT = "latefusion/2"
-OUTPUTS = ("alpha", "fg", "bg", "blend")
+LAZY = "lazy"  # the target of an export in two files
 DYNAMIC = "dynamic"  # stands in the sidecar for a size, where the network takes any
 PACKAGED = Path(__file__).parent / "weights" / "lite.onnx"
 
@@ -20,7 +20,8 @@ class ModelFile:
     """An exported network, read and checked.
 
     `size` is the (H, W) that the network takes, None where it takes all multiples of 32. `side` is
-    the longer side that photos are brought to by default. `card` is the whole sidecar.
+    the longer side that photos are brought to by default. `card` is the whole sidecar. `fusion` is
+    the fusion network where it is a file of its own; `data` then holds the two branches only.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class ModelFile:
     size: Size | None
     side: int
     card: dict[str, Any]
+    fusion: bytes | None = None
 
     def frame(self, photo: Size, side: int | None = None) -> Letterbox:
         """Where a photo lies in the network's input; `side` in place of the sidecar's.
@@ -47,6 +49,11 @@ class ModelFile:
         return into(photo, self.size)
 
 
+def fusion_file(path: Path) -> Path:
+    """Where the fusion network of a file for lazy fusion lies: mine.onnx, mine.fusion.onnx."""
+    return path.with_suffix(".fusion.onnx")
+
+
 def read_model(path: Path) -> ModelFile:
     """An exported .onnx or .pb file, checked against the .json of its name. Raises WeightsError."""
     if path.suffix not in (".onnx", ".pb"):
@@ -56,12 +63,24 @@ def read_model(path: Path) -> ModelFile:
     card = _parse(_read(sidecar, "an exported file needs its sidecar beside it"), sidecar)
     try:
         found = _model(path, data, card)
-        sha256 = card["sha256"]
+        _check_sum(path, data, card, sidecar)
+        if found.target == LAZY:
+            fusion = _read(fusion_file(path), "it is the second half of the network")
+            _check_sum(fusion_file(path), fusion, card["fusion"], sidecar)
+            found = replace(found, fusion=fusion)
+    except WeightsError:
+        raise
     except (ValueError, OverflowError, KeyError, TypeError, LatefusionError) as error:
         raise WeightsError(f"{sidecar} is a damaged sidecar ({error!r}); export anew") from None
-    if (card.get("bytes", len(data)), hashlib.sha256(data).hexdigest()) != (len(data), sha256):
-        raise WeightsError(f"{path} is not the file of its sidecar (sha256); copy both anew")
     return found
+
+
+def _check_sum(path: Path, data: bytes, entry: dict[str, Any], sidecar: Path) -> None:
+    length, sha256 = entry.get("bytes", len(data)), entry["sha256"]
+    if (length, sha256) != (len(data), hashlib.sha256(data).hexdigest()):
+        raise WeightsError(
+            f"{path} is not the file of its sidecar {sidecar.name} (sha256); copy both anew"
+        )
 
 
 def _parse(text: bytes, sidecar: Path) -> dict[str, Any]:

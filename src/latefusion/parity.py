@@ -18,7 +18,7 @@ from latefusion.errors import LatefusionError, WeightsError
 from latefusion.image import read_photo
 from latefusion.model_file import ModelFile, read_model
 from latefusion.predictor import predict
-from latefusion.runtimes import Network, in_onnxruntime, in_opencv, in_pytorch
+from latefusion.runtimes import Network, OnnxNetwork, in_opencv, in_pytorch
 
 LEVEL = 1 / 255
 GREATEST = LEVEL  # of alpha, anywhere
@@ -88,7 +88,7 @@ def ways(path: Path, checkpoint: Path | None = None, builds: Iterable[Path] = ()
         import onnxruntime
 
         name = f"ONNX Runtime {onnxruntime.__version__}"
-        found[name] = _in_python(model, in_onnxruntime(model))
+        found[name] = _in_python(model, OnnxNetwork(model))
     if model.size is not None:
         import cv2
 

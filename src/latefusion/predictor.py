@@ -4,11 +4,14 @@ import os
 from functools import cache, cached_property
 from pathlib import Path
 
+from latefusion.devices import AUTO, Hardware
+from latefusion.errors import LatefusionError
 from latefusion.framing import Letterbox, check_side
 from latefusion.image import ImageSource, Photo, read_photo
+from latefusion.lazy import EPSILON
 from latefusion.matte import Matte
 from latefusion.model_file import PACKAGED, ModelFile, read_model
-from latefusion.runtimes import Network, in_onnxruntime
+from latefusion.runtimes import Network, OnnxNetwork
 
 
 class Predictor:
@@ -16,7 +19,11 @@ class Predictor:
 
     `model` is an exported .onnx file, with its sidecar .json beside it; None takes the package's.
     `size` is the longer side of the network's input, a multiple of 32; None takes the sidecar's.
-    `threads` None leaves the number to ONNX Runtime. Calls raise ImageError and WeightsError.
+    `threads` None leaves the number to ONNX Runtime. `device` is one of devices.DEVICES; the CPU
+    steps in with a warning where it is not there, and with `strict` that is a DeviceError.
+    `epsilon`: the fusion network runs where the branches disagree by that much, |fg + bg - 1|, so
+    that alpha is within epsilon / 2 of the whole network's; 0 runs it everywhere.
+    Calls raise ImageError and WeightsError.
     """
 
     def __init__(
@@ -24,10 +31,17 @@ class Predictor:
         model: str | os.PathLike[str] | None = None,
         size: int | None = None,
         threads: int | None = None,
+        device: str = AUTO,
+        *,
+        strict: bool = False,
+        epsilon: float = EPSILON,
     ) -> None:
+        if not 0 <= epsilon <= 1:
+            raise LatefusionError(f"epsilon {epsilon} is not in 0..1; the default is {EPSILON:.4f}")
         self._path = PACKAGED if model is None else Path(model)
         self._size = size if size is None else check_side(size)
-        self._threads = threads
+        self._hardware = Hardware(device, threads, strict)
+        self._epsilon = epsilon
 
     def __call__(self, image: ImageSource) -> Matte:
         """The matte of a path, encoded bytes, a PIL image or a uint8 array, at the photo's size."""
@@ -40,19 +54,28 @@ class Predictor:
         """The checked file. Raises WeightsError."""
         return read_model(self._path)
 
+    def load(self) -> None:
+        """Load the network now, rather than at the first photo. Raises as a call does."""
+        self._network  # noqa: B018
+
+    @property
+    def device(self) -> str:
+        """Where the network runs, one of devices.DEVICES; loads it."""
+        return self._network.device
+
     @cached_property
-    def _network(self) -> Network:
-        return in_onnxruntime(self.model, self._threads)
+    def _network(self) -> OnnxNetwork:
+        return OnnxNetwork(self.model, self._hardware, self._epsilon)
 
 
 def predict(network: Network, photo: Photo, frame: Letterbox) -> Matte:
-    """The whole way in any runtime: resize and pad, run, and bring the planes back."""
+    """The whole way in any runtime: resize and pad, run, and bring alpha back."""
     pixels = frame.fit(photo.image)
     planes = network(pixels.transpose(2, 0, 1)[None])  # (1, 3, H, W)
-    alpha, fg, bg, blend = (frame.restore(planes[name]) for name in ("alpha", "fg", "bg", "blend"))
+    alpha = frame.restore(planes.alpha)
     if photo.opacity is not None:
         alpha *= photo.opacity
-    return Matte(photo.image, alpha, fg, bg, blend, photo.icc)
+    return Matte(photo.image, alpha, planes, frame, photo.icc)
 
 
 @cache

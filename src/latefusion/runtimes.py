@@ -1,6 +1,6 @@
 """What runs a network: ONNX Runtime, OpenCV or PyTorch, each as one function from image to planes.
 
-An image here is (1, 3, H, W) float32, RGB 0..255, H and W multiples of 32; the planes come by name.
+An image here is (1, 3, H, W) float32, RGB 0..255, H and W multiples of 32.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,49 +11,92 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from latefusion.devices import Hardware
 from latefusion.errors import WeightsError
-from latefusion.model_file import OUTPUTS, ModelFile
+from latefusion.lazy import EPSILON, Reach, Seam, fuse_lazily
+from latefusion.model_file import ModelFile, fusion_file
+from latefusion.planes import OUTPUTS, PARTS, SEAM, Planes
 
-Planes: TypeAlias = dict[str, NDArray[np.float32]]  # name of the output -> (H, W) in [0, 1]
 Network: TypeAlias = Callable[[NDArray[np.float32]], Planes]
 
 
 CURE = "it is no network of latefusion, or not the one of its sidecar: export anew"
 LONGEST = 160  # letters of a runtime's own words
+DEFAULT = Hardware()
 
 
-def in_onnxruntime(model: ModelFile, threads: int | None = None) -> Network:
-    """An .onnx file in ONNX Runtime; `threads` None leaves the number to it. WeightsError."""
-    import onnxruntime  # slow, and not needed for --help
-    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+class OnnxNetwork:
+    """An .onnx file in ONNX Runtime, lazily fused where it was exported for that.
 
-    if model.path.suffix != ".onnx":
-        raise WeightsError(f"{model.path} runs in OpenCV only; export with --target onnx")
-    refusals = (
-        *(runtime.Fail, runtime.InvalidGraph, runtime.InvalidProtobuf),
-        *(runtime.InvalidArgument, runtime.NotImplemented),
-    )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is wrong comes as an exception
-    options.intra_op_num_threads = threads or 0
-    try:
-        session = onnxruntime.InferenceSession(
-            model.data, options, providers=["CPUExecutionProvider"]
+    Raises WeightsError, DeviceError.
+    """
+
+    def __init__(
+        self, model: ModelFile, hardware: Hardware = DEFAULT, epsilon: float = EPSILON
+    ) -> None:
+        if model.path.suffix != ".onnx":
+            raise WeightsError(f"{model.path} runs in OpenCV only; export with --target onnx")
+        self.model = model
+        self.epsilon = epsilon
+        self._main = _Session(model.path, model.data, hardware)
+        self.device = self._main.device
+        fusion = fusion_file(model.path)
+        self._fusion = model.fusion and _Session(fusion, model.fusion, hardware)
+        self._main.check(PARTS if self._fusion else OUTPUTS)
+
+    def __call__(self, image: NDArray[np.float32]) -> Planes:
+        names = PARTS if self._fusion else OUTPUTS
+        found = self._main.run(names, {self.model.input_name: image})
+        if not self._fusion:
+            return _planes(self.model, found, image)
+        fg, bg, *seam = found
+        if fg.shape != (1, 1, *image.shape[2:]) or bg.shape != fg.shape:
+            raise WeightsError(f"{self.model.path} gives fg as {fg.shape}; {CURE}")
+        reach = Reach(*self.model.card["fusion"]["reach"])
+        return fuse_lazily(fg[0, 0], bg[0, 0], Seam(*seam), self._blend, reach, self.epsilon)
+
+    def _blend(self, seam: Seam) -> NDArray[np.float32]:
+        assert self._fusion
+        return self._fusion.run(["blend"], dict(zip(SEAM, seam, strict=True)))[0]
+
+
+class _Session:
+    """A session of ONNX Runtime whose errors are WeightsErrors of one line."""
+
+    def __init__(self, path: Path, data: bytes, hardware: Hardware) -> None:
+        import onnxruntime  # slow, and not needed for --help
+        from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+        self._path = path
+        self._refusals = (
+            *(runtime.Fail, runtime.InvalidGraph, runtime.InvalidProtobuf),
+            *(runtime.InvalidArgument, runtime.NotImplemented),
         )
-    except refusals as error:
-        raise WeightsError(f"{model.path} does not load ({_one_line(error)}); {CURE}") from None
-    missing = set(OUTPUTS) - {output.name for output in session.get_outputs()}
-    if missing:
-        raise WeightsError(f"{model.path} has no output {min(missing)}; {CURE}")
-
-    def run(image: NDArray[np.float32]) -> Planes:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what is wrong comes as an exception
+        options.intra_op_num_threads = hardware.threads or 0
+        # The two sessions of lazy fusion take turns: idle threads of one would slow the other.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        providers = hardware.providers(onnxruntime.get_available_providers())
         try:
-            found = session.run(OUTPUTS, {model.input_name: image})
-        except (*refusals, ValueError) as error:  # ValueError: no input of that name
-            raise WeightsError(f"{model.path} does not run ({_one_line(error)}); {CURE}") from None
-        return _planes(model, found, image)
+            self._session = onnxruntime.InferenceSession(data, options, providers=providers)
+        except self._refusals as error:
+            raise WeightsError(f"{path} does not load ({_one_line(error)}); {CURE}") from None
+        self.device = hardware.settle(providers, self._session.get_providers())
 
-    return run
+    def check(self, outputs: Sequence[str]) -> None:
+        missing = set(outputs) - {output.name for output in self._session.get_outputs()}
+        if missing:
+            raise WeightsError(f"{self._path} has no output {min(missing)}; {CURE}")
+
+    def run(
+        self, outputs: Sequence[str], given: dict[str, NDArray[np.float32]]
+    ) -> list[NDArray[np.float32]]:
+        try:
+            found: list[NDArray[np.float32]] = self._session.run(outputs, given)
+        except (*self._refusals, ValueError) as error:  # ValueError: no input of that name
+            raise WeightsError(f"{self._path} does not run ({_one_line(error)}); {CURE}") from None
+        return found
 
 
 def in_opencv(model: ModelFile) -> Network:
@@ -100,7 +143,7 @@ def in_pytorch(checkpoint: Path) -> Network:
     def run(image: NDArray[np.float32]) -> Planes:
         with torch.inference_mode():
             found = stage.forward(network, torch.from_numpy(image))
-        return {name: getattr(found, name)[0, 0].numpy() for name in OUTPUTS}
+        return Planes(*(getattr(found, name)[0, 0].numpy() for name in OUTPUTS))
 
     return run
 
@@ -116,7 +159,8 @@ def _planes(
                 f"{model.path} gives {name} as {plane.shape} for an image of {size[0]} x {size[1]};"
                 f" {CURE}"
             )
-    return {name: plane.reshape(size) for name, plane in zip(OUTPUTS, found, strict=True)}
+    alpha, fg, bg, blend = (plane.reshape(size) for plane in found)
+    return Planes(alpha, fg, bg, blend)
 
 
 @contextmanager

@@ -30,6 +30,11 @@ class Stage:
     freeze_norm: bool = False
     follows: str | None = None
 
+    @property
+    def fuses(self) -> bool:
+        """Whether the fusion network runs; otherwise blend is 1/2 everywhere."""
+        return self.forward is not MattingNetwork.branches
+
 
 STAGES = {
     "segmentation": Stage(

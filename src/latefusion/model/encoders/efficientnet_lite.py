@@ -43,6 +43,8 @@ LITE0 = (
 class ConvNorm(nn.Module):
     """Convolution, batch norm; zero padding as TensorFlow's SAME does it for even sizes."""
 
+    FOLDS = (("conv", "norm"),)
+
     def __init__(self, inputs: int, out: int, kernel: int, stride: int = 1, groups: int = 1):
         super().__init__()
         self.pad = stride == 2  # SAME puts the odd pixel of padding right and below

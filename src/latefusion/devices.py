@@ -1,0 +1,70 @@
+"""Where a network runs: the device that was asked for, and the one that it came to be."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from latefusion.errors import DeviceError
+
+AUTO = "auto"
+CPU = "cpu"
+
+# What ONNX Runtime calls them. Which of them it has depends on the package that is installed.
+PROVIDERS = {
+    "cuda": "CUDAExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+    CPU: "CPUExecutionProvider",
+}
+DEVICES = (AUTO, *PROVIDERS)
+CURES = {"cuda": "pip install onnxruntime-gpu", "directml": "pip install onnxruntime-directml"}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a network shall run on.
+
+    `device` is one of DEVICES; `auto` takes CUDA where it is there, and else the CPU. `threads`
+    None leaves their number to ONNX Runtime. `strict` makes it an error where the device is not
+    there; otherwise the CPU steps in with a warning. Raises DeviceError.
+    """
+
+    device: str = AUTO
+    threads: int | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise DeviceError(f"{self.device} is no device; use one of {', '.join(DEVICES)}")
+        if self.threads is not None and self.threads < 1:
+            raise DeviceError(f"{self.threads} threads are too few; use 1 or more")
+
+    def providers(self, available: Sequence[str]) -> list[str]:
+        """What to ask ONNX Runtime for, given what it has. Raises DeviceError, or warns."""
+        wanted = list(dict.fromkeys(["cuda" if self.device == AUTO else self.device, CPU]))
+        if PROVIDERS[wanted[0]] not in available and self.device != AUTO:
+            have = [name for name, provider in PROVIDERS.items() if provider in available]
+            self.miss(f"this ONNX Runtime has {', '.join(have)} only")
+        return [PROVIDERS[name] for name in wanted if PROVIDERS[name] in available]
+
+    def settle(self, asked: Sequence[str], running: Sequence[str]) -> str:
+        """The device of a session that was asked for providers and has others.
+
+        Raises DeviceError, or warns.
+        """
+        names = {provider: name for name, provider in PROVIDERS.items()}
+        found = names.get(running[0], running[0])
+        if running[0] != asked[0] and self.device != AUTO:
+            self.miss("it did not start; are its driver and libraries there?")
+        return found
+
+    def miss(self, reason: str) -> None:
+        """Say that the device is not there: an error if strict, and else a warning."""
+        cure = CURES.get(self.device, "install the ONNX Runtime package that has it")
+        if self.strict:
+            raise DeviceError(f"no {self.device}: {reason}; {cure}, or leave --strict off")
+        warnings.warn(f"no {self.device}: {reason}; running on the CPU", stacklevel=2)

@@ -1,0 +1,147 @@
+"""Lazy fusion: the blending weight only where the branches disagree, with a bound on the error.
+
+alpha = blend F + (1 - blend)(1 - B), so alpha moves by at most |F + B - 1| as blend goes from 0 to
+1 (eq. 3 of the paper). Where that doubt is at most epsilon, blend = 1/2 gives an alpha within
+epsilon / 2 of that of any other blend, and the fusion network need not run.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion.planes import Plane, Planes
+
+EPSILON = 2 / 255  # alpha within 1/255, one level of an 8-bit matte
+TILE = 32  # pixels a side; even. docs/speed.md has the curve of error and time
+BATCH = 100_000  # pixels that the fusion network sees at once, which bounds its memory
+
+
+class Seam(NamedTuple):
+    """What the branches leave to the fusion network, of an image (1, ...) or of N parts (N, ...).
+
+    `features` (N, C, h/2 + 2, w/2 + 2) at half the resolution with a border of one pixel, `rows`
+    (N, D, 2, w) and `columns` (N, D, h, 2) the outermost ones of its first convolution; N may be 0
+    for these two in parts that lie inside the image.
+    """
+
+    features: NDArray[np.float32]
+    rows: NDArray[np.float32]
+    columns: NDArray[np.float32]
+
+
+class Reach(NamedTuple):
+    """How many pixels around a part its blending weight depends on: inside, and at the border."""
+
+    inside: int
+    border: int
+
+
+class Part(NamedTuple):
+    """A rectangle of the image that the fusion network sees, for one tile of it; pixels, even."""
+
+    tile: tuple[slice, slice]
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, seam: Seam) -> Seam:
+        """What belongs to this rectangle, (1, ...)."""
+        bottom, right = self.top + self.height, self.left + self.width
+        inner = np.s_[:, :, self.top // 2 : bottom // 2 + 2, self.left // 2 : right // 2 + 2]
+        return Seam(
+            seam.features[inner],
+            seam.rows[:, :, :, self.left : right],
+            seam.columns[:, :, self.top : bottom],
+        )
+
+    def shown(self, blend: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The tile's pixels of the rectangle's (1, h, w)."""
+        rows, columns = self.tile
+        return blend[
+            0,
+            rows.start - self.top : rows.stop - self.top,
+            columns.start - self.left : columns.stop - self.left,
+        ]
+
+
+Fusion: TypeAlias = Callable[[Seam], NDArray[np.float32]]  # N parts -> (N, 1, h, w)
+
+
+def fuse_lazily(
+    fg: Plane,
+    bg: Plane,
+    seam: Seam,
+    fusion: Fusion,
+    reach: Reach,
+    epsilon: float = EPSILON,
+    tile: int = TILE,
+) -> Planes:
+    """The planes of an image from its F and B (H, W), H and W even, and its seam.
+
+    `fusion` gives the blending weight of parts of the image. Epsilon 0 runs it on every tile.
+    """
+    doubtful = in_doubt(fg, bg, tile, epsilon)
+    blend = np.full_like(fg, 0.5)
+    size = fg.shape[0], fg.shape[1]
+    tiles = [_tile(place, tile, size) for place in np.argwhere(doubtful)]
+    inside = [_part(place, reach.inside, tile, size) for place in tiles]
+    bordering = [_touches(part, size) for part in inside]
+    within = [part for part, outer in zip(inside, bordering, strict=True) if not outer]
+    outer = [
+        _part(place, reach.border, tile, size)
+        for place, outer in zip(tiles, bordering, strict=True)
+        if outer
+    ]
+    for parts, with_edges in ((within, False), (outer, True)):
+        for group in _groups(parts):
+            found = fusion(_stack([part.of(seam) for part in group], with_edges))
+            for part, pixels in zip(group, found, strict=True):
+                blend[part.tile] = part.shown(pixels)
+    alpha = blend * fg + (1 - blend) * (1 - bg)
+    return Planes(alpha, fg, bg, blend, float(doubtful.mean()))
+
+
+def in_doubt(fg: Plane, bg: Plane, tile: int, epsilon: float) -> NDArray[np.bool_]:
+    """Which tiles hold a pixel with |F + B - 1| of epsilon or more; the last ones may be cut."""
+    doubt = np.abs(fg + bg - 1)
+    tops, lefts = (range(0, length, tile) for length in doubt.shape)
+    rows = np.maximum.reduceat(doubt, tops, axis=0)
+    worst: Plane = np.maximum.reduceat(rows, lefts, axis=1)
+    return worst >= epsilon
+
+
+def _tile(place: NDArray[np.intp], tile: int, size: tuple[int, int]) -> tuple[slice, slice]:
+    top, left = (int(index) * tile for index in place)
+    return slice(top, min(top + tile, size[0])), slice(left, min(left + tile, size[1]))
+
+
+def _part(tile: tuple[slice, slice], reach: int, side: int, size: tuple[int, int]) -> Part:
+    """The tile with `reach` pixels around it, moved into the image; all parts are of one size."""
+    height, width = (min(side + 2 * reach, length) for length in size)
+    top, left = (
+        min(max(0, extent.start - reach), whole - length)
+        for extent, whole, length in zip(tile, size, (height, width), strict=True)
+    )
+    return Part(tile, top, left, height, width)
+
+
+def _touches(part: Part, size: tuple[int, int]) -> bool:
+    """Whether an edge of the part is one of the image."""
+    bottom, right = part.top + part.height, part.left + part.width
+    return part.top == 0 or part.left == 0 or bottom == size[0] or right == size[1]
+
+
+def _groups(parts: list[Part]) -> list[list[Part]]:
+    if not parts:
+        return []
+    count = max(1, BATCH // (parts[0].height * parts[0].width))
+    return [parts[first : first + count] for first in range(0, len(parts), count)]
+
+
+def _stack(seams: list[Seam], with_edges: bool) -> Seam:
+    features, rows, columns = (np.concatenate(kind) for kind in zip(*seams, strict=True))
+    end = len(features) if with_edges else 0
+    return Seam(features, rows[:end], columns[:end])

@@ -1,0 +1,200 @@
+"""Lazy fusion: the bound holds, tiles are those of the whole, and only doubtful ones run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from latefusion import LatefusionError, Predictor
+from latefusion.checkpoint import save_network
+from latefusion.devices import Hardware
+from latefusion.errors import WeightsError
+from latefusion.export import Wish, export
+from latefusion.lazy import Reach, Seam, fuse_lazily, in_doubt
+from latefusion.model_file import read_model
+from latefusion.planes import Plane, Planes
+from latefusion.runtimes import OnnxNetwork
+from test_folded import perturbed
+from toy_network import TOY, add_toy_preset
+
+REACH = Reach(4, 6)
+
+
+def smoothed(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 1, h, w): each pixel with all within 4 of it, zeros outside."""
+    side = 2 * REACH.inside + 1
+    widths = [(0, 0), (REACH.inside, REACH.inside), (REACH.inside, REACH.inside)]
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.pad(pixels, widths), (side, side), axis=(1, 2)
+    )
+    found: NDArray[np.float32] = windows.mean(axis=(3, 4), dtype=np.float32)[:, None]
+    return found
+
+
+class Pieces:
+    """A made-up network: F and B of given doubts, and a blend that looks at its surroundings.
+
+    As in the real one, the outermost pixels of what it looks at are wrong in the features, and
+    right in the rows and columns.
+    """
+
+    def __init__(self, doubt: Plane) -> None:
+        rng = np.random.default_rng(0)
+        self.fg = rng.random(doubt.shape, np.float32)
+        self.bg = 1 - self.fg + doubt
+        self.pixels = rng.random((1, *doubt.shape), np.float32)
+        wrong = self.pixels.copy()
+        wrong[:, [0, -1]] = wrong[:, :, [0, -1]] = 9
+        phases = wrong.reshape(1, doubt.shape[0] // 2, 2, -1, 2).transpose(0, 2, 4, 1, 3)
+        self.seam = Seam(
+            np.pad(phases.reshape(1, 4, *phases.shape[3:]), [(0, 0), (0, 0), (1, 1), (1, 1)]),
+            self.pixels[:, None, [0, -1]],
+            self.pixels[:, None, :, [0, -1]],
+        )
+        self.seen = 0
+
+    def fusion(self, seam: Seam) -> NDArray[np.float32]:
+        self.seen += len(seam.features)
+        phases = seam.features[:, :, 1:-1, 1:-1]
+        count, _, height, width = phases.shape
+        pixels = phases.reshape(count, 2, 2, height, width).transpose(0, 3, 1, 4, 2)
+        pixels = pixels.reshape(count, 2 * height, 2 * width).copy()
+        if len(seam.rows):
+            pixels[:, [0, -1]] = seam.rows[:, 0]
+            pixels[:, :, [0, -1]] = seam.columns[:, 0]
+        return smoothed(pixels)
+
+    def fuse(self, epsilon: float, tile: int) -> Planes:
+        return fuse_lazily(self.fg, self.bg, self.seam, self.fusion, REACH, epsilon, tile)
+
+    def alpha(self) -> Plane:
+        blend = smoothed(self.pixels)[0, 0]
+        return blend * self.fg + (1 - blend) * (1 - self.bg)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 96), (96, 32), (160, 128)])
+@pytest.mark.parametrize("tile", [8, 16, 30, 32, 64, 100])
+def test_every_tile_is_that_of_the_whole(size: tuple[int, int], tile: int) -> None:
+    pieces = Pieces(np.zeros(size, np.float32))
+    found = pieces.fuse(0, tile)
+    np.testing.assert_allclose(found.blend, smoothed(pieces.pixels)[0, 0], atol=1e-6)
+    np.testing.assert_allclose(found.alpha, pieces.alpha(), atol=1e-6)
+    assert found.fused == 1
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.3), st.sampled_from([16, 32, 48]))
+def test_alpha_is_within_half_of_epsilon(seed: int, epsilon: float, tile: int) -> None:
+    rng = np.random.default_rng(seed)
+    coarse = rng.normal(0, epsilon, (4, 6)) * (rng.random((4, 6)) < 0.5)
+    pieces = Pieces(np.kron(coarse, np.ones((16, 16))).astype(np.float32))
+    found = pieces.fuse(epsilon, tile)
+    assert np.abs(found.alpha - pieces.alpha()).max() <= epsilon / 2 + 1e-6
+    doubtful = in_doubt(pieces.fg, pieces.bg, tile, epsilon)
+    assert pieces.seen == doubtful.sum()
+    assert found.fused == doubtful.mean()
+
+
+def test_only_the_tiles_in_doubt_run() -> None:
+    doubt = np.zeros((96, 64), np.float32)
+    doubt[40, 31] = -0.5
+    doubt[95, 63] = 0.1
+    assert in_doubt(doubt, 1 - 0 * doubt, 32, 0.1).tolist() == [
+        [False, False],
+        [True, False],
+        [False, True],
+    ]
+    assert in_doubt(doubt, 1 - 0 * doubt, 32, 0.2).sum() == 1
+    assert in_doubt(doubt, 1 - 0 * doubt, 80, 0.1).tolist() == [[True], [True]]
+
+
+@pytest.fixture
+def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A toy network as two files, and the same as one beside it."""
+    add_toy_preset(monkeypatch)
+    source = tmp_path / "toy.safetensors"
+    save_network(source, perturbed(TOY), stage="joint")
+    export(source, tmp_path / "whole.onnx", Wish(side=192))
+    return export(source, tmp_path / "lazy.onnx", Wish("lazy", side=192))
+
+
+def test_two_files_give_the_planes_of_the_whole_network(exported: Path) -> None:
+    image = np.random.default_rng(0).random((1, 3, 160, 192), np.float32) * 255
+    whole = OnnxNetwork(read_model(exported.with_name("whole.onnx")))(image)
+    found = OnnxNetwork(read_model(exported), epsilon=0)(image)
+    for name in ("alpha", "fg", "bg", "blend"):
+        true = getattr(whole, name)
+        np.testing.assert_allclose(getattr(found, name), true, atol=1e-5, err_msg=name)
+        assert true.std() > 1e-3
+    assert (whole.fused, found.fused) == (1, 1)
+    doubt = np.abs(whole.fg + whole.bg - 1)
+    epsilon = float(np.median(doubt))
+    loose = OnnxNetwork(read_model(exported), epsilon=epsilon)(image)
+    assert np.abs(loose.alpha - whole.alpha).max() <= epsilon / 2 + 1e-5
+    never = OnnxNetwork(read_model(exported), epsilon=1)(image)
+    assert never.fused == 0
+    np.testing.assert_allclose(never.alpha, (whole.fg + 1 - whole.bg) / 2, atol=1e-5)
+
+
+def test_the_predictor_reports_its_share_of_tiles(exported: Path) -> None:
+    photo = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
+    assert Predictor(exported, epsilon=0)(photo).fused == 1
+    assert Predictor(exported, epsilon=1)(photo).fused == 0
+
+
+@pytest.mark.parametrize("epsilon", [-0.1, 1.5, float("nan")])
+def test_epsilon_is_a_difference_of_probabilities(exported: Path, epsilon: float) -> None:
+    with pytest.raises(LatefusionError, match=r"is not in 0..1; the default is 0\.0078"):
+        Predictor(exported, epsilon=epsilon)
+
+
+def test_the_sidecar_knows_both_files(exported: Path) -> None:
+    model = read_model(exported)
+    assert model.fusion == exported.with_name("lazy.fusion.onnx").read_bytes()
+    assert model.card["fusion"]["file"] == "lazy.fusion.onnx"
+    assert model.card["fusion"]["reach"] == [REACH.inside, REACH.border]
+    assert model.card["outputs"] == ["fg", "bg", "features", "rows", "columns"]
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def swap(path: Path) -> None:
+    path.write_bytes(path.with_name("whole.onnx").read_bytes())
+
+
+@pytest.mark.parametrize("harm", [cut, swap])
+@pytest.mark.parametrize("name", ["lazy.onnx", "lazy.fusion.onnx"])
+def test_a_file_of_two_that_is_not_the_right_one_is_refused(
+    exported: Path, harm: Callable[[Path], None], name: str
+) -> None:
+    harm(exported.with_name(name))
+    with pytest.raises(WeightsError, match=rf"{name} is not the file of its sidecar lazy\.json"):
+        read_model(exported)
+
+
+def test_both_files_are_needed(exported: Path) -> None:
+    exported.with_name("lazy.fusion.onnx").unlink()
+    with pytest.raises(WeightsError, match=r"lazy\.fusion\.onnx cannot be read.*second half"):
+        read_model(exported)
+
+
+def test_a_network_without_a_trained_fusion_is_not_exported_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_toy_preset(monkeypatch)
+    source = tmp_path / "toy.safetensors"
+    save_network(source, perturbed(TOY), stage="segmentation")
+    with pytest.raises(WeightsError, match="is not trained yet; use --target onnx"):
+        export(source, tmp_path / "a.onnx", Wish("lazy"))
+
+
+def test_threads_do_not_change_the_planes(exported: Path) -> None:
+    image = np.random.default_rng(0).random((1, 3, 64, 96), np.float32) * 255
+    one = OnnxNetwork(read_model(exported), Hardware(threads=1))(image)
+    two = OnnxNetwork(read_model(exported), Hardware(threads=2))(image)
+    np.testing.assert_allclose(one.alpha, two.alpha, atol=1e-6)

@@ -34,7 +34,7 @@ class Letterbox:
         bottom = self.outer[0] - self.inner[0] - top
         right = self.outer[1] - self.inner[1] - left
         # A huge photo goes colour by colour, which takes longer and a third of the memory.
-        parts = cv2.split(image) if image.size > HUGE else [image]
+        parts = np.split(image, 3, axis=2) if image.size > HUGE else [image]
         resized = [resize(part.astype(np.float32), self.inner) for part in parts]
         levels = np.clip(np.dstack(resized), 0, 255)  # bicubic overshoots
         return np.asarray(

@@ -37,6 +37,8 @@ DAMAGE = (
     *(RuntimeError, OverflowError, struct.error, zlib.error, Image.DecompressionBombError),
 )
 
+ROWS = 256  # full-size arithmetic goes in strips of so many
+
 # EXIF orientation -> what turns the stored pixels upright (EXIF 2.3, tag 0x0112).
 ORIENTATION_TAG = 0x0112
 UPRIGHT = {
@@ -123,9 +125,19 @@ def _decode(encoded: Image.Image, name: str) -> Photo:
         upright = eight_bit.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else eight_bit
     except DAMAGE as error:
         raise _damaged(name, error) from None
-    pixels = np.asarray(upright)
+    pixels = _pixels(upright)
     icc = encoded.info.get("icc_profile") if encoded.mode in ("RGB", "RGBA", "P") else None
     return Photo(pixels, None, icc) if opaque else _split_opacity(pixels, icc)
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """(H, W, C), filled in strips: Pillow's own way there takes twice the memory for a moment."""
+    width, height = image.size
+    pixels = np.empty((height, width, len(image.getbands())), np.uint8)
+    for top in range(0, height, ROWS):
+        bottom = min(top + ROWS, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return pixels
 
 
 def _to_eight_bit(encoded: Image.Image, name: str) -> Image.Image:
@@ -136,7 +148,8 @@ def _to_eight_bit(encoded: Image.Image, name: str) -> Image.Image:
             return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
     if encoded.mode in ("I", "F", "LAB"):
         raise ImageError(f"{name} has {encoded.mode} pixels; save it as RGB with 8 or 16 bits")
-    return encoded.convert("RGBA" if encoded.has_transparency_data else "RGB")
+    mode = "RGBA" if encoded.has_transparency_data else "RGB"
+    return encoded if encoded.mode == mode else encoded.convert(mode)
 
 
 def _from_array(pixels: NDArray[np.uint8]) -> Photo:
@@ -227,5 +240,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 def to_levels(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
     """A plane in [0, 1] as levels from 0 to 255."""
-    levels: NDArray[np.uint8] = np.rint(plane * np.float32(255)).astype(np.uint8)
+    levels = np.empty(plane.shape, np.uint8)
+    for top in range(0, plane.shape[0], ROWS):  # in strips, to hold memory down
+        strip = slice(top, top + ROWS)
+        levels[strip] = np.rint(plane[strip] * np.float32(255))
     return levels

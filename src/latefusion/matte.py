@@ -14,7 +14,7 @@ from PIL import ImageColor
 from latefusion.errors import ImageError
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import Letterbox, cover
-from latefusion.image import ImageSource, read_photo, to_levels
+from latefusion.image import ROWS, ImageSource, read_photo, to_levels
 from latefusion.planes import Plane, Planes
 
 # The kernel of the implicit trimap is 20 x 20 in a photo whose longer side is 512, the network's.
@@ -25,8 +25,6 @@ TRIMAP_KERNEL, TRIMAP_SIDE = 20, 512
 ERROR_WEIGHT = 0.612
 CONFIDENCE = (-22.217, 5.637)
 GOOD_MAD = 0.02  # of a matte that few people would mend
-
-ROWS = 256  # full-size colour arithmetic goes in strips, to hold memory down
 
 Background: TypeAlias = ImageSource | tuple[int, int, int]
 
@@ -82,8 +80,11 @@ class Matte:
         to that: a fit without negative weights gives it none. Calibrated for the default weights;
         for others it ranks, but may be off.
         """
-        undecided = np.minimum(self.alpha, 1 - self.alpha)
-        return np.float32(ERROR_WEIGHT) * np.sqrt(undecided)
+        error = np.subtract(np.float32(1), self.alpha)
+        np.minimum(error, self.alpha, out=error)
+        np.sqrt(error, out=error)
+        error *= np.float32(ERROR_WEIGHT)
+        return error
 
     @property
     def confidence(self) -> float:

@@ -94,7 +94,8 @@ def dynamic_graph(network: MattingNetwork, stage: Stage) -> onnx.ModelProto:
     Kernels are as the checkpoint holds them; their products with the factors of the batch norms are
     left to the runtime, which folds them when it loads.
     """
-    return _trace(Folded(network, stage), [_image(64, 96)], [INPUT], OUTPUTS, DYNAMIC_OPSET)
+    traced = _trace(Folded(network, stage), [_image(64, 96)], [INPUT], OUTPUTS, DYNAMIC_OPSET)
+    return _tidied(traced)
 
 
 def lazy_graphs(network: MattingNetwork) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -105,7 +106,7 @@ def lazy_graphs(network: MattingNetwork) -> tuple[onnx.ModelProto, onnx.ModelPro
         seam = folded.branches(image)[2]
     first = _trace(Branches(folded), [image], [INPUT], PARTS, DYNAMIC_OPSET)
     second = _trace(Blend(folded), seam, SEAM, ["blend"], DYNAMIC_OPSET)
-    return first, second
+    return _tidied(first), _tidied(second)
 
 
 def fixed_graph(named: Named, size: Size) -> onnx.ModelProto:
@@ -115,24 +116,53 @@ def fixed_graph(named: Named, size: Size) -> onnx.ModelProto:
     beforehand; only the batch norms stay apart, so that kernels keep what fp16 can store.
     """
     traced = _trace(named, [_image(*size)], [INPUT], OUTPUTS, FIXED_OPSET)
+    return _simplified(traced, disabled=["ConvBNFusion"])
+
+
+def _simplified(model: onnx.ModelProto, disabled: Sequence[str] = ()) -> onnx.ModelProto:
+    """What depends on constants only is computed, by ONNX Runtime; standard operators are left."""
     with TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         basic = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.graph_optimization_level = basic
-        options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
+        options.optimized_model_filepath = str(Path(folder) / "simplified.onnx")
         onnxruntime.InferenceSession(
-            traced.SerializeToString(),
+            model.SerializeToString(),
             options,
             providers=["CPUExecutionProvider"],
-            disabled_optimizers=["ConvBNFusion"],
+            disabled_optimizers=list(disabled),
         )
-        folded = onnx.load(options.optimized_model_filepath)
-    standard = [opset for opset in folded.opset_import if not opset.domain]
-    del folded.opset_import[:]  # ONNX Runtime lists all that it knows
-    folded.opset_import.extend(standard)
-    onnx.checker.check_model(folded)
-    return folded
+        simplified = onnx.load(options.optimized_model_filepath)
+    standard = [opset for opset in simplified.opset_import if not opset.domain]
+    del simplified.opset_import[:]  # ONNX Runtime lists all that it knows
+    simplified.opset_import.extend(standard)
+    onnx.checker.check_model(simplified)
+    return simplified
+
+
+def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Simplified but for the kernels, which stay as the checkpoint has them; loads faster.
+
+    They pose as inputs of the graph meanwhile, so that nothing is computed from them.
+    """
+    graph = model.graph
+    kernels = [constant for constant in graph.initializer if np.prod(constant.dims) >= SMALL]
+    inputs = [
+        helper.make_tensor_value_info(kernel.name, kernel.data_type, kernel.dims)
+        for kernel in kernels
+    ]
+    for kernel in kernels:
+        graph.initializer.remove(kernel)
+    graph.input.extend(inputs)
+    tidied = _simplified(model)
+    names = {kernel.name for kernel in kernels}
+    for given in [given for given in tidied.graph.input if given.name in names]:
+        tidied.graph.input.remove(given)
+    tidied.graph.initializer.extend(kernels)
+    merge_padding(tidied.graph)
+    onnx.checker.check_model(tidied)
+    return tidied
 
 
 def _image(height: int, width: int) -> Tensor:
@@ -166,59 +196,33 @@ def _trace(
             dynamic_axes=axes if opset == DYNAMIC_OPSET else None,
         )
     model = onnx.load_from_string(buffer.getvalue())
-    if opset == DYNAMIC_OPSET:
-        merge_padding(model)
     onnx.checker.check_model(model)
     return model
 
 
-def merge_padding(model: onnx.ModelProto) -> None:
-    """Zero padding before a convolution becomes an attribute of it: one pass over memory less.
-
-    The tracing exporter computes the widths of each padding in twenty nodes, from constants.
-    """
-    graph = model.graph
-    pads = [
-        node for node in graph.node if node.op_type == "Pad" and node.attribute[0].s == b"constant"
-    ]
-    if not pads:
-        return
-    widths = _values(model, [node.input[1] for node in pads])
-    for node, (_, _, top, left, _, _, bottom, right) in zip(pads, widths, strict=True):
+def merge_padding(graph: onnx.GraphProto) -> None:
+    """Zero padding before a convolution becomes an attribute of it: one pass over memory less."""
+    constants = {constant.name: constant for constant in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Pad"]:
         readers = [reader for reader in graph.node if node.output[0] in reader.input]
-        if any(reader.op_type != "Conv" for reader in readers):
+        zeros = all(entry.s == b"constant" for entry in node.attribute if entry.name == "mode")
+        if (
+            not zeros
+            or node.input[1] not in constants
+            or any(reader.op_type != "Conv" for reader in readers)
+        ):
             continue
+        name = node.input[1]
+        widths = numpy_helper.to_array(constants[name])
+        _, _, top, left, _, _, bottom, right = widths.tolist()
         for conv in readers:
             own = next(entry for entry in conv.attribute if entry.name == "pads")
             assert not any(own.ints)
             own.ints[:] = [top, left, bottom, right]
             conv.input[0] = node.input[0]
         graph.node.remove(node)
-
-
-def _values(model: onnx.ModelProto, names: Sequence[str]) -> list[list[int]]:
-    """What these integer values of a graph are, which depend on constants only."""
-    makers = {name: node for node in model.graph.node for name in node.output}
-    needed, waiting = set(), list(names)
-    while waiting:
-        name = waiting.pop()
-        if name in makers and name not in needed:
-            needed.add(name)
-            waiting += makers[name].input
-    constant = helper.make_graph(
-        [node for node in model.graph.node if needed.intersection(node.output)],
-        "constants",
-        [],
-        [helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in names],
-        [],
-    )
-    found = helper.make_model(
-        constant, opset_imports=model.opset_import, ir_version=model.ir_version
-    )
-    session = onnxruntime.InferenceSession(
-        found.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    return [value.tolist() for value in session.run(list(names), {})]
+        if not any(name in reader.input for reader in graph.node):
+            graph.initializer.remove(constants[name])
 
 
 def store_half(graph: onnx.GraphProto, *, lossy: bool) -> bool:

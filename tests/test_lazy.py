@@ -69,7 +69,7 @@ class Pieces:
         return smoothed(pixels)
 
     def fuse(self, epsilon: float, tile: int) -> Planes:
-        return fuse_lazily(self.fg, self.bg, self.seam, self.fusion, REACH, epsilon, tile)
+        return fuse_lazily(self.fg, self.bg, self.seam, self.fusion, REACH, epsilon, [tile])
 
     def alpha(self) -> Plane:
         blend = smoothed(self.pixels)[0, 0]
@@ -96,6 +96,18 @@ def test_alpha_is_within_half_of_epsilon(seed: int, epsilon: float, tile: int) -
     doubtful = in_doubt(pieces.fg, pieces.bg, tile, epsilon)
     assert pieces.seen == doubtful.sum()
     assert found.fused == doubtful.mean()
+
+
+def test_the_tile_size_follows_the_doubt() -> None:
+    all_ = Pieces(np.ones((256, 256), np.float32))
+    fuse_lazily(all_.fg, all_.bg, all_.seam, all_.fusion, REACH, 0.5)
+    assert all_.seen == 4  # of 128 x 128
+    one = np.zeros((256, 256), np.float32)
+    one[70, 70] = 1
+    some = Pieces(one)
+    planes = fuse_lazily(some.fg, some.bg, some.seam, some.fusion, REACH, 0.5)
+    assert some.seen == 1
+    assert planes.fused == 1 / 64  # of 32 x 32
 
 
 def test_only_the_tiles_in_doubt_run() -> None:

@@ -109,7 +109,7 @@ def lazy_graphs(network: MattingNetwork) -> tuple[onnx.ModelProto, onnx.ModelPro
     return _tidied(first), _tidied(second)
 
 
-def fixed_graph(named: Named, size: Size) -> onnx.ModelProto:
+def fixed_graph(named: nn.Module, size: Size) -> onnx.ModelProto:
     """For one image of `size` (H, W), in what all OpenCVs from 4.6 on read.
 
     That is: no dynamic shapes, and nothing computed from constants alone. ONNX Runtime folds those

@@ -5,7 +5,7 @@ alpha = blend F + (1 - blend)(1 - B), so alpha moves by at most |F + B - 1| as b
 epsilon / 2 of that of any other blend, and the fusion network need not run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from latefusion.planes import Plane, Planes
 
 EPSILON = 2 / 255  # alpha within 1/255, one level of an 8-bit matte
-TILE = 32  # pixels a side; even. docs/speed.md has the curve of error and time
+TILES = (32, 64, 128)  # pixels a side; even. docs/speed.md has the curve of error and time
 BATCH = 100_000  # pixels that the fusion network sees at once, which bounds its memory
 
 
@@ -77,22 +77,26 @@ def fuse_lazily(
     fusion: Fusion,
     reach: Reach,
     epsilon: float = EPSILON,
-    tile: int = TILE,
+    tiles: Sequence[int] = TILES,
 ) -> Planes:
     """The planes of an image from its F and B (H, W), H and W even, and its seam.
 
-    `fusion` gives the blending weight of parts of the image. Epsilon 0 runs it on every tile.
+    `fusion` gives the blending weight of parts of the image. Epsilon 0 runs it on every tile. Of
+    the sizes in `tiles` that one is taken for which the fusion network sees the fewest pixels:
+    small tiles where little is in doubt, and large ones, which overlap less, where much is.
     """
-    doubtful = in_doubt(fg, bg, tile, epsilon)
+    in_doubt_of = {tile: in_doubt(fg, bg, tile, epsilon) for tile in tiles}
+    tile = min(tiles, key=lambda side: in_doubt_of[side].sum() * (side + 2 * reach.inside) ** 2)
+    doubtful = in_doubt_of[tile]
     blend = np.full_like(fg, 0.5)
     size = fg.shape[0], fg.shape[1]
-    tiles = [_tile(place, tile, size) for place in np.argwhere(doubtful)]
-    inside = [_part(place, reach.inside, tile, size) for place in tiles]
+    places = [_tile(place, tile, size) for place in np.argwhere(doubtful)]
+    inside = [_part(place, reach.inside, tile, size) for place in places]
     bordering = [_touches(part, size) for part in inside]
     within = [part for part, outer in zip(inside, bordering, strict=True) if not outer]
     outer = [
         _part(place, reach.border, tile, size)
-        for place, outer in zip(tiles, bordering, strict=True)
+        for place, outer in zip(places, bordering, strict=True)
         if outer
     ]
     for parts, with_edges in ((within, False), (outer, True)):

@@ -15,7 +15,7 @@ from latefusion.devices import Hardware
 from latefusion.errors import WeightsError
 from latefusion.lazy import EPSILON, Reach, Seam, fuse_lazily
 from latefusion.model_file import ModelFile, fusion_file
-from latefusion.planes import OUTPUTS, PARTS, SEAM, Planes
+from latefusion.planes import OUTPUTS, PARTS, SEAM, Plane, Planes
 
 Network: TypeAlias = Callable[[NDArray[np.float32]], Planes]
 
@@ -45,17 +45,22 @@ class OnnxNetwork:
         self._main.check(PARTS if self._fusion else OUTPUTS)
 
     def __call__(self, image: NDArray[np.float32]) -> Planes:
-        names = PARTS if self._fusion else OUTPUTS
-        found = self._main.run(names, {self.model.input_name: image})
-        if not self._fusion:
-            return _planes(self.model, found, image)
-        fg, bg, *seam = found
+        if self._fusion:
+            fg, bg, seam = self.branches(image)
+            reach = Reach(*self.model.card["fusion"]["reach"])
+            return fuse_lazily(fg, bg, seam, self.blend, reach, self.epsilon)
+        found = self._main.run(OUTPUTS, {self.model.input_name: image})
+        return _planes(self.model, found, image)
+
+    def branches(self, image: NDArray[np.float32]) -> tuple[Plane, Plane, Seam]:
+        """F and B (H, W), and the seam: the first file of two."""
+        fg, bg, *seam = self._main.run(PARTS, {self.model.input_name: image})
         if fg.shape != (1, 1, *image.shape[2:]) or bg.shape != fg.shape:
             raise WeightsError(f"{self.model.path} gives fg as {fg.shape}; {CURE}")
-        reach = Reach(*self.model.card["fusion"]["reach"])
-        return fuse_lazily(fg[0, 0], bg[0, 0], Seam(*seam), self._blend, reach, self.epsilon)
+        return fg[0, 0], bg[0, 0], Seam(*seam)
 
-    def _blend(self, seam: Seam) -> NDArray[np.float32]:
+    def blend(self, seam: Seam) -> NDArray[np.float32]:
+        """The blending weight (N, 1, h, w) of N parts of an image: the second file of two."""
         assert self._fusion
         return self._fusion.run(["blend"], dict(zip(SEAM, seam, strict=True)))[0]
 

@@ -236,7 +236,7 @@ def as_input(photo: NDArray[np.uint8], shape: tuple[int, int]) -> Image:
 def lazy_gmac(source: Path, shape: tuple[int, int], share: float) -> float:
     """Branches and the parts of the image that the fusion network sees, their surroundings too."""
     folded = fold(load_network(source))
-    tile = 32 if share < 1 else 128
+    tile = 32 if share < 1 else 256
     part = min(tile + 2 * INNER, *shape)
     tiles = share * np.prod([-(-length // tile) for length in shape])
     whole = gmac(folded, (1, 3, *shape))

@@ -99,9 +99,9 @@ def test_alpha_is_within_half_of_epsilon(seed: int, epsilon: float, tile: int) -
 
 
 def test_the_tile_size_follows_the_doubt() -> None:
-    all_ = Pieces(np.ones((256, 256), np.float32))
+    all_ = Pieces(np.ones((512, 256), np.float32))
     fuse_lazily(all_.fg, all_.bg, all_.seam, all_.fusion, REACH, 0.5)
-    assert all_.seen == 4  # of 128 x 128
+    assert all_.seen == 2  # of 256 x 256
     one = np.zeros((256, 256), np.float32)
     one[70, 70] = 1
     some = Pieces(one)

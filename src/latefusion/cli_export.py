@@ -117,6 +117,30 @@ def parity(
 
 
 @deployment.command()
+def quantize(
+    model: Annotated[Path, typer.Argument(help="An exported file for lazy fusion (.onnx).")],
+    data: Annotated[
+        list[Path], typer.Option(help="Pairs to calibrate and measure on: lists, folders, shards.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file to write (.onnx).")],
+) -> None:
+    """Make an INT8 export, kept only if it is faster here and loses next to nothing.
+
+    Mean MAD may grow by 0.002, that of any photo by 0.01; otherwise nothing is written.
+    """
+    with training_packages():
+        from latefusion.data.sources import VAL_LIST, read_pairs
+        from latefusion.quantize import quantize as make
+    with working(f"Quantising {model} and trying it"):
+        found = make(model, read_pairs(data, VAL_LIST), out)
+    typer.echo(out)
+    typer.echo(
+        f"MAD {found.mad:.4f}, in INT8 {found.mad_int8:.4f}; {found.worst} worsens most, by"
+        f" {found.worst_growth:.4f}; {found.speed:.2f} times as fast"
+    )
+
+
+@deployment.command()
 def info(
     what: Annotated[
         str,

@@ -89,15 +89,15 @@ def export(source: Path, out: Path, wish: Wish) -> Path:
     data = target.encode(graph)
     facts = _facts(wish, graph, notes) | {"preset": preset_of(network)}
     facts |= cost(network, wish.size or SIZE)
-    facts |= _sums(data) | {"checkpoint": _sha256(source.read_bytes())}
+    facts |= sums(data) | {"checkpoint": _sha256(source.read_bytes())}
     blend = fusion and target.encode(fusion)
     if blend:
-        facts["fusion"] = {"file": fusion_file(out).name, "reach": [INNER, REACH], **_sums(blend)}
+        facts["fusion"] = {"file": fusion_file(out).name, "reach": [INNER, REACH], **sums(blend)}
     card = _about(notes, wish.card or {}) | facts
     side = max(wish.size) if wish.size else wish.side or 0
     model = ModelFile(out, data, wish.target, INPUT, wish.size, side, card, blend)
     check(model, target.runtime(model), Named(network, stage).eval())
-    _write(model)
+    write_model(model)
     return out
 
 
@@ -124,7 +124,7 @@ def _store_half(wish: Wish, *graphs: onnx.ModelProto | None) -> bool:
     return any(stored)
 
 
-def _write(model: ModelFile) -> None:
+def write_model(model: ModelFile) -> None:
     """All files of a model, or none."""
     text = json.dumps(model.card, indent=2, ensure_ascii=False) + "\n"
     parts = {model.path.with_suffix(".json"): text.encode(), model.path: model.data}
@@ -285,7 +285,8 @@ def _shortened(text: str, length: int = LONGEST_TEXT) -> str:
     return text if len(whole) <= length else f"{cut}..."
 
 
-def _sums(data: bytes) -> dict[str, Any]:
+def sums(data: bytes) -> dict[str, Any]:
+    """What a sidecar says of its file."""
     return {"bytes": len(data), "sha256": _sha256(data)}
 
 

@@ -116,10 +116,10 @@ def fixed_graph(named: nn.Module, size: Size) -> onnx.ModelProto:
     beforehand; only the batch norms stay apart, so that kernels keep what fp16 can store.
     """
     traced = _trace(named, [_image(*size)], [INPUT], OUTPUTS, FIXED_OPSET)
-    return _simplified(traced, disabled=["ConvBNFusion"])
+    return simplified(traced, disabled=["ConvBNFusion"])
 
 
-def _simplified(model: onnx.ModelProto, disabled: Sequence[str] = ()) -> onnx.ModelProto:
+def simplified(model: onnx.ModelProto, disabled: Sequence[str] = ()) -> onnx.ModelProto:
     """What depends on constants only is computed, by ONNX Runtime; standard operators are left."""
     with TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
@@ -155,7 +155,7 @@ def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
     for kernel in kernels:
         graph.initializer.remove(kernel)
     graph.input.extend(inputs)
-    tidied = _simplified(model)
+    tidied = simplified(model)
     names = {kernel.name for kernel in kernels}
     for given in [given for given in tidied.graph.input if given.name in names]:
         tidied.graph.input.remove(given)

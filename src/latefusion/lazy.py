@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from latefusion.planes import Plane, Planes
 
 EPSILON = 2 / 255  # alpha within 1/255, one level of an 8-bit matte
-TILES = (32, 64, 128)  # pixels a side; even. docs/speed.md has the curve of error and time
-BATCH = 100_000  # pixels that the fusion network sees at once, which bounds its memory
+TILES = (32, 64, 128, 256)  # pixels a side; even. docs/speed.md has the curve of error and time
+BATCH = 40_000  # pixels that the fusion network sees at once, which bounds its memory
 
 
 class Seam(NamedTuple):

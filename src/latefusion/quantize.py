@@ -1,0 +1,170 @@
+"""INT8: an export for lazy fusion, quantised on photos, and kept only where it is worth it.
+
+Static quantisation as ONNX Runtime does it: convolutions in QDQ form, weights per channel in int8,
+activations in uint8. Published INT8 files of other tools are often broken unseen; so this one has
+to pass a gate on photos with known alphas, and to be faster on the processor at hand.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion.data.sources import Pair, decode_pair
+from latefusion.errors import WeightsError
+from latefusion.export import sums, write_model
+from latefusion.graph import simplified
+from latefusion.metrics import mad
+from latefusion.model_file import ModelFile, read_model
+from latefusion.planes import SEAM
+from latefusion.runtimes import OnnxNetwork
+
+MAD_ROOM = 0.002  # how much the mean MAD may grow
+PHOTO_ROOM = 0.01  # and that of any photo
+PROBABILITIES = ("heads", "head")  # convolutions before a sigmoid stay as they are
+
+Feed = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What quantisation cost and brought: mean MAD before and after, the worst photo, the speed."""
+
+    photos: int
+    mad: float
+    mad_int8: float
+    worst: str
+    worst_growth: float
+    speed: float  # how many times as fast as before
+
+    def refusal(self) -> str | None:
+        """Why the file must not be kept; None where it may."""
+        if self.mad_int8 - self.mad > MAD_ROOM:
+            return f"MAD grows from {self.mad:.4f} to {self.mad_int8:.4f}, more than {MAD_ROOM}"
+        if self.worst_growth > PHOTO_ROOM:
+            return f"MAD of {self.worst} grows by {self.worst_growth:.4f}, more than {PHOTO_ROOM}"
+        if self.speed <= 1:
+            return f"it is {self.speed:.2f} times as fast on this processor, which is no gain"
+        return None
+
+
+def quantize(source: Path, pairs: Sequence[Pair], out: Path, calibration: int = 16) -> Verdict:
+    """Write the INT8 files of an export for lazy fusion, if they pass; all of them or none.
+
+    The ranges come from the first `calibration` pairs, the verdict from all. Raises WeightsError
+    where the gate refuses, with what was measured, and OutputError.
+    """
+    model = read_model(source)
+    if model.fusion is None:
+        raise WeightsError(f"{source} is no export for lazy fusion; export with --target lazy")
+    if out.suffix != ".onnx" or out.resolve() == source.resolve():
+        raise WeightsError(f"{out} is no name for the result; use e.g. {source.stem}-int8.onnx")
+    if not pairs:
+        raise WeightsError("there are no pairs to calibrate and measure on")
+    branches, fusion = _feeds(model, pairs[:calibration])
+    data = _in_int8(model.data, branches)
+    blend = _in_int8(model.fusion, fusion)
+    card = model.card | sums(data) | {"fusion": model.card["fusion"] | sums(blend)}
+    made = replace(model, path=out, data=data, fusion=blend, card=card)
+    verdict = judge(model, made, pairs)
+    refusal = verdict.refusal()
+    if refusal:
+        raise WeightsError(f"the INT8 files of {source} are not kept: {refusal}")
+    write_model(replace(made, card=card | {"int8": asdict(verdict)}))
+    return verdict
+
+
+def judge(before: ModelFile, after: ModelFile, pairs: Sequence[Pair]) -> Verdict:
+    """Both networks in turns on the same photos, at the photos' own size."""
+    networks = OnnxNetwork(before), OnnxNetwork(after)
+    errors: list[tuple[float, float]] = []
+    seconds: list[tuple[float, float]] = []
+    for pair in pairs:
+        image, truth = decode_pair(pair)
+        frame = before.frame((image.shape[0], image.shape[1]))
+        given = _as_input(frame.fit(image))
+        found, times = [], []
+        for network in networks:
+            start = perf_counter()
+            planes = network(given)
+            times.append(perf_counter() - start)
+            found.append(mad(frame.restore(planes.alpha), (truth / 255).astype(np.float32)))
+        errors.append((found[0], found[1]))
+        seconds.append((times[0], times[1]))
+    growth = [after - before for before, after in errors]
+    worst = int(np.argmax(growth))
+    mean, mean_int8 = np.mean(errors, axis=0).tolist()
+    speed = median(one for one, _ in seconds) / median(other for _, other in seconds)
+    return Verdict(len(pairs), mean, mean_int8, pairs[worst].key, growth[worst], speed)
+
+
+def _as_input(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+
+
+def _feeds(model: ModelFile, pairs: Sequence[Pair]) -> tuple[list[Feed], list[Feed]]:
+    """What both networks are given for these photos: images, and the parts that are in doubt."""
+    fused: list[Feed] = []
+    network = OnnxNetwork(model)
+    blend = network.blend
+
+    def recorded(seam: Any) -> NDArray[np.float32]:
+        fused.append(dict(zip(SEAM, seam, strict=True)))
+        return blend(seam)
+
+    network.blend = recorded  # type: ignore[method-assign]
+    images = []
+    for pair in pairs:
+        image, _ = decode_pair(pair)
+        given = _as_input(model.frame((image.shape[0], image.shape[1])).fit(image))
+        network(given)
+        images.append({model.input_name: given})
+    return images, fused
+
+
+def _in_int8(data: bytes, feeds: Sequence[Feed]) -> bytes:
+    """A network with its convolutions in INT8, their ranges taken from what it is fed."""
+    import onnx
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self, given: Iterator[Feed]) -> None:
+            self.given = given
+
+        def get_next(self) -> Feed | None:
+            return next(self.given, None)
+
+    graph = simplified(onnx.load_from_string(data))
+    kept = [
+        node.name
+        for node in graph.graph.node
+        if any(part in PROBABILITIES for part in node.name.split("/"))
+    ]
+    logging.getLogger().setLevel(logging.ERROR)  # it advises what was done already
+    with TemporaryDirectory(prefix="latefusion-") as folder:
+        given, made = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        given.write_bytes(graph.SerializeToString())
+        quantize_static(
+            given,
+            made,
+            Reader(iter(feeds)),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            op_types_to_quantize=["Conv"],
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
+            nodes_to_exclude=kept,
+        )
+        return made.read_bytes()

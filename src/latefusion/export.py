@@ -80,7 +80,7 @@ def export(source: Path, out: Path, wish: Wish) -> Path:
     compared with PyTorch's: more than 1e-3 anywhere is a WeightsError. Raises OutputError too.
     """
     target = TARGETS[wish.target]
-    _check_name(out, target)
+    check_name(out, target)
     network, notes = load_network(source), read_notes(source)
     wish = _settle(wish, notes, target)
     stage = stage_of(notes, source)
@@ -160,7 +160,8 @@ def _noted_side(notes: dict[str, str], size: Size | None) -> int:
         ) from None
 
 
-def _check_name(out: Path, target: Target) -> None:
+def check_name(out: Path, target: Target) -> None:
+    """Refuse a name that would replace what is no export of this kind. Raises OutputError."""
     if out.suffix != target.suffix:
         right = out.parent / f"{out.stem.strip('.') or 'model'}{target.suffix}"
         raise OutputError(f"{out} does not end in {target.suffix}; use {right}")

@@ -1,5 +1,6 @@
 """Lazy fusion: the bound holds, tiles are those of the whole, and only doubtful ones run."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -186,6 +187,22 @@ def test_a_file_of_two_that_is_not_the_right_one_is_refused(
 ) -> None:
     harm(exported.with_name(name))
     with pytest.raises(WeightsError, match=rf"{name} is not the file of its sidecar lazy\.json"):
+        read_model(exported)
+
+
+@pytest.mark.parametrize(
+    "fusion",
+    [None, [], {}, "x", {"reach": [4, 6]}, {"reach": 6}, {"reach": [4]}, {"reach": [4, 5]}],
+)
+def test_a_sidecar_that_is_damaged_at_the_second_file_is_refused(
+    exported: Path, fusion: object
+) -> None:
+    sidecar = exported.with_suffix(".json")
+    card = json.loads(sidecar.read_text())
+    if isinstance(fusion, dict) and fusion.get("reach") != [4, 6]:
+        fusion = card["fusion"] | {"reach": None} | fusion
+    sidecar.write_text(json.dumps(card | {"fusion": fusion}))
+    with pytest.raises(WeightsError, match=r"lazy\.json is a damaged sidecar"):
         read_model(exported)
 
 

@@ -67,10 +67,14 @@ def read_model(path: Path) -> ModelFile:
         if found.target == LAZY:
             fusion = _read(fusion_file(path), "it is the second half of the network")
             _check_sum(fusion_file(path), fusion, card["fusion"], sidecar)
+            _check_reach(card["fusion"]["reach"])
             found = replace(found, fusion=fusion)
     except WeightsError:
         raise
-    except (ValueError, OverflowError, KeyError, TypeError, LatefusionError) as error:
+    except (
+        *(ValueError, OverflowError, KeyError, TypeError, AttributeError),
+        LatefusionError,
+    ) as error:
         raise WeightsError(f"{sidecar} is a damaged sidecar ({error!r}); export anew") from None
     return found
 
@@ -81,6 +85,13 @@ def _check_sum(path: Path, data: bytes, entry: dict[str, Any], sidecar: Path) ->
         raise WeightsError(
             f"{path} is not the file of its sidecar {sidecar.name} (sha256); copy both anew"
         )
+
+
+def _check_reach(reach: Any) -> None:
+    """Two even numbers of pixels: features are at half the resolution."""
+    inside, border = reach
+    if not all(isinstance(side, int) and side >= 0 and side % 2 == 0 for side in (inside, border)):
+        raise ValueError(f"a reach of {reach}")
 
 
 def _parse(text: bytes, sidecar: Path) -> dict[str, Any]:

@@ -20,12 +20,13 @@ def export(
         Path, typer.Option("-o", "--out", help="The file to write: .onnx, or .pb for tensorflow.")
     ],
     target: Annotated[
-        Literal["lazy", "onnx", "opencv", "tensorflow"],
+        Literal["lazy", "onnx", "opencv", "tensorflow"] | None,
         typer.Option(
             help="lazy for latefusion itself, in two files; onnx for any program with ONNX Runtime,"
-            " opencv for OpenCV 4.6 and newer."
+            " opencv for OpenCV 4.6 and newer. Default: lazy, or onnx where that cannot be: for one"
+            " size, or before the fusion network is trained."
         ),
-    ] = "lazy",
+    ] = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -53,15 +54,16 @@ def export(
     if half and target == "tensorflow":
         raise typer.BadParameter("--half is for .onnx files; leave it off")
     with training_packages():
-        from latefusion.export import Wish, read_card
+        from latefusion.export import Wish, default_target, read_card
         from latefusion.export import export as write
+    target = target or default_target(checkpoint, fixed)
     wish = Wish(target, fixed, side, half, read_card(card) if card else None)
     with working(f"Exporting and trying {out}"):
         written = write(checkpoint, out, wish)
     typer.echo(written)
 
 
-def _parse_network_size(text: str | None, target: str) -> Size | None:
+def _parse_network_size(text: str | None, target: str | None) -> Size | None:
     """'H,W' as two multiples of 32, and None for dynamic. Raises typer.BadParameter."""
     if text is None:
         return None

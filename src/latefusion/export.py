@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -187,6 +187,11 @@ def _is_sidecar(path: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(card, dict) and str(card.get("format")).startswith(FORMAT.split("/")[0])
+
+
+def default_target(source: Path, size: Size | None) -> Literal["lazy", "onnx"]:
+    """`lazy`, or `onnx` for one size and where the fusion network is not trained. WeightsError."""
+    return "lazy" if size is None and stage_of(read_notes(source), source).fuses else "onnx"
 
 
 def read_card(path: Path) -> dict[str, Any]:

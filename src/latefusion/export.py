@@ -74,7 +74,7 @@ class Wish:
 
 
 def export(source: Path, out: Path, wish: Wish) -> Path:
-    """Write the model file `out` and its .json for a checkpoint, both or neither.
+    """Write the files of an export, `out` and those beside it, for a checkpoint: all or none.
 
     The file is run in the runtime it is for, on a photo and made-up pictures, and every output
     compared with PyTorch's: more than 1e-3 anywhere is a WeightsError. Raises OutputError too.

@@ -11,7 +11,7 @@ from latefusion.errors import LatefusionError
 
 MULTIPLE = 32  # the encoder halves its input five times
 HUGE = 100_000_000  # values of a photo; in single precision 400 MB
-LARGEST = 2048  # longer sides need more than 10 GB in the fusion network
+LARGEST = 2048  # longer sides have not been tried
 
 Size = tuple[int, int]  # (H, W)
 

@@ -21,7 +21,7 @@ from latefusion.errors import ImageError, OutputError
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 
 # A 12,000 x 9,000 photo is 108 million pixels. Above this limit a file is more likely a
-# decompression bomb, and its matte (23 bytes a pixel) would not fit into an ordinary computer.
+# decompression bomb, and its cut-out (15 bytes a pixel) would not fit into an ordinary computer.
 MAX_PIXELS = 250_000_000
 
 # Photo formats only: Pillow would hand EPS to Ghostscript, and knows formats that no camera writes.

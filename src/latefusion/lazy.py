@@ -93,13 +93,13 @@ def fuse_lazily(
     places = [_tile(place, tile, size) for place in np.argwhere(doubtful)]
     inside = [_part(place, reach.inside, tile, size) for place in places]
     bordering = [_touches(part, size) for part in inside]
-    within = [part for part, outer in zip(inside, bordering, strict=True) if not outer]
-    outer = [
+    within = [part for part, borders in zip(inside, bordering, strict=True) if not borders]
+    at_border = [
         _part(place, reach.border, tile, size)
-        for place, outer in zip(places, bordering, strict=True)
-        if outer
+        for place, borders in zip(places, bordering, strict=True)
+        if borders
     ]
-    for parts, with_edges in ((within, False), (outer, True)):
+    for parts, with_edges in ((within, False), (at_border, True)):
         for group in _groups(parts):
             found = fusion(_stack([part.of(seam) for part in group], with_edges))
             for part, pixels in zip(group, found, strict=True):

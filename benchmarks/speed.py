@@ -208,9 +208,9 @@ def build(kind: str, file: str, threads: int) -> Run:
     return drawn
 
 
-def draw(fg: NDArray[Any], bg: NDArray[Any], tile: int, epsilon: float) -> NDArray[np.bool_]:
+def draw(doubt: NDArray[Any], tile: int, epsilon: float) -> NDArray[np.bool_]:
     """In place of `in_doubt`: a quarter of the tiles, the same ones every time."""
-    rows, columns = (-(-length // tile) for length in fg.shape)
+    rows, columns = (-(-length // tile) for length in doubt.shape)
     order = np.random.default_rng(0).permutation(rows * columns)
     return (order < SHARE * rows * columns).reshape(rows, columns)
 

@@ -38,19 +38,20 @@ def test_a_missing_device_is_never_passed_over_in_silence() -> None:
 
 
 def test_a_device_that_does_not_start_is_not_passed_over_either() -> None:
-    assert Hardware("cuda", strict=True).settle([CUDA, CPU], [CUDA, CPU]) == "cuda"
+    assert Hardware("cuda", strict=True).settle(CUDA, [CUDA, CUDA]) == "cuda"
     with pytest.warns(UserWarning, match="no cuda: it did not start"):
-        assert Hardware("cuda").settle([CUDA, CPU], [CPU]) == "cpu"
+        assert Hardware("cuda").settle(CUDA, [CUDA, CPU]) == "cpu"
     with pytest.raises(DeviceError, match="no cuda: it did not start; are its driver"):
-        Hardware("cuda", strict=True).settle([CUDA, CPU], [CPU])
-    assert Hardware("auto", strict=True).settle([CUDA, CPU], [CPU]) == "cpu"
+        Hardware("cuda", strict=True).settle(CUDA, [CUDA, CPU])
+    assert Hardware("auto", strict=True).settle(CUDA, [CUDA, CPU]) == "cpu"
 
 
 def test_nonsense_is_refused() -> None:
     with pytest.raises(DeviceError, match="gpu is no device; use one of auto, cuda"):
         Hardware("gpu")
-    with pytest.raises(DeviceError, match="0 threads are too few"):
-        Hardware(threads=0)
+    for threads in (0, -1, 1025, 10**9, 1.5, "2"):
+        with pytest.raises(DeviceError, match=rf"{threads!r} is no number of threads; use 1 to"):
+            Hardware(threads=threads)  # type: ignore[arg-type]
 
 
 def test_the_predictor_names_the_device_that_runs(toy_model: Path) -> None:

@@ -231,14 +231,6 @@ def test_half_precision_that_loses_too_much_is_not_kept(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
 
 
-def test_neither_file_is_left_where_the_other_cannot_be_written(tmp_path: Path) -> None:
-    source = save_toy(tmp_path / "a.safetensors")
-    (tmp_path / "a.json" / "inside").mkdir(parents=True)
-    with pytest.raises(OutputError, match=r"a\.json cannot be written"):
-        export(source, tmp_path / "a.onnx", Wish())
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.json", "a.safetensors"]
-
-
 @pytest.mark.parametrize(
     ("target", "name", "right"),
     [
@@ -358,3 +350,50 @@ def test_a_long_note_is_cut_to_what_opencv_reads(tmp_path: Path) -> None:
     data = storage.getNode("training").getNode("data").string()
     assert data.endswith("ää...")
     assert len(data.encode()) <= 4000
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_two_files_of_an_older_export_are_replaced_by_what_is_needed(tmp_path: Path) -> None:
+    source = save_toy(tmp_path / "a.safetensors")
+    out = tmp_path / "b.onnx"
+    for _ in range(2):
+        export(source, out, Wish("lazy"))
+        assert names(tmp_path) == {"a.safetensors", "b.onnx", "b.json", "b.fusion.onnx"}
+    export(source, out, Wish("onnx"))
+    assert names(tmp_path) == {"a.safetensors", "b.onnx", "b.json"}
+
+
+def test_no_second_half_of_another_export_is_replaced(tmp_path: Path) -> None:
+    source = save_toy(tmp_path / "a.safetensors")
+    export(source, tmp_path / "b.onnx", Wish("lazy"))
+    with pytest.raises(OutputError, match=r"a name for the second half of an export; leave out"):
+        export(source, tmp_path / "b.fusion.onnx", Wish("onnx"))
+    (tmp_path / "c.fusion.onnx").write_text("mine")
+    with pytest.raises(OutputError, match=r"c\.fusion\.onnx would be replaced, and it is not of c"):
+        export(source, tmp_path / "c.onnx", Wish("lazy"))
+    export(source, tmp_path / "c.onnx", Wish("onnx"))
+    assert (tmp_path / "c.fusion.onnx").read_text() == "mine"
+
+
+def test_nothing_is_replaced_where_one_file_cannot_be(tmp_path: Path) -> None:
+    source = save_toy(tmp_path / "a.safetensors")
+    out = export(source, tmp_path / "b.onnx", Wish("onnx"))
+    before = out.read_bytes()
+    out.with_suffix(".json").unlink()
+    out.with_suffix(".json").mkdir()
+    with pytest.raises(OutputError, match=r"b\.json is a folder; give the export another name"):
+        export(source, out, Wish("lazy"))
+    assert out.read_bytes() == before
+    assert names(tmp_path) == {"a.safetensors", "b.onnx", "b.json"}
+
+
+def test_a_folder_that_is_not_there_is_said_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = save_toy(tmp_path / "a.safetensors")
+    monkeypatch.setattr("latefusion.export.load_network", None)
+    with pytest.raises(OutputError, match=r"is there a folder .*none to write to\?"):
+        export(source, tmp_path / "none" / "a.onnx", Wish("onnx"))

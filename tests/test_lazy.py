@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from latefusion import LatefusionError, Predictor
 from latefusion.checkpoint import save_network
 from latefusion.devices import Hardware
-from latefusion.errors import WeightsError
+from latefusion.errors import ImageError, WeightsError
 from latefusion.export import Wish, export
-from latefusion.lazy import Reach, Seam, fuse_lazily, in_doubt
+from latefusion.framing import Size, into
+from latefusion.lazy import EPSILON, Reach, Seam, fuse_lazily, in_doubt
 from latefusion.model_file import read_model
 from latefusion.planes import Plane, Planes
 from latefusion.runtimes import OnnxNetwork
@@ -87,6 +88,18 @@ def test_every_tile_is_that_of_the_whole(size: tuple[int, int], tile: int) -> No
     assert found.fused == 1
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(50, 70), (64, 64), (130, 171), (512, 300)]))
+def test_alpha_is_within_a_level_at_the_size_of_the_photo(seed: int, photo: Size) -> None:
+    rng = np.random.default_rng(seed)
+    frame = into(photo, (64, 64))
+    one = rng.random((64, 64), np.float32)
+    # The two that differ most once they are enlarged: by half of epsilon up or down at each pixel.
+    other = one + rng.choice(np.array([-EPSILON / 2, EPSILON / 2], np.float32), one.shape)
+    apart = np.abs(frame.restore(one) - frame.restore(other)).max()
+    assert apart <= 1 / 255
+    assert apart > 0.4 / 255
+
+
 @given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.3), st.sampled_from([16, 32, 48]))
 def test_alpha_is_within_half_of_epsilon(seed: int, epsilon: float, tile: int) -> None:
     rng = np.random.default_rng(seed)
@@ -94,7 +107,7 @@ def test_alpha_is_within_half_of_epsilon(seed: int, epsilon: float, tile: int) -
     pieces = Pieces(np.kron(coarse, np.ones((16, 16))).astype(np.float32))
     found = pieces.fuse(epsilon, tile)
     assert np.abs(found.alpha - pieces.alpha()).max() <= epsilon / 2 + 1e-6
-    doubtful = in_doubt(pieces.fg, pieces.bg, tile, epsilon)
+    doubtful = in_doubt(np.abs(pieces.fg + pieces.bg - 1), tile, epsilon)
     assert pieces.seen == doubtful.sum()
     assert found.fused == doubtful.mean()
 
@@ -115,13 +128,13 @@ def test_only_the_tiles_in_doubt_run() -> None:
     doubt = np.zeros((96, 64), np.float32)
     doubt[40, 31] = -0.5
     doubt[95, 63] = 0.1
-    assert in_doubt(doubt, 1 - 0 * doubt, 32, 0.1).tolist() == [
+    assert in_doubt(np.abs(doubt), 32, 0.1).tolist() == [
         [False, False],
         [True, False],
         [False, True],
     ]
-    assert in_doubt(doubt, 1 - 0 * doubt, 32, 0.2).sum() == 1
-    assert in_doubt(doubt, 1 - 0 * doubt, 80, 0.1).tolist() == [[True], [True]]
+    assert in_doubt(np.abs(doubt), 32, 0.2).sum() == 1
+    assert in_doubt(np.abs(doubt), 80, 0.1).tolist() == [[True], [True]]
 
 
 @pytest.fixture
@@ -160,14 +173,13 @@ def test_the_predictor_reports_its_share_of_tiles(exported: Path) -> None:
 
 @pytest.mark.parametrize("epsilon", [-0.1, 1.5, float("nan")])
 def test_epsilon_is_a_difference_of_probabilities(exported: Path, epsilon: float) -> None:
-    with pytest.raises(LatefusionError, match=r"is not in 0..1; the default is 0\.0078"):
+    with pytest.raises(LatefusionError, match=r"is not in 0..1; the default is 0\.0039"):
         Predictor(exported, epsilon=epsilon)
 
 
 def test_the_sidecar_knows_both_files(exported: Path) -> None:
     model = read_model(exported)
     assert model.fusion == exported.with_name("lazy.fusion.onnx").read_bytes()
-    assert model.card["fusion"]["file"] == "lazy.fusion.onnx"
     assert model.card["fusion"]["reach"] == [REACH.inside, REACH.border]
     assert model.card["outputs"] == ["fg", "bg", "features", "rows", "columns"]
 
@@ -192,7 +204,10 @@ def test_a_file_of_two_that_is_not_the_right_one_is_refused(
 
 @pytest.mark.parametrize(
     "fusion",
-    [None, [], {}, "x", {"reach": [4, 6]}, {"reach": 6}, {"reach": [4]}, {"reach": [4, 5]}],
+    [
+        *(None, [], {}, "x", {"reach": [4, 6]}, {"reach": 6}, {"reach": [4]}, {"reach": [4, 5]}),
+        *({"reach": [2, 6]}, {"reach": [4, 4]}, {"reach": [4, 10**30]}, {"reach": [True, 6]}),
+    ],
 )
 def test_a_sidecar_that_is_damaged_at_the_second_file_is_refused(
     exported: Path, fusion: object
@@ -227,3 +242,17 @@ def test_threads_do_not_change_the_planes(exported: Path) -> None:
     one = OnnxNetwork(read_model(exported), Hardware(threads=1))(image)
     two = OnnxNetwork(read_model(exported), Hardware(threads=2))(image)
     np.testing.assert_allclose(one.alpha, two.alpha, atol=1e-6)
+
+
+def test_both_sessions_have_the_threads_and_yield_the_cores(exported: Path) -> None:
+    network = OnnxNetwork(read_model(exported), Hardware(threads=3))
+    assert network._fusion
+    for part in (network._main, network._fusion):
+        options = part._session.get_session_options()
+        assert options.intra_op_num_threads == 3
+        assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+
+
+def test_one_image_at_a_time(exported: Path) -> None:
+    with pytest.raises(ImageError, match=r"one image, \(1, 3, H, W\), not \(2, 3, 64, 64\)"):
+        OnnxNetwork(read_model(exported))(np.zeros((2, 3, 64, 64), np.float32))

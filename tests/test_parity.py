@@ -15,6 +15,7 @@ from latefusion.errors import LatefusionError, WeightsError
 from latefusion.export import Wish, export
 from latefusion.golden import write_pictures
 from latefusion.image import read_photo
+from latefusion.model_file import PACKAGED
 from latefusion.parity import Difference, compare, ways
 from toy_network import add_toy_preset, toy_network
 
@@ -69,6 +70,14 @@ def test_a_network_of_any_size_runs_in_pytorch_and_onnx_runtime(
     save_network(tmp_path / "toy.safetensors", toy_network(), stage="joint")
     export(tmp_path / "toy.safetensors", tmp_path / "toy.onnx", Wish(side=96))
     assert [name.split()[0] for name in ways(tmp_path / "toy.onnx")] == ["PyTorch", "ONNX"]
+
+
+def test_the_network_that_ships_holds_in_pytorch_and_onnx_runtime(tmp_path: Path) -> None:
+    found = ways(PACKAGED)
+    assert [name.split()[0] for name in found] == ["PyTorch", "ONNX"]
+    pairs = compare(found, write_pictures(tmp_path)[:2])
+    assert pairs[0].holds
+    assert pairs[0].greatest < 0.01 / 255
 
 
 def test_a_difference_says_where_it_is() -> None:

@@ -16,7 +16,7 @@ from latefusion import __version__
 from latefusion.cli_evaluate import evaluation
 from latefusion.cli_export import deployment
 from latefusion.cli_training import training
-from latefusion.devices import AUTO, DEVICES
+from latefusion.devices import AUTO, DEVICES, MOST_THREADS
 from latefusion.errors import ImageError, LatefusionError, OutputError
 from latefusion.image import make_folder, write_png
 from latefusion.lazy import EPSILON
@@ -114,7 +114,8 @@ def matte(
         str, typer.Option(help=f"Where the network runs: {', '.join(DEVICES)}.")
     ] = AUTO,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads on the CPU. Default: one a core.")
+        int | None,
+        typer.Option(min=1, max=MOST_THREADS, help="Threads on the CPU. Default: one a core."),
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail where the device is not there.")
@@ -125,7 +126,7 @@ def matte(
             min=0,
             max=1,
             help="The fusion network runs where the branches disagree by that much; alpha is then"
-            " within half of it. 0 runs it everywhere.",
+            " no further than that from the whole network's. 0 runs it everywhere.",
         ),
     ] = EPSILON,
 ) -> None:

@@ -21,6 +21,7 @@ PROVIDERS = {
     CPU: "CPUExecutionProvider",
 }
 DEVICES = (AUTO, *PROVIDERS)
+MOST_THREADS = 1024  # ONNX Runtime hangs or dies of far more
 CURES = {"cuda": "pip install onnxruntime-gpu", "directml": "pip install onnxruntime-directml"}
 
 
@@ -40,8 +41,10 @@ class Hardware:
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
             raise DeviceError(f"{self.device} is no device; use one of {', '.join(DEVICES)}")
-        if self.threads is not None and self.threads < 1:
-            raise DeviceError(f"{self.threads} threads are too few; use 1 or more")
+        if self.threads is not None and not (
+            isinstance(self.threads, int) and 1 <= self.threads <= MOST_THREADS
+        ):
+            raise DeviceError(f"{self.threads!r} is no number of threads; use 1 to {MOST_THREADS}")
 
     def providers(self, available: Sequence[str]) -> list[str]:
         """What to ask ONNX Runtime for, given what it has. Raises DeviceError, or warns."""
@@ -51,16 +54,16 @@ class Hardware:
             self.miss(f"this ONNX Runtime has {', '.join(have)} only")
         return [PROVIDERS[name] for name in wanted if PROVIDERS[name] in available]
 
-    def settle(self, asked: Sequence[str], running: Sequence[str]) -> str:
-        """The device of a session that was asked for providers and has others.
+    def settle(self, asked: str, running: Sequence[str]) -> str:
+        """The device of a network, given the provider that it was to run on and each session's own.
 
         Raises DeviceError, or warns.
         """
         names = {provider: name for name, provider in PROVIDERS.items()}
-        found = names.get(running[0], running[0])
-        if running[0] != asked[0] and self.device != AUTO:
+        other = next((provider for provider in running if provider != asked), None)
+        if other and self.device != AUTO:
             self.miss("it did not start; are its driver and libraries there?")
-        return found
+        return names.get(other or asked, other or asked)
 
     def miss(self, reason: str) -> None:
         """Say that the device is not there: an error if strict, and else a warning."""

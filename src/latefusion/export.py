@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Callable
@@ -47,7 +48,7 @@ class Target:
 
 
 TARGETS = {
-    "lazy": Target(
+    LAZY: Target(
         ".onnx", onnx.ModelProto.SerializeToString, partial(OnnxNetwork, epsilon=0), fixed=False
     ),
     "onnx": Target(".onnx", onnx.ModelProto.SerializeToString, OnnxNetwork, fixed=False),
@@ -92,7 +93,7 @@ def export(source: Path, out: Path, wish: Wish) -> Path:
     facts |= sums(data) | {"checkpoint": _sha256(source.read_bytes())}
     blend = fusion and target.encode(fusion)
     if blend:
-        facts["fusion"] = {"file": fusion_file(out).name, "reach": [INNER, REACH], **sums(blend)}
+        facts["fusion"] = {"reach": [INNER, REACH], **sums(blend)}
     card = _about(notes, wish.card or {}) | facts
     side = max(wish.size) if wish.size else wish.side or 0
     model = ModelFile(out, data, wish.target, INPUT, wish.size, side, card, blend)
@@ -125,14 +126,29 @@ def _store_half(wish: Wish, *graphs: onnx.ModelProto | None) -> bool:
 
 
 def write_model(model: ModelFile) -> None:
-    """All files of a model, or none."""
+    """All files of a model, or none; the second half of an older one of two files goes."""
     text = json.dumps(model.card, indent=2, ensure_ascii=False) + "\n"
     parts = {model.path.with_suffix(".json"): text.encode(), model.path: model.data}
     if model.fusion:
         parts = {fusion_file(model.path): model.fusion, **parts}
+    for path in parts:
+        if path.is_dir():  # which only the renaming would tell, when others were renamed already
+            raise OutputError(f"{path} is a folder; give the export another name")
+    stale = fusion_file(model.path) if not model.fusion and _owns_fusion(model.path) else None
     with ExitStack() as files:
         for path, content in reversed(parts.items()):
             files.enter_context(whole_file(path)).write(content)
+    if stale:
+        stale.unlink()
+
+
+def _owns_fusion(path: Path) -> bool:
+    """Whether the second half beside an exported file is that of its sidecar."""
+    try:
+        card = json.loads(path.with_suffix(".json").read_bytes())
+        return bool(card["fusion"]["sha256"] == _sha256(fusion_file(path).read_bytes()))
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return False
 
 
 def _settle(wish: Wish, notes: dict[str, str], target: Target) -> Wish:
@@ -167,6 +183,10 @@ def check_name(out: Path, target: Target) -> None:
         raise OutputError(f"{out} does not end in {target.suffix}; use {right}")
     if out.is_dir():
         raise OutputError(f"{out} is a folder; name a file in it")
+    if out.stem.endswith(".fusion"):
+        raise OutputError(f"{out} is a name for the second half of an export; leave out .fusion")
+    if not os.access(out.parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{out} cannot be written: is there a folder {out.parent} to write to?")
     for other in {kind.suffix for kind in TARGETS.values()} - {target.suffix}:
         if out.with_suffix(other).exists():
             raise OutputError(
@@ -177,6 +197,11 @@ def check_name(out: Path, target: Target) -> None:
     if sidecar.is_file() and not _is_sidecar(sidecar):
         raise OutputError(
             f"{sidecar} would be replaced, and it is no sidecar; give the export another name"
+        )
+    fusion = fusion_file(out)
+    if target is TARGETS[LAZY] and fusion.exists() and not _owns_fusion(out):
+        raise OutputError(
+            f"{fusion} would be replaced, and it is not of {out.name}; give the export another name"
         )
 
 
@@ -191,7 +216,7 @@ def _is_sidecar(path: Path) -> bool:
 
 def default_target(source: Path, size: Size | None) -> Literal["lazy", "onnx"]:
     """`lazy`, or `onnx` for one size and where the fusion network is not trained. WeightsError."""
-    return "lazy" if size is None and stage_of(read_notes(source), source).fuses else "onnx"
+    return LAZY if size is None and stage_of(read_notes(source), source).fuses else "onnx"
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -206,6 +206,8 @@ def merge_padding(graph: onnx.GraphProto) -> None:
     for node in [node for node in graph.node if node.op_type == "Pad"]:
         readers = [reader for reader in graph.node if node.output[0] in reader.input]
         zeros = all(entry.s == b"constant" for entry in node.attribute if entry.name == "mode")
+        for value in filter(None, node.input[2:]):
+            zeros &= value in constants and not numpy_helper.to_array(constants[value]).any()
         if (
             not zeros
             or node.input[1] not in constants

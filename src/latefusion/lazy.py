@@ -5,6 +5,7 @@ alpha = blend F + (1 - blend)(1 - B), so alpha moves by at most |F + B - 1| as b
 epsilon / 2 of that of any other blend, and the fusion network need not run.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -13,9 +14,11 @@ from numpy.typing import NDArray
 
 from latefusion.planes import Plane, Planes
 
-EPSILON = 2 / 255  # alpha within 1/255, one level of an 8-bit matte
+# Alpha within half a level of an 8-bit matte at the network's size, and within one at any photo's:
+# the absolute values of OpenCV's bicubic weights add up to 1.375 at most, along each of the axes.
+EPSILON = 1 / 255
 TILES = (32, 64, 128, 256)  # pixels a side; even. docs/speed.md has the curve of error and time
-BATCH = 40_000  # pixels that the fusion network sees at once, which bounds its memory
+BATCH = 40_000  # pixels of the parts that the fusion network sees at once, or else one part
 
 
 class Seam(NamedTuple):
@@ -85,11 +88,16 @@ def fuse_lazily(
     the sizes in `tiles` that one is taken for which the fusion network sees the fewest pixels:
     small tiles where little is in doubt, and large ones, which overlap less, where much is.
     """
-    in_doubt_of = {tile: in_doubt(fg, bg, tile, epsilon) for tile in tiles}
-    tile = min(tiles, key=lambda side: in_doubt_of[side].sum() * (side + 2 * reach.inside) ** 2)
+    size = fg.shape[0], fg.shape[1]
+    doubt = np.abs(fg + bg - 1)
+    in_doubt_of = {tile: in_doubt(doubt, tile, epsilon) for tile in tiles}
+    seen = {
+        tile: in_doubt_of[tile].sum() * math.prod(min(tile + 2 * reach.inside, s) for s in size)
+        for tile in tiles
+    }
+    tile = min(tiles, key=seen.__getitem__)
     doubtful = in_doubt_of[tile]
     blend = np.full_like(fg, 0.5)
-    size = fg.shape[0], fg.shape[1]
     places = [_tile(place, tile, size) for place in np.argwhere(doubtful)]
     inside = [_part(place, reach.inside, tile, size) for place in places]
     bordering = [_touches(part, size) for part in inside]
@@ -108,9 +116,8 @@ def fuse_lazily(
     return Planes(alpha, fg, bg, blend, float(doubtful.mean()))
 
 
-def in_doubt(fg: Plane, bg: Plane, tile: int, epsilon: float) -> NDArray[np.bool_]:
-    """Which tiles hold a pixel with |F + B - 1| of epsilon or more; the last ones may be cut."""
-    doubt = np.abs(fg + bg - 1)
+def in_doubt(doubt: Plane, tile: int, epsilon: float) -> NDArray[np.bool_]:
+    """Which tiles hold a pixel of doubt epsilon or more (H, W); the last ones may be cut."""
     tops, lefts = (range(0, length, tile) for length in doubt.shape)
     rows = np.maximum.reduceat(doubt, tops, axis=0)
     worst: Plane = np.maximum.reduceat(rows, lefts, axis=1)

@@ -4,14 +4,15 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from latefusion.errors import LatefusionError, WeightsError
-from latefusion.framing import Letterbox, Size, check_side, into, letterbox
+from latefusion.framing import LARGEST, Letterbox, Size, check_side, into, letterbox
 
 FORMAT = "latefusion/2"
-LAZY = "lazy"  # the target of an export in two files
+LAZY: Final = "lazy"  # the target of an export in two files
 DYNAMIC = "dynamic"  # stands in the sidecar for a size, where the network takes any
+LEAST_REACH = (4, 6)  # of the fusion network of every preset, inside an image and at its border
 PACKAGED = Path(__file__).parent / "weights" / "lite.onnx"
 
 
@@ -89,9 +90,9 @@ def _check_sum(path: Path, data: bytes, entry: dict[str, Any], sidecar: Path) ->
 
 def _check_reach(reach: Any) -> None:
     """Two even numbers of pixels: features are at half the resolution."""
-    inside, border = reach
-    if not all(isinstance(side, int) and side >= 0 and side % 2 == 0 for side in (inside, border)):
-        raise ValueError(f"a reach of {reach}")
+    for side, least in zip(reach, LEAST_REACH, strict=True):
+        if type(side) is not int or not least <= side <= LARGEST or side % 2:
+            raise ValueError(f"a reach of {reach}")
 
 
 def _parse(text: bytes, sidecar: Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def ways(path: Path, checkpoint: Path | None = None, builds: Iterable[Path] = ()
         import onnxruntime
 
         name = f"ONNX Runtime {onnxruntime.__version__}"
-        found[name] = _in_python(model, OnnxNetwork(model))
+        found[name] = _in_python(model, OnnxNetwork(model, epsilon=0))
     if model.size is not None:
         import cv2
 

@@ -1,6 +1,7 @@
 """From a photo to its Matte: an exported network in ONNX Runtime."""
 
 import os
+import threading
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -22,8 +23,9 @@ class Predictor:
     `threads` None leaves the number to ONNX Runtime. `device` is one of devices.DEVICES; the CPU
     steps in with a warning where it is not there, and with `strict` that is a DeviceError.
     `epsilon`: the fusion network runs where the branches disagree by that much, |fg + bg - 1|, so
-    that alpha is within epsilon / 2 of the whole network's; 0 runs it everywhere.
-    Calls raise ImageError and WeightsError.
+    that alpha is within epsilon / 2 of the whole network's at the network's size, and within
+    0.95 epsilon at any photo's; 0 runs it everywhere.
+    Loading raises WeightsError and DeviceError, calls those and ImageError.
     """
 
     def __init__(
@@ -36,12 +38,14 @@ class Predictor:
         strict: bool = False,
         epsilon: float = EPSILON,
     ) -> None:
-        if not 0 <= epsilon <= 1:
+        if not (isinstance(epsilon, int | float) and 0 <= epsilon <= 1):
             raise LatefusionError(f"epsilon {epsilon} is not in 0..1; the default is {EPSILON:.4f}")
         self._path = PACKAGED if model is None else Path(model)
         self._size = size if size is None else check_side(size)
         self._hardware = Hardware(device, threads, strict)
         self._epsilon = epsilon
+        self._lock = threading.Lock()
+        self._loaded: OnnxNetwork | None = None
 
     def __call__(self, image: ImageSource) -> Matte:
         """The matte of a path, encoded bytes, a PIL image or a uint8 array, at the photo's size."""
@@ -63,9 +67,12 @@ class Predictor:
         """Where the network runs, one of devices.DEVICES; loads it."""
         return self._network.device
 
-    @cached_property
+    @property
     def _network(self) -> OnnxNetwork:
-        return OnnxNetwork(self.model, self._hardware, self._epsilon)
+        with self._lock:  # the first photos of several threads load it once
+            if self._loaded is None:
+                self._loaded = OnnxNetwork(self.model, self._hardware, self._epsilon)
+        return self._loaded
 
 
 def predict(network: Network, photo: Photo, frame: Letterbox) -> Matte:

@@ -75,11 +75,13 @@ def quantize(source: Path, pairs: Sequence[Pair], out: Path, calibration: int = 
         raise WeightsError(f"{out} is the source; use e.g. {source.stem}-int8.onnx")
     if not pairs:
         raise WeightsError("there are no pairs to calibrate and measure on")
-    spread = pairs[:: max(1, len(pairs) // calibration)][:calibration]  # they come by source
+    # They come by source, and photos of all sources are wanted.
+    places = np.linspace(0, len(pairs) - 1, min(calibration, len(pairs))).round()
+    spread = [pairs[int(place)] for place in places]
     branches, fusion = _feeds(model, spread)
     data = _in_int8(model.data, branches)
     blend = _in_int8(model.fusion, fusion)
-    card = model.card | sums(data) | {"fusion": model.card["fusion"] | sums(blend)}
+    card = model.card | sums(data) | {"half": False, "fusion": model.card["fusion"] | sums(blend)}
     made = replace(model, path=out, data=data, fusion=blend, card=card)
     verdict = judge(model, made, pairs)
     refusal = verdict.refusal()
@@ -120,8 +122,13 @@ def _as_input(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _feeds(model: ModelFile, pairs: Sequence[Pair]) -> tuple[list[Feed], list[Feed]]:
     """What both networks are given for these photos: images, and the parts that are in doubt."""
+    images, fused = _recorded(OnnxNetwork(model), pairs)
+    return images, fused or _recorded(OnnxNetwork(model, epsilon=0), pairs)[1]
+
+
+def _recorded(network: OnnxNetwork, pairs: Sequence[Pair]) -> tuple[list[Feed], list[Feed]]:
+    model = network.model
     fused: list[Feed] = []
-    network = OnnxNetwork(model)
     blend = network.blend
 
     def recorded(seam: Any) -> NDArray[np.float32]:

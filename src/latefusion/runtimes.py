@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.devices import Hardware
-from latefusion.errors import WeightsError
+from latefusion.errors import ImageError, WeightsError
 from latefusion.lazy import EPSILON, Reach, Seam, fuse_lazily
 from latefusion.model_file import ModelFile, fusion_file
 from latefusion.planes import OUTPUTS, PARTS, SEAM, Plane, Planes
@@ -21,6 +21,7 @@ Network: TypeAlias = Callable[[NDArray[np.float32]], Planes]
 
 
 CURE = "it is no network of latefusion, or not the one of its sidecar: export anew"
+AT_WORK = "is it the network of its sidecar, and is there memory for an input of that size?"
 LONGEST = 160  # letters of a runtime's own words
 DEFAULT = Hardware()
 
@@ -38,13 +39,18 @@ class OnnxNetwork:
             raise WeightsError(f"{model.path} runs in OpenCV only; export with --target onnx")
         self.model = model
         self.epsilon = epsilon
-        self._main = _Session(model.path, model.data, hardware)
-        self.device = self._main.device
-        fusion = fusion_file(model.path)
-        self._fusion = model.fusion and _Session(fusion, model.fusion, hardware)
-        self._main.check(PARTS if self._fusion else OUTPUTS)
+        providers = hardware.providers(_available_providers())
+        self._main = _Session(model.path, model.data, providers, hardware.threads)
+        self._main.check(PARTS if model.fusion else OUTPUTS)
+        self._fusion = model.fusion and _Session(
+            fusion_file(model.path), model.fusion, providers, hardware.threads
+        )
+        sessions = [self._main, self._fusion] if self._fusion else [self._main]
+        self.device = hardware.settle(providers[0], [session.provider for session in sessions])
 
     def __call__(self, image: NDArray[np.float32]) -> Planes:
+        if image.shape[:2] != (1, 3):
+            raise ImageError(f"networks take one image, (1, 3, H, W), not {image.shape}")
         if self._fusion:
             fg, bg, seam = self.branches(image)
             reach = Reach(*self.model.card["fusion"]["reach"])
@@ -68,26 +74,28 @@ class OnnxNetwork:
 class _Session:
     """A session of ONNX Runtime whose errors are WeightsErrors of one line."""
 
-    def __init__(self, path: Path, data: bytes, hardware: Hardware) -> None:
+    def __init__(
+        self, path: Path, data: bytes, providers: Sequence[str], threads: int | None
+    ) -> None:
         import onnxruntime  # slow, and not needed for --help
         from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
         self._path = path
         self._refusals = (
             *(runtime.Fail, runtime.InvalidGraph, runtime.InvalidProtobuf),
-            *(runtime.InvalidArgument, runtime.NotImplemented),
+            *(runtime.InvalidArgument, runtime.NotImplemented, runtime.RuntimeException),
+            *(runtime.EPFail, MemoryError),
         )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is wrong comes as an exception
-        options.intra_op_num_threads = hardware.threads or 0
+        options.intra_op_num_threads = threads or 0
         # The two sessions of lazy fusion take turns: idle threads of one would slow the other.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        providers = hardware.providers(onnxruntime.get_available_providers())
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=providers)
         except self._refusals as error:
             raise WeightsError(f"{path} does not load ({_one_line(error)}); {CURE}") from None
-        self.device = hardware.settle(providers, self._session.get_providers())
+        self.provider: str = self._session.get_providers()[0]
 
     def check(self, outputs: Sequence[str]) -> None:
         missing = set(outputs) - {output.name for output in self._session.get_outputs()}
@@ -100,8 +108,17 @@ class _Session:
         try:
             found: list[NDArray[np.float32]] = self._session.run(outputs, given)
         except (*self._refusals, ValueError) as error:  # ValueError: no input of that name
-            raise WeightsError(f"{self._path} does not run ({_one_line(error)}); {CURE}") from None
+            raise WeightsError(
+                f"{self._path} does not run ({_one_line(error)}); {AT_WORK}"
+            ) from None
         return found
+
+
+def _available_providers() -> list[str]:
+    import onnxruntime
+
+    available: list[str] = onnxruntime.get_available_providers()
+    return available
 
 
 def in_opencv(model: ModelFile) -> Network:

@@ -104,14 +104,17 @@ class Decoder(nn.Module):
         return Branch(self.probability(seam), scales, seam)  # type: ignore[arg-type]
 
     def probability(self, seam: Tensor) -> Tensor:
-        """sigmoid(conv3(feature(seam))), with the two convolutions composed into one."""
+        """sigmoid(conv3(feature(seam))), (B, 1, H, W)."""
+        return conv_of_upsampled(seam, *self.head()).float().sigmoid()
+
+    def head(self) -> tuple[Tensor, Tensor]:
+        """conv3 after conv2 of side_0 as one convolution: kernel (1, d, 3, 3) and bias (1,)."""
         head = self.side0.conv3.weight.flatten(1)  # (1, d)
         kernel = self.side0.conv2.weight  # (d, d, 3, 3)
         weight = (head @ kernel.flatten(1)).view(1, *kernel.shape[1:])
         assert self.side0.conv2.bias is not None
         assert self.side0.conv3.bias is not None
-        bias = head @ self.side0.conv2.bias + self.side0.conv3.bias
-        return conv_of_upsampled(seam, weight, bias).float().sigmoid()
+        return weight, head @ self.side0.conv2.bias + self.side0.conv3.bias
 
     def feature(self, seam: Tensor) -> Tensor:
         """The branch's full-resolution feature side_0, (B, d, H, W), linear."""

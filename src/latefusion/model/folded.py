@@ -132,7 +132,7 @@ class NormedConv(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
         super().__init__()
-        assert conv.padding_mode == "zeros"
+        assert (conv.padding_mode, conv.dilation) == ("zeros", (1, 1))
         self.conv = deepcopy(conv)
         folded = with_norm(conv, norm)
         self.register_buffer("factor", _factor(norm).view(-1, 1, 1, 1))
@@ -286,16 +286,10 @@ def composed_first(first: nn.Conv2d, fg: nn.Conv2d, bg: nn.Conv2d, rgb: nn.Conv2
 
 def composed_heads(fg: Decoder, bg: Decoder) -> nn.Conv2d:
     """The logits of F and B from both seams: one 3x3 convolution 2d -> 2 phases of 4."""
-    rows, biases = [], []
-    for decoder in (fg, bg):
-        head, inner = decoder.side0.conv3, decoder.side0.conv2
-        rows.append(of_upsampled(compose(head.weight, inner.weight)))
-        biases.append(_bias(head) + head.weight.flatten(1) @ _bias(inner))
-    nothing = torch.zeros_like(rows[0])
-    weight = torch.cat(
-        [torch.cat([rows[0], nothing], dim=1), torch.cat([nothing, rows[1]], dim=1)], dim=0
-    )
-    return convolution(weight, torch.cat(biases).repeat_interleave(4))
+    (on_fg, fg_bias), (on_bg, bg_bias) = fg.head(), bg.head()
+    nothing = torch.zeros_like(on_fg)
+    weight = torch.cat([torch.cat([on_fg, nothing], dim=1), torch.cat([nothing, on_bg], dim=1)])
+    return convolution(of_upsampled(weight), torch.cat([fg_bias, bg_bias]).repeat_interleave(4))
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:

@@ -16,7 +16,7 @@
 namespace latefusion {
 namespace {
 
-constexpr double WORK_PIXELS = 512 * 512;  // the network sees no more; colours change slowly
+constexpr double WORK_PIXELS = 256 * 256;  // colours change slowly
 constexpr double WORK_SIDE = 8192;         // of a strip of a photo; cv::remap ends at 32,767
 constexpr int SWEEPS = 4;
 constexpr int SMALL_SWEEPS = 10, SMALL_SIDE = 32;  // on the coarsest levels they reach far

@@ -4,28 +4,18 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latefusion.data.sources import VAL_LIST, read_pairs
-from latefusion.evaluate import (
-    Evaluation,
-    Job,
-    Watch,
-    evaluate_folders,
-    evaluate_model,
-    ranking,
-    summarise,
-)
-from latefusion.gallery import Gallery
 from latefusion.image import make_folder
 from latefusion.metrics import MEASURES, Measure, measures_in_band
-from latefusion.page import About
 from latefusion.predictor import Predictor
-from latefusion.report import write_report
-from latefusion.tables import conventions, text_table
 from latefusion.terminal import check_size, complain, progress_bar
+
+if TYPE_CHECKING:  # only for a run, to keep the other commands quick
+    from latefusion.evaluate import Evaluation, Job, Watch
+    from latefusion.page import About
 
 evaluation = typer.Typer()
 
@@ -77,6 +67,11 @@ def evaluate(
 
     A photo that cannot be scored is named and left out; the exit code is then 1.
     """
+    from latefusion.data.sources import VAL_LIST, read_pairs
+    from latefusion.evaluate import evaluate_folders, evaluate_model, ranking
+    from latefusion.gallery import Gallery
+    from latefusion.report import write_report
+
     chosen = parse_measures(measures)
     if out:
         make_folder(out)  # what cannot be written ends the run here, not after all photos
@@ -100,19 +95,22 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _track(jobs: list[Job]) -> Iterator[Job]:
+def _track(jobs: "list[Job]") -> "Iterator[Job]":
     with progress_bar(len(jobs)) as progress:
         yield from progress.track(jobs, description="Scoring")
 
 
-def _about_model(predictor: Predictor, name: str, size: int | None) -> About:
+def _about_model(predictor: Predictor, name: str, size: int | None) -> "About":
     found = predictor.model  # a bad model ends the run here, not once per photo
     sha256 = hashlib.sha256(found.data).hexdigest()
     return {"model": name, "longer side": size or found.side, "sha256": sha256}
 
 
-def _tell(found: Evaluation) -> None:
+def _tell(found: "Evaluation") -> None:
     """The table and its conventions on stdout, what could not be scored on stderr."""
+    from latefusion.evaluate import summarise
+    from latefusion.tables import conventions, text_table
+
     if found.rows:
         width = shutil.get_terminal_size(PIPED).columns
         typer.echo(text_table(found, summarise(found.rows, found.measures), width))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from latefusion.framing import resize
 from latefusion.image import to_levels
 
-WORK_PIXELS = 512 * 512  # the network sees no more; colours change slowly
+WORK_PIXELS = 256 * 256  # colours change slowly
 WORK_SIDE = 8192  # of a strip of a photo; cv2.remap ends at 32,767
 SWEEPS = 4  # more than 4 change the error by less than a tenth
 SMALL_SWEEPS, SMALL_SIDE = 10, 32  # on the coarsest levels sweeps cost nothing and reach far
@@ -77,27 +77,50 @@ def _solve(image: NDArray[np.uint8], alpha: Plane, work_pixels: int) -> tuple[Co
 def _sweep(
     image: NDArray[np.uint8], alpha: Plane, fg: Colours, bg: Colours, sweeps: int
 ) -> tuple[Colours, Colours]:
-    """Jacobi sweeps: every pixel's fg and bg from its mix and its four neighbours' colours."""
-    weights = [SMOOTHNESS + ALPHA_WEIGHT * np.abs(near - alpha) for near in _neighbours(alpha)]
+    """Jacobi sweeps: every pixel's fg and bg from its mix and its four neighbours' colours.
+
+    Colour by colour (3, H, W) inside, which NumPy multiplies by planes twice as fast.
+    """
+    weights = [SMOOTHNESS + ALPHA_WEIGHT * np.abs(near - alpha) for near in _near(_padded(alpha))]
     pull = np.sum(weights, axis=0)
-    a, b = alpha[:, :, None], 1 - alpha[:, :, None]
     # Per pixel [[aa, ab], [ab, bb]] @ [fg, bg] = [to_fg, to_bg], by Cramer's rule.
-    aa, bb, ab = a * a + pull[:, :, None], b * b + pull[:, :, None], a * b
+    a, b = alpha, 1 - alpha
+    aa, bb, ab = a * a + pull, b * b + pull, a * b
     determinant = aa * bb - ab * ab
+    aa, bb, ab = aa / determinant, bb / determinant, ab / determinant
+    mix = image.transpose(2, 0, 1).astype(np.float32)
+    of_mix = np.stack([a * mix, b * mix])
+    colours = np.stack([fg.transpose(2, 0, 1), bg.transpose(2, 0, 1)])
+    pulled, to = np.empty_like(colours), np.empty_like(colours)
     for _ in range(sweeps):
-        to_fg, to_bg = a * image, b * image
-        for weight, near_fg, near_bg in zip(weights, _neighbours(fg), _neighbours(bg), strict=True):
-            to_fg += weight[:, :, None] * near_fg
-            to_bg += weight[:, :, None] * near_bg
-        fg = np.clip((bb * to_fg - ab * to_bg) / determinant, 0, 255)
-        bg = np.clip((aa * to_bg - ab * to_fg) / determinant, 0, 255)
-    return fg, bg
+        np.copyto(to, of_mix)
+        for weight, near in zip(weights, _near(_padded(colours)), strict=True):
+            to += np.multiply(weight, near, out=pulled)
+        np.subtract(bb * to[0], ab * to[1], out=colours[0])
+        np.subtract(aa * to[1], ab * to[0], out=colours[1])
+        np.clip(colours, 0, 255, out=colours)
+    found_fg, found_bg = np.ascontiguousarray(colours.transpose(0, 2, 3, 1))
+    return found_fg, found_bg
 
 
-def _neighbours(plane: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """The plane moved by one pixel down, up, right and left; edge pixels are repeated."""
-    around = np.pad(plane, [(1, 1), (1, 1)] + [(0, 0)] * (plane.ndim - 2), mode="edge")
-    return [around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]]
+def _padded(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Planes (..., H, W) with one more pixel on every side, the outermost ones repeated."""
+    height, width = planes.shape[-2:]
+    padded = np.empty((*planes.shape[:-2], height + 2, width + 2), np.float32)
+    padded[..., 1:-1, 1:-1] = planes
+    padded[..., [0, -1], 1:-1] = planes[..., [0, -1], :]
+    padded[..., :, [0, -1]] = padded[..., :, [1, -2]]
+    return padded
+
+
+def _near(padded: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    """The planes inside, moved by one pixel down, up, right and left."""
+    return (
+        padded[..., :-2, 1:-1],
+        padded[..., 2:, 1:-1],
+        padded[..., 1:-1, :-2],
+        padded[..., 1:-1, 2:],
+    )
 
 
 def _tiles(size: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:

@@ -7,8 +7,9 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import IO, NamedTuple, TypeAlias
 
@@ -26,6 +27,7 @@ MAX_PIXELS = 250_000_000
 
 # Photo formats only: Pillow would hand EPS to Ghostscript, and knows formats that no camera writes.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
+PLUGINS = ("Jpeg", "Mpo", "Png", "WebP", "Avif", "Tiff", "Gif", "Bmp", "Ppm", "Jpeg2K", "Tga")
 
 # From about 89 million pixels on Pillow warns, from twice that on it refuses, and both limits are
 # global. They are put aside only for photos near or above the first one.
@@ -186,7 +188,9 @@ def _reason(error: BaseException) -> str:
 
 @cache
 def _available_formats() -> tuple[str, ...]:
-    Image.init()
+    for plugin in PLUGINS:  # those of all formats would take twice as long
+        with suppress(ModuleNotFoundError):  # AVIF came in Pillow 11.3
+            import_module(f"PIL.{plugin}ImagePlugin")
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 

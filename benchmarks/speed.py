@@ -243,8 +243,8 @@ def lazy_gmac(source: Path, shape: tuple[int, int], share: float) -> float:
     tiles = share * np.prod([-(-length // tile) for length in shape])
     whole = gmac(folded, (1, 3, *shape))
     fusion = fold(load_network(source)).fusion
-    inputs = fusion.first.in_channels
-    channels = fusion.first.out_channels // 4
+    config = load_network(source).config
+    inputs, channels = 2 * config.width + 12, config.fusion[0]
     one = gmac(
         fusion,
         (1, inputs, part // 2 + 2, part // 2 + 2),

@@ -7,7 +7,7 @@ from torch import nn
 from latefusion.checkpoint import load_network
 from latefusion.golden import SAMPLE
 from latefusion.image import read_photo
-from latefusion.model.folded import fold, of_unshuffled, of_upsampled
+from latefusion.model.folded import ComposedFirst, fold, of_unshuffled, of_upsampled
 from latefusion.model.layers import upsample
 from latefusion.model.matting import PRESETS, MattingNetwork, NetworkConfig
 from latefusion.model_file import PACKAGED
@@ -16,7 +16,8 @@ from toy_network import TOY, add_toy_preset, perturb_norms
 SMALL_DENSENET = NetworkConfig(
     "densenet201", 12, (10, 8, 6, 5, 7), {"blocks": (2, 3, 2, 2), "growth": 8}
 )
-NETWORKS = {"toy": TOY, "lite": PRESETS["lite"], "densenet": SMALL_DENSENET}
+WIDE = NetworkConfig(TOY.encoder, 64, (10, 8, 6, 5, 7), TOY.encoder_args)  # another first one
+NETWORKS = {"toy": TOY, "wide": WIDE, "lite": PRESETS["lite"], "densenet": SMALL_DENSENET}
 
 
 def perturbed(config: NetworkConfig, seed: int = 0) -> MattingNetwork:
@@ -89,6 +90,19 @@ def test_a_kernel_on_an_upsampled_map_is_four_on_the_map(side: int) -> None:
     found = nn.functional.conv2d(x, of_upsampled(kernel), padding=1)
     found = nn.functional.pixel_shuffle(found, 2)
     torch.testing.assert_close(found[..., 2:-2, 2:-2], true[..., 2:-2, 2:-2])
+
+
+def test_differences_of_phases_are_the_phases() -> None:
+    torch.manual_seed(0)
+    composed = ComposedFirst(torch.randn(5, 4, 5, 5), torch.randn(5, 3, 5, 5), torch.randn(5))
+    features = torch.randn(2, 4 + 12, 7, 9)
+    with torch.no_grad():
+        differences = composed.by_differences()
+        found, true = differences(features), composed.by_phases()(features)
+    torch.testing.assert_close(found, true, rtol=0, atol=2e-4)
+    assert true.min() == 0  # after its ReLU
+    kernels = [conv.kernel_size for conv in differences.children() if isinstance(conv, nn.Conv2d)]
+    assert sum(height * width for height, width in kernels) == 25
 
 
 def test_a_kernel_on_an_image_is_four_on_its_phases() -> None:

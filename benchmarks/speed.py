@@ -140,6 +140,7 @@ def table(
                         times[name].append(perf_counter() - start)
                     if name == MAIN:
                         shares.append(found.fused)  # type: ignore[attr-defined]
+        runs.clear()  # what they hold would leave too little to the plain graph on its own
         share = float(np.mean(shares))
         rows = []
         for c in contenders:

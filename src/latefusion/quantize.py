@@ -47,18 +47,21 @@ class Verdict:
     speed: float  # how many times as fast as before
 
     def refusal(self) -> str | None:
-        """Why the file must not be kept; None where it may."""
+        """What was measured and which limits it breaks; None where it breaks none."""
+        broken = []
         if not self.mad_int8 - self.mad <= MAD_ROOM:  # nan, too
-            return f"MAD grows from {self.mad:.4f} to {self.mad_int8:.4f}, more than {MAD_ROOM}"
+            broken.append(f"{MAD_ROOM} more MAD on average")
         if not self.worst_growth <= PHOTO_ROOM:
-            return f"MAD of {self.worst} grows by {self.worst_growth:.4f}, more than {PHOTO_ROOM}"
+            broken.append(f"{PHOTO_ROOM} more on any photo")
         if not self.speed > 1:
-            return (
-                f"it is {self.speed:.2f} times as fast on this processor, which is no gain (MAD"
-                f" {self.mad:.4f}, in INT8 {self.mad_int8:.4f}; {self.worst} worse by"
-                f" {self.worst_growth:.4f})"
-            )
-        return None
+            broken.append("faster than before")
+        if not broken:
+            return None
+        return (
+            f"MAD grows from {self.mad:.4f} to {self.mad_int8:.4f}, that of {self.worst} by"
+            f" {self.worst_growth:.4f}; {self.speed:.2f} times as fast on this processor"
+            f" (limits broken: {', '.join(broken)})"
+        )
 
 
 def quantize(source: Path, pairs: Sequence[Pair], out: Path, calibration: int = 16) -> Verdict:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion import Matte, Predictor
+from latefusion import Matte, Matter
 from latefusion.data.sources import VAL_LIST, decode_pair, read_pairs
 from latefusion.evaluate import doubtful_share, source_of, spearman
 from latefusion.matte import GOOD_MAD
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--size", type=int)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    predictor = Predictor(args.model, args.size)
+    predictor = Matter(args.model, args.size)
     photos = []
     for pair in read_pairs([args.pairs], VAL_LIST):
         image, truth = decode_pair(pair)

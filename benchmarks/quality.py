@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from peers import peers
 
-from latefusion import Matte, Predictor
+from latefusion import Matte, Matter
 from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
 from latefusion.evaluate import TOTAL, Evaluation, Group, evaluate_model, summarise
 from latefusion.foreground import estimate_foreground
@@ -42,7 +42,7 @@ def main() -> None:
     pairs = read_pairs(args.pairs, VAL_LIST)[:: args.every]
     cv2.setNumThreads(args.threads)
     models: dict[str, Predict] = {
-        name: Predictor(None if file == "lite" else file, args.size, args.threads)
+        name: Matter(None if file == "lite" else file, args.size, args.threads)
         for name, file in named(args.model).items()
     }
     others = peers(args.peers, args.threads)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from peers import read, session, wheel
 from plain import PlainNetwork, gmac
 
-from latefusion import Predictor, lazy
+from latefusion import Matter, lazy
 from latefusion.charts import Point, linear_axis, log_axis, scatter
 from latefusion.checkpoint import load_network, save_network
 from latefusion.complexity import gmac_per_part
@@ -316,7 +316,7 @@ def bound(pairs: Sequence[Pair]) -> dict[str, float]:
 
     The bound of the former is epsilon / 2.
     """
-    every, some = (Predictor(epsilon=epsilon) for epsilon in (0, lazy.EPSILON))
+    every, some = (Matter(epsilon=epsilon) for epsilon in (0, lazy.EPSILON))
     inside, restored = 0.0, 0.0
     for pair in pairs:
         photo, _ = decode_pair(pair)

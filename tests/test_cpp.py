@@ -24,7 +24,7 @@ from latefusion.matte import Matte
 from latefusion.model.matting import MattingNetwork, NetworkConfig
 from latefusion.model_file import PACKAGED
 from latefusion.parity import certificate, compare, ways
-from latefusion.predictor import Predictor
+from latefusion.predictor import Matter
 from toy_network import perturb_norms
 
 ROOT = Path(__file__).parents[1]
@@ -224,7 +224,7 @@ def in_both(run: Run, model: Path, photo: Path, *words: object) -> tuple[Path, M
     out = photo.parent / "out"
     done = run("--model", model, "--image", photo, "--out", out, *words)
     assert (done.returncode, done.stderr) == (0, "")
-    return out, Predictor(model)(photo)
+    return out, Matter(model)(photo)
 
 
 @pytest.mark.parametrize("kind", PHOTOS)

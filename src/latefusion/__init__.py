@@ -2,8 +2,8 @@
 
 from latefusion.errors import LatefusionError
 from latefusion.matte import Matte
-from latefusion.predictor import Predictor, matte
+from latefusion.predictor import Matter, matte
 
 __version__ = "0.1.0"
 
-__all__ = ["LatefusionError", "Matte", "Predictor", "__version__", "matte"]
+__all__ = ["LatefusionError", "Matte", "Matter", "__version__", "matte"]

@@ -21,7 +21,7 @@ from latefusion.errors import ImageError, LatefusionError, OutputError
 from latefusion.image import make_folder, write_png
 from latefusion.lazy import EPSILON
 from latefusion.matte import KINDS
-from latefusion.predictor import Predictor
+from latefusion.predictor import Matter
 from latefusion.terminal import check_size, complain, progress_bar
 
 OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif")
@@ -135,7 +135,7 @@ def matte(
     A photo that cannot be read is reported and left out; the exit code is then 1.
     """
     files = plan(photos, _parse_kinds(save), out)
-    predictor = Predictor(model, size, threads, device, strict=strict, epsilon=epsilon)
+    predictor = Matter(model, size, threads, device, strict=strict, epsilon=epsilon)
     predictor.load()  # a bad model ends the run here, not once per photo
     make_folder(next(iter(files.values()))[0][1].parent)
     start = perf_counter()
@@ -189,7 +189,7 @@ def _refuse_overwriting(files: dict[Path, Results]) -> None:
             owners[key] = photo
 
 
-def _matte_one(predictor: Predictor, photo: Path, results: Results) -> float | None:
+def _matte_one(predictor: Matter, photo: Path, results: Results) -> float | None:
     """Write the results of one photo, print their names and give its share of tiles that fused.
 
     None if that failed.

@@ -10,7 +10,7 @@ import typer
 
 from latefusion.image import make_folder
 from latefusion.metrics import MEASURES, Measure, measures_in_band
-from latefusion.predictor import Predictor
+from latefusion.predictor import Matter
 from latefusion.terminal import check_size, complain, progress_bar
 
 if TYPE_CHECKING:  # only for a run, to keep the other commands quick
@@ -78,7 +78,7 @@ def evaluate(
     gallery = Gallery(ranking(chosen))
     watch: Watch = gallery.add if out else lambda *_: None
     if data and not (pred or true or images):
-        predictor = Predictor(None if model in (None, "lite") else model, size)
+        predictor = Matter(None if model in (None, "lite") else model, size)
         about = _about_model(predictor, model or "lite", size)
         pairs = read_pairs(data, VAL_LIST)
         found = evaluate_model(predictor, pairs, chosen, _track, watch)
@@ -100,7 +100,7 @@ def _track(jobs: "list[Job]") -> "Iterator[Job]":
         yield from progress.track(jobs, description="Scoring")
 
 
-def _about_model(predictor: Predictor, name: str, size: int | None) -> "About":
+def _about_model(predictor: Matter, name: str, size: int | None) -> "About":
     found = predictor.model  # a bad model ends the run here, not once per photo
     sha256 = hashlib.sha256(found.data).hexdigest()
     return {"model": name, "longer side": size or found.side, "sha256": sha256}

@@ -15,7 +15,7 @@ from latefusion.model_file import PACKAGED, ModelFile, read_model
 from latefusion.runtimes import Network, OnnxNetwork
 
 
-class Predictor:
+class Matter:
     """A network that is loaded once, at the first photo, and used for many.
 
     `model` is an exported .onnx file, with its sidecar .json beside it; None takes the package's.
@@ -86,13 +86,13 @@ def predict(network: Network, photo: Photo, frame: Letterbox) -> Matte:
 
 
 @cache
-def default_predictor() -> Predictor:
-    """The one Predictor of the package's weights that `latefusion.matte` uses."""
-    return Predictor()
+def default_predictor() -> Matter:
+    """The one Matter of the package's weights that `latefusion.matte` uses."""
+    return Matter()
 
 
 def matte(image: ImageSource) -> Matte:
-    """The matte of a photo with the default weights; for settings of your own make a Predictor.
+    """The matte of a photo with the default weights; for settings of your own make a Matter.
 
     `image` is a path, encoded bytes, a PIL image or a uint8 RGB array. Raises ImageError.
     """

@@ -7,7 +7,7 @@ from PIL import Image
 
 from latefusion.errors import ImageError
 from latefusion.framing import Letterbox
-from latefusion.matte import KINDS, Matte
+from latefusion.matte import Matte
 from latefusion.planes import Plane, Planes
 
 
@@ -136,14 +136,3 @@ def test_what_one_branch_alone_claims_is_unknown() -> None:
     assert (planes(everything, everything).trimap() == 128).all()
     assert (planes(everything, nothing).trimap() == 255).all()
     assert (planes(nothing, everything).trimap() == 0).all()
-
-
-def test_every_kind_has_the_photos_size_and_its_own_content() -> None:
-    matte = red_on_green()
-    pixels = {kind: make(matte) for kind, make in KINDS.items()}
-    assert list(pixels) == ["cutout", "alpha", "fg", "bg", "blend", "doubt", "trimap"]
-    for kind, levels in pixels.items():
-        assert levels.shape[:2] == (40, 60)
-        assert levels.dtype == np.uint8
-        if kind in ("alpha", "fg", "bg", "blend", "doubt"):
-            np.testing.assert_allclose(levels / 255, getattr(matte, kind), atol=0.002)

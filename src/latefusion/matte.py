@@ -1,20 +1,16 @@
 """What the network found in one photo, and what can be made of it."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageColor
 
-from latefusion.errors import ImageError
+from latefusion.compositing import Background, blurred, compose, parse_blur, read_background
 from latefusion.foreground import estimate_foreground
-from latefusion.framing import Letterbox, cover
-from latefusion.image import ROWS, ImageSource, read_photo, to_levels
+from latefusion.framing import Letterbox
+from latefusion.image import to_levels
 from latefusion.planes import Plane, Planes
 
 # The kernel of the implicit trimap is 20 x 20 in a photo whose longer side is 512, the network's.
@@ -25,8 +21,6 @@ TRIMAP_KERNEL, TRIMAP_SIDE = 20, 512
 ERROR_WEIGHT = 0.612
 CONFIDENCE = (-22.217, 5.637)
 GOOD_MAD = 0.02  # of a matte that few people would mend
-
-Background: TypeAlias = ImageSource | tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +36,7 @@ class Matte:
     planes: Planes  # as the network gave them
     frame: Letterbox  # where the photo lies in them
     icc: bytes | None = None  # the photo's colour profile, which holds for a cut-out too
+    dpi: tuple[float, float] | None = None
 
     @property
     def fg(self) -> Plane:
@@ -118,34 +113,21 @@ class Matte:
         colour = estimate_foreground(self.image, self.alpha)
         return np.dstack([colour, to_levels(self.alpha)])
 
-    def over(self, background: Background) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB: the subject on a colour or on another image, which is cropped to fill.
+    def over(self, background: Background, *, linear: bool = False) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB: the subject on a colour, an image, or the photo's own background blurred.
 
-        `background` is a colour name or `#rrggbb`, an (r, g, b) tuple of 0 to 255, or an image as
-        a path, bytes, PIL image or uint8 array. A string that names a colour is a colour. Raises
+        `background` is a colour name or `#rrggbb`, an (r, g, b) tuple of 0 to 255, an image as a
+        path, bytes, PIL image or uint8 array, which is cropped to fill, or `blur` or `blur:RADIUS`
+        in pixels. A string that names a colour is a colour. `linear` mixes in linear light. Raises
         ImageError.
         """
-        behind = _background(background, self.alpha.shape)
-        composite = estimate_foreground(self.image, self.alpha)
-        for top in range(0, composite.shape[0], ROWS):
-            strip = slice(top, top + ROWS)
-            alpha = self.alpha[strip, :, None]
-            below = behind[strip] if behind.shape[0] > 1 else behind
-            mixed = alpha * composite[strip] + (1 - alpha) * below
-            composite[strip] = np.rint(mixed)
-        return composite
-
-
-# What `--save` can name: kind -> the pixels of the PNG.
-KINDS: dict[str, Callable[[Matte], NDArray[np.uint8]]] = {
-    "cutout": Matte.cutout,
-    "alpha": lambda matte: to_levels(matte.alpha),
-    "fg": lambda matte: to_levels(matte.fg),
-    "bg": lambda matte: to_levels(matte.bg),
-    "blend": lambda matte: to_levels(matte.blend),
-    "doubt": lambda matte: to_levels(matte.doubt),
-    "trimap": Matte.trimap,
-}
+        radius = parse_blur(background)
+        if radius is None:
+            behind = read_background(background, (self.alpha.shape[0], self.alpha.shape[1]))
+        else:
+            behind = blurred(self.image, self.alpha, radius)
+        colour = estimate_foreground(self.image, self.alpha)
+        return compose(colour, self.alpha, behind, linear=linear)
 
 
 def _grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
@@ -159,24 +141,3 @@ def _grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
         borderType=cv2.BORDER_CONSTANT,
     )
     return np.asarray(count > 0)
-
-
-def _background(background: Background, size: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The background as (H, W, 3), or as (1, 1, 3) where it is one colour."""
-    if isinstance(background, tuple):
-        return _colour(background)
-    if isinstance(background, str):
-        try:
-            return _colour(ImageColor.getrgb(background))
-        except ValueError:  # not a colour, so it has to be a file
-            if not Path(background).exists():
-                raise ImageError(
-                    f"{background!r} is neither a colour nor a file; use e.g. white or #1e90ff"
-                ) from None
-    return cover(read_photo(background).image, (size[0], size[1]))
-
-
-def _colour(colour: tuple[int, ...]) -> NDArray[np.uint8]:
-    if len(colour) != 3 or not all(0 <= level <= 255 for level in colour):
-        raise ImageError(f"{colour} is not a colour; use (r, g, b) with levels from 0 to 255")
-    return np.array(colour, np.uint8).reshape(1, 1, 3)

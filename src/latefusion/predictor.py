@@ -2,8 +2,10 @@
 
 import os
 import threading
+from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any, overload
 
 from latefusion.devices import AUTO, Hardware
 from latefusion.errors import LatefusionError
@@ -47,9 +49,26 @@ class Matter:
         self._lock = threading.Lock()
         self._loaded: OnnxNetwork | None = None
 
-    def __call__(self, image: ImageSource) -> Matte:
-        """The matte of a path, encoded bytes, a PIL image or a uint8 array, at the photo's size."""
-        photo = read_photo(image)
+    @overload
+    def __call__(self, image: ImageSource) -> Matte: ...
+    @overload
+    def __call__(self, image: list[ImageSource]) -> list[Matte]: ...
+    def __call__(self, image: ImageSource | list[ImageSource]) -> Matte | list[Matte]:
+        """The matte of a path, encoded bytes, a PIL image or a uint8 array, at the photo's size.
+
+        Of a list, the list of theirs.
+        """
+        if isinstance(image, list):
+            return list(self.each(image))
+        return self.of(read_photo(image))
+
+    def each(self, images: Iterable[ImageSource]) -> Iterator[Matte]:
+        """The mattes of many images, one after another, so that only one is held at a time."""
+        for image in images:
+            yield self(image)
+
+    def of(self, photo: Photo) -> Matte:
+        """The matte of a photo that is decoded already."""
         height, width = photo.image.shape[:2]
         return predict(self._network, photo, self.model.frame((height, width), self._size))
 
@@ -86,9 +105,25 @@ def predict(network: Network, photo: Photo, frame: Letterbox) -> Matte:
 
 
 @cache
-def default_predictor() -> Matter:
-    """The one Matter of the package's weights that `latefusion.matte` uses."""
+def default_matter() -> Matter:
+    """The one Matter of the package's weights that `latefusion.matte` and `remove` use."""
     return Matter()
+
+
+def load(
+    model: str | os.PathLike[str] = "lite",
+    device: str = AUTO,
+    strict: bool = False,
+    **options: Any,
+) -> Matter:
+    """A network, loaded and ready: `matter = latefusion.load(); matter("me.jpg").cutout()`.
+
+    `model` is `lite`, which ships with the package, or an exported .onnx file. `options` are those
+    of Matter. Raises WeightsError and DeviceError.
+    """
+    matter = Matter(None if model == "lite" else model, device=device, strict=strict, **options)
+    matter.load()
+    return matter
 
 
 def matte(image: ImageSource) -> Matte:
@@ -96,4 +131,4 @@ def matte(image: ImageSource) -> Matte:
 
     `image` is a path, encoded bytes, a PIL image or a uint8 RGB array. Raises ImageError.
     """
-    return default_predictor()(image)
+    return default_matter()(image)

@@ -2,8 +2,9 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import typer
@@ -38,6 +39,29 @@ def progress_bar(items: int) -> "Progress":
         redirect_stdout=bool(sys.stdout and sys.stdout.isatty()),
         disable=items < 2 or not console.is_terminal,
     )
+
+
+@contextmanager
+def photo_bar(items: int) -> Iterator[Callable[[], None]]:
+    """A bar with photos done, photos a second and the time left; yields what is called for each."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    start = perf_counter()
+    with progress_bar(items) as bar:
+        bar.columns = (
+            *(BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")),
+            TimeRemainingColumn(),
+        )
+        task = bar.add_task("Matting", total=items, rate="")
+        done = 0
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            rate = done / (perf_counter() - start)
+            bar.update(task, advance=1, rate=f"{rate:.1f} photos/s")
+
+        yield step
 
 
 @contextmanager

@@ -1,0 +1,155 @@
+"""Many photos: several at a time; one bad one never stops the rest; a run can be gone on with."""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from latefusion.errors import ImageError, OutputError
+from latefusion.jobs import Job
+from latefusion.manifest import Manifest, Record, digest_of
+from latefusion.outputs import PLAIN, Look, render
+from latefusion.predictor import Matter
+from latefusion.reading import read_photo
+from latefusion.writing import make_folder, write_picture
+
+MOST_WORKERS = 8
+HUGE = 30_000_000  # pixels: of such photos only one at a time is worked on
+THUMB_KIND, THUMB_SUFFIX = "preview", ".jpg"
+
+_huge = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is done with every photo of a run.
+
+    `root` is the folder that records name outputs from. `settings` is a digest of all that results
+    depend on beside the photo. `before` holds what an earlier run did, and is left as it is where
+    nothing has changed. `thumbs` is the folder of the review's pictures.
+    """
+
+    matter: Matter
+    root: Path
+    look: Look = PLAIN
+    settings: str = ""
+    before: Manifest | None = None
+    thumbs: Path | None = None
+
+
+class Done(NamedTuple):
+    """A photo's record, and whether this run made it or an earlier one."""
+
+    record: Record
+    fresh: bool
+
+
+def workers_for(photos: int, threads: int | None) -> tuple[int, int]:
+    """How many photos at a time, and the threads of the network for each.
+
+    Photos side by side use the cores better than many threads on one photo, as decoding, colours
+    and encoding are done meanwhile; for a photo or two all threads are one network's.
+    """
+    cores = threads or usable_cores()
+    if photos < 2 * cores:
+        return 1, cores
+    workers = min(cores, MOST_WORKERS)
+    return workers, cores // workers
+
+
+def run(
+    jobs: Iterable[Job], batch: Batch, report: Callable[[Done], None], workers: int = 1
+) -> None:
+    """Do all jobs, `workers` at a time, and report each as it ends, from the calling thread.
+
+    Jobs are taken as they are needed. Ctrl-C starts no other photo, lets those in work end and
+    reports them.
+    """
+    jobs = iter(jobs)
+    with ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool:
+        ahead: set[Future[Done]] = set()
+        try:
+            while True:
+                wanted = islice(jobs, 2 * workers - len(ahead))
+                ahead |= {pool.submit(work, job, batch) for job in wanted}
+                if not ahead:
+                    return
+                for future in wait(ahead, return_when=FIRST_COMPLETED).done:
+                    report(future.result())
+                    ahead.remove(future)
+        except KeyboardInterrupt:
+            for future in [future for future in ahead if not future.cancel()]:
+                report(future.result())
+            raise
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def work(job: Job, batch: Batch) -> Done:
+    """One photo, from its file to its results. What is wrong with it stands in the record."""
+    sha256 = digest_of(job.photo) if batch.before else ""
+    outputs = [relative(path, batch.root) for _, path in job.results]
+    if batch.before and batch.before.holds(job.name, sha256, batch.settings, outputs):
+        return Done(batch.before.records[job.name], False)
+    record = Record(job.name, sha256, batch.settings, device=batch.matter.device)
+    try:
+        return Done(replace(record, outputs=outputs, **_matte(job, batch)), True)
+    except (ImageError, OutputError, MemoryError) as error:
+        reason = str(error) or f"{job.photo} does not fit into the memory; make it smaller"
+        return Done(replace(record, error=reason), True)
+
+
+def _matte(job: Job, batch: Batch) -> dict[str, Any]:
+    """Write a photo's results and say what there is to say of it."""
+    start = perf_counter()
+    photo = read_photo(job.photo)
+    height, width = photo.image.shape[:2]
+    with _huge if height * width > HUGE else nullcontext():
+        found = batch.matter.of(photo)
+        del photo
+        for kind, path in job.results:
+            make_folder(path.parent)
+            write_picture(path, render(found, kind, batch.look))
+        if batch.thumbs:
+            path = thumb_of(batch.thumbs, job.name)
+            make_folder(path.parent)
+            write_picture(path, render(found, THUMB_KIND))
+    return {
+        "width": width,
+        "height": height,
+        "seconds": round(perf_counter() - start, 4),
+        "confidence": round(found.confidence, 4),
+        "fused": round(found.fused, 4),
+    }
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path as records name it: from the root, with / between the parts."""
+    return Path(os.path.relpath(path, root)).as_posix()
+
+
+def thumb_of(thumbs: Path, name: str) -> Path:
+    """The picture of the review page for a photo of that name."""
+    return thumbs / f"{name}{THUMB_SUFFIX}"
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def digest(**settings: object) -> str:
+    """Twelve letters that differ where any setting does; they must be JSON values."""
+    text = json.dumps(settings, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,80 @@
+"""`remove` and `new_session` with rembg's names and types: to switch, change the import."""
+
+import io
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from latefusion.errors import LatefusionError
+from latefusion.matte import Matte
+from latefusion.predictor import Matter, default_matter, load
+from latefusion.reading import to_levels
+from latefusion.writing import Picture, write_picture
+
+Given = TypeVar("Given", bytes, Image.Image, NDArray[np.uint8])
+
+FOREIGN = ("u2net", "u2netp", "u2net_human_seg", "silueta", "isnet-general-use", "isnet-anime")
+
+
+def new_session(model_name: str = "lite", *args: object, **kwargs: object) -> Matter:
+    """A loaded network for `remove(..., session=...)`; the names of rembg's models mean `lite`.
+
+    Raises WeightsError for any other name that is no .onnx file.
+    """
+    known = model_name in FOREIGN or model_name.startswith(("birefnet", "bria"))
+    return load("lite" if known else model_name)
+
+
+def remove(
+    data: Given,
+    alpha_matting: bool = False,
+    alpha_matting_foreground_threshold: int = 240,
+    alpha_matting_background_threshold: int = 10,
+    alpha_matting_erode_size: int = 10,
+    session: Matter | None = None,
+    only_mask: bool = False,
+    post_process_mask: bool = False,
+    bgcolor: tuple[int, int, int, int] | None = None,
+    force_return_bytes: bool = False,
+    *args: object,
+    **kwargs: object,
+) -> Any:
+    """The cut-out of an image in the type it came in: bytes (of a PNG), PIL image or uint8 array.
+
+    An array is (H, W, 3) or (H, W, 4) RGB; the result keeps the order of its channels, with alpha
+    behind. `only_mask` gives alpha, (H, W); `post_process_mask` keeps the largest subject only;
+    `bgcolor` (r, g, b, a) comes behind. The settings of `alpha_matting` have no effect: alpha is
+    soft and the colours are the subject's own in any case. Raises ImageError.
+    """
+    matte = (session or default_matter())(data)
+    if post_process_mask:
+        matte = matte  # TODO
+    pixels = to_levels(matte.alpha) if only_mask else matte.cutout()
+    if bgcolor is not None and not only_mask:
+        pixels = _on(bgcolor, matte)
+    if force_return_bytes or isinstance(data, bytes | bytearray | memoryview):
+        return _png(pixels, matte)
+    return Image.fromarray(pixels) if isinstance(data, Image.Image) else pixels
+
+
+def _on(colour: tuple[int, int, int, int], matte: Matte) -> NDArray[np.uint8]:
+    """The subject on a colour that may itself be see-through, (H, W, 4)."""
+    if len(colour) != 4 or not all(0 <= level <= 255 for level in colour):
+        raise LatefusionError(f"bgcolor {colour} is not (r, g, b, a) with levels from 0 to 255")
+    cutout = matte.cutout()
+    behind = np.array(colour[:3], np.float32)
+    alpha, cover = matte.alpha[:, :, None], np.float32(colour[3] / 255)
+    both = alpha + (1 - alpha) * cover
+    mixed = alpha * cutout[:, :, :3] + (1 - alpha) * cover * behind
+    colours = np.divide(mixed, both, out=np.zeros_like(mixed), where=both > 0)
+    levels: NDArray[np.uint8] = np.rint(np.dstack([colours, 255 * both])).astype(np.uint8)
+    return levels
+
+
+def _png(pixels: NDArray[np.uint8], matte: Matte) -> bytes:
+    stream = io.BytesIO()
+    icc = matte.icc if pixels.ndim == 3 else None
+    write_picture(stream, Picture(pixels, icc=icc, dpi=matte.dpi), "PNG")
+    return stream.getvalue()

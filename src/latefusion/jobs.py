@@ -1,0 +1,117 @@
+"""Which photos are to be done, and the files that come of each: none replaces another one."""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latefusion.errors import OutputError
+from latefusion.reading import PHOTO_SUFFIXES
+from latefusion.writing import FORMATS_OUT
+
+SUFFIX = ".png"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A photo and what becomes of it."""
+
+    photo: Path
+    name: str  # of the photo below the folder it was found in; with / between the parts
+    results: Sequence[tuple[str, Path]]  # kind and file
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Where the results go.
+
+    `out` is a folder, in which the tree of a source folder is mirrored, or, for one photo and one
+    kind, a file. `suffix` chooses the format. Only with `overwrite` may a result take a photo's
+    place.
+    """
+
+    kinds: Sequence[str]
+    out: Path
+    suffix: str = SUFFIX
+    recursive: bool = False
+    overwrite: bool = False
+
+
+def plan(sources: Iterable[Path], wish: Wish) -> list[Job]:
+    """The jobs of photos and folders, each photo once, in the order given; folders sorted.
+
+    Results are named `<photo>-<kind>`, and where photos of one folder differ in their suffix only,
+    `<photo.suffix>-<kind>`. Raises OutputError where results would replace one another or a photo.
+    """
+    found = {photo.resolve(): (photo, name) for photo, name in _photos(sources, wish)}
+    photos = list(found.values())
+    single = _names_a_file(wish)
+    if single and len(photos) * len(wish.kinds) > 1:
+        raise OutputError(f"{wish.out} is one file, but there are several results; give a folder")
+    stems = Counter(_key(_stem(name)) for name in {name for _, name in photos})
+    jobs = []
+    for photo, name in photos:
+        base = name if stems[_key(_stem(name))] > 1 else _stem(name)
+        results = [
+            (kind, wish.out if single else wish.out / f"{base}-{kind}{wish.suffix}")
+            for kind in wish.kinds
+        ]
+        jobs.append(Job(photo, name, results))
+    _refuse_collisions(jobs, set() if wish.overwrite else set(found))
+    return jobs
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]  # noqa: PTH122 - keeps the folders in it
+
+
+def _names_a_file(wish: Wish) -> bool:
+    return not wish.out.is_dir() and wish.out.suffix.lower() in FORMATS_OUT
+
+
+def _photos(sources: Iterable[Path], wish: Wish) -> Iterator[tuple[Path, str]]:
+    for source in sources:
+        if not source.is_dir():
+            yield source, source.name
+            continue
+        if source.resolve() == wish.out.resolve():
+            raise OutputError(f"{source} would be both source and target; give another -o")
+        for path in _below(source, wish):
+            yield path, path.relative_to(source).as_posix()
+
+
+def _below(folder: Path, wish: Wish) -> Iterator[Path]:
+    """The photos in a folder, hidden files and the results' own folder left out."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be read: {error.strerror}") from None
+    for path in entries:
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if wish.recursive and not path.is_symlink() and path.resolve() != wish.out.resolve():
+                yield from _below(path, wish)
+        elif path.suffix.lower() in PHOTO_SUFFIXES:
+            yield path
+
+
+def _refuse_collisions(jobs: Sequence[Job], photos: set[Path]) -> None:
+    owners: dict[str, Path] = {}
+    for job in jobs:
+        for _, path in job.results:
+            if path.resolve() in photos:
+                raise OutputError(f"{path} is one of the photos; choose another -o")
+            other = owners.setdefault(_key(str(path)), job.photo)
+            if other != job.photo:
+                raise OutputError(
+                    f"{other} and {job.photo} would both become {path};"
+                    " run them apart, each with its own -o"
+                )
+
+
+def _key(name: str) -> str:
+    """The same for names that are one file elsewhere: another case, another spelling of accents."""
+    return unicodedata.normalize("NFC", name).casefold()

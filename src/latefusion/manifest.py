@@ -1,0 +1,112 @@
+"""The manifest of a run over many photos: a line of JSON for each, to go on from."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import IO
+
+from latefusion.errors import OutputError
+from latefusion.writing import make_folder, whole_file
+
+NAME = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a photo; `error` is None where all went well, and else the one line of it."""
+
+    photo: str  # below its source folder, as found; with / between the parts
+    sha256: str  # of the photo's file; "" where it could not be read
+    settings: str  # digest of all that the results depend on beside the photo
+    outputs: Sequence[str] = ()  # below the manifest's folder
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None  # from file to files
+    device: str | None = None
+    confidence: float | None = None  # the chance of a good matte
+    fused: float | None = None  # the share of the tiles in which the fusion network ran
+    error: str | None = None
+
+
+class Manifest:
+    """The records of a run, in a file that a kill at any moment leaves readable.
+
+    Each record is one line, written at once; of several of a photo the last one counts, and a line
+    that was cut off is left out. Without `resume` an old file is replaced. Raises OutputError.
+    """
+
+    def __init__(self, path: Path, resume: bool = False) -> None:
+        self.path = path
+        self.records: dict[str, Record] = _read(path) if resume else {}
+        self._lock = threading.Lock()
+        make_folder(path.parent)
+        with whole_file(path) as file:  # compacted: a line per photo
+            for record in self.records.values():
+                file.write(_line(record))
+        try:
+            self._file: IO[bytes] = path.open("ab", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+
+    def __enter__(self) -> "Manifest":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, record: Record) -> None:
+        """Append a record. Raises OutputError."""
+        with self._lock:
+            self.records[record.photo] = record
+            try:
+                self._file.write(_line(record))
+            except OSError as error:
+                raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
+
+    def holds(self, photo: str, sha256: str, settings: str, outputs: Sequence[str]) -> bool:
+        """Whether this very photo is done with these settings, and all its results are there."""
+        record = self.records.get(photo)
+        return (
+            record is not None
+            and record.error is None
+            and (record.sha256, record.settings) == (sha256, settings)
+            and sorted(record.outputs) == sorted(outputs)
+            and all((self.path.parent / output).is_file() for output in outputs)
+        )
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file; "" where it cannot be read."""
+    found = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+    except (OSError, ValueError):
+        return ""
+    return found.hexdigest()
+
+
+def _line(record: Record) -> bytes:
+    return json.dumps(asdict(record)).encode("ascii") + b"\n"
+
+
+def _read(path: Path) -> dict[str, Record]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror}") from None
+    known = {field.name for field in fields(Record)}
+    found: dict[str, Record] = {}
+    for line in lines:
+        with suppress(ValueError, TypeError, AttributeError):  # cut off, or not ours
+            given = json.loads(line)
+            record = Record(**{name: value for name, value in given.items() if name in known})
+            found[record.photo] = record
+    return found

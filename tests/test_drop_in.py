@@ -1,0 +1,97 @@
+"""What people wrote for rembg, with another import; after the examples of its README."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from latefusion import new_session, remove
+from latefusion.errors import LatefusionError
+
+SAMPLE = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
+
+
+def sample() -> Image.Image:
+    with Image.open(SAMPLE) as image:
+        image.load()
+    return image
+
+
+def check(cutout: np.ndarray) -> None:
+    """The astronaut is there, the flag behind her is not."""
+    height, width = cutout.shape[:2]
+    assert cutout.shape[2] == 4
+    assert cutout[height // 5, round(0.43 * width), 3] > 250
+    assert cutout[height // 20, width // 20, 3] == 0
+
+
+def test_input_and_output_as_bytes(tmp_path: Path) -> None:
+    output_path = tmp_path / "output.png"
+    with SAMPLE.open("rb") as i, output_path.open("wb") as o:
+        input = i.read()
+        output = remove(input)
+        o.write(output)
+    with Image.open(output_path) as image:
+        assert image.format == "PNG"
+        check(np.asarray(image))
+
+
+def test_input_and_output_as_a_pil_image(tmp_path: Path) -> None:
+    input = sample()
+    output = remove(input)
+    output.save(tmp_path / "output.png")
+    check(np.asarray(output))
+
+
+def test_input_and_output_as_a_numpy_array(tmp_path: Path) -> None:
+    input = cv2.imread(str(SAMPLE))
+    assert input is not None
+    output = remove(input)
+    assert cv2.imwrite(str(tmp_path / "output.png"), output)
+    check(output)
+    middle = tuple(length // 2 for length in input.shape[:2])
+    assert np.abs(output[middle][:3].astype(int) - input[middle]).max() <= 2  # still BGR
+
+
+def test_force_return_bytes() -> None:
+    output = remove(sample(), force_return_bytes=True)
+    with Image.open(io.BytesIO(output)) as image:
+        check(np.asarray(image))
+
+
+def test_a_session_for_many_files(tmp_path: Path) -> None:
+    session = new_session("u2net")
+    for number in range(2):
+        (tmp_path / f"{number}.jpg").write_bytes(SAMPLE.read_bytes())
+    for file in tmp_path.glob("*.jpg"):
+        output_path = file.parent / (file.stem + ".out.png")
+        output_path.write_bytes(remove(file.read_bytes(), session=session))
+    assert len(list(tmp_path.glob("*.out.png"))) == 2
+
+
+def test_only_mask_and_post_process() -> None:
+    mask = remove(sample(), only_mask=True, post_process_mask=True)
+    assert mask.mode == "L"
+    assert mask.size == sample().size
+
+
+def test_alpha_matting_is_taken_and_a_colour_comes_behind() -> None:
+    output = remove(
+        sample(),
+        alpha_matting=True,
+        alpha_matting_foreground_threshold=270,
+        alpha_matting_background_threshold=20,
+        alpha_matting_erode_size=11,
+        bgcolor=(255, 0, 255, 255),
+    )
+    assert output.getpixel((0, 0)) == (255, 0, 255, 255)
+    clear = np.asarray(remove(sample(), bgcolor=(255, 0, 255, 0)))
+    check(clear)
+
+
+def test_a_wrong_colour_is_one_line() -> None:
+    with pytest.raises(LatefusionError, match=r"bgcolor .* is not"):
+        remove(sample(), bgcolor=(1, 2, 3))  # type: ignore[arg-type]

@@ -25,9 +25,9 @@ from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
 from latefusion.evaluate import TOTAL, Evaluation, Group, evaluate_model, summarise
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import resize
-from latefusion.image import to_levels
 from latefusion.metrics import MEASURES
 from latefusion.tables import conventions
+from latefusion.writing import to_levels
 
 Picture = NDArray[np.uint8]
 Predict = Callable[[Picture], NDArray[np.float32] | Matte]

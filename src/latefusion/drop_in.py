@@ -10,8 +10,7 @@ from PIL import Image
 from latefusion.errors import LatefusionError
 from latefusion.matte import Matte
 from latefusion.predictor import Matter, default_matter, load
-from latefusion.reading import to_levels
-from latefusion.writing import Picture, write_picture
+from latefusion.writing import Picture, to_levels, write_picture
 
 Given = TypeVar("Given", bytes, Image.Image, NDArray[np.uint8])
 

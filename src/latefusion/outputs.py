@@ -11,8 +11,7 @@ from latefusion.compositing import Background, compose
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import resize
 from latefusion.matte import Matte
-from latefusion.reading import to_levels
-from latefusion.writing import Picture
+from latefusion.writing import Picture, to_levels
 
 PANEL_SIDE = 480  # longest side of a picture in a preview
 VISIBLE = 0.03  # of alpha: less is not worth a wider crop

@@ -17,7 +17,8 @@ from latefusion.data.refine import is_binary, load_solver
 from latefusion.data.refine import refine as refine_mask
 from latefusion.data.sources import TRAIN_LIST, VAL_LIST, decode_image, list_line, size_text
 from latefusion.errors import DataError, ImageError
-from latefusion.image import make_folder, read_photo, whole_file, write_png
+from latefusion.reading import read_photo
+from latefusion.writing import Picture, make_folder, whole_file, write_picture
 
 ALPHA_FOLDER = "alphas"
 REJECTED_LIST = "rejected.txt"
@@ -143,7 +144,7 @@ def _prepare_pair(candidate: Candidate, alpha_folder: Path, refine: bool) -> _Do
         return Rejected(candidate.photo, str(error))
     path = alpha_folder / f"{candidate.key}.png"
     make_folder(path.parent)
-    write_png(path, alpha)
+    write_picture(path, Picture(alpha))
     return _Done(candidate.key, candidate.photo, path, soften)
 
 

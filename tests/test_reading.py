@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from latefusion import image as image_module
+from latefusion import reading as image_module
 from latefusion.errors import ImageError, OutputError
-from latefusion.image import read_photo, to_levels, whole_file, write_png
+from latefusion.reading import read_photo
+from latefusion.writing import Picture, to_levels, whole_file, write_picture
 
 # 3 x 4 pixels, every row and column different: red grows to the right, green downwards.
 PIXELS = np.zeros((3, 4, 3), np.uint8)
@@ -214,7 +215,7 @@ def test_levels_are_rounded_not_cut() -> None:
 
 
 def test_a_written_png_reads_back(tmp_path: Path) -> None:
-    write_png(tmp_path / "a.png", PIXELS)
+    write_picture(tmp_path / "a.png", Picture(PIXELS))
     np.testing.assert_array_equal(read_photo(tmp_path / "a.png").image, PIXELS)
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
 
@@ -237,12 +238,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     assert path.read_bytes() == b"old"
 
 
-@pytest.mark.parametrize("place", ["file/a.png", "missing/a.png", "folder", "x" * 300 + ".png"])
+@pytest.mark.parametrize("place", ["file/a.png", "missing/a.png", "folder.png", "x" * 300 + ".png"])
 def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.png").mkdir()
     with pytest.raises(OutputError, match="cannot be written: ") as caught:
-        write_png(tmp_path / place, PIXELS)
+        write_picture(tmp_path / place, Picture(PIXELS))
     assert "\n" not in str(caught.value)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
 

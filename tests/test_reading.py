@@ -245,7 +245,7 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path, place
     with pytest.raises(OutputError, match="cannot be written: ") as caught:
         write_picture(tmp_path / place, Picture(PIXELS))
     assert "\n" not in str(caught.value)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder.png"]
 
 
 def test_only_known_formats_are_tried() -> None:

@@ -23,6 +23,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; LatefusionError exits with 1, Ctrl-C with 130, a bug with a traceback."""
         logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what it raises
+        warnings.filterwarnings("ignore", module="PIL")  # and warns of what it can read
         warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
         if hasattr(sys.stdout, "reconfigure"):  # a file name need not be valid text
             sys.stdout.reconfigure(errors="backslashreplace")

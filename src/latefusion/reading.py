@@ -83,30 +83,32 @@ class Photo(NamedTuple):
     dpi: tuple[float, float] | None = None  # pixels an inch, across and down, as the file says
 
 
-def read_photo(source: ImageSource) -> Photo:
+def read_photo(source: ImageSource, managed: bool = True) -> Photo:
     """Decode a path, encoded bytes, a PIL image or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
-    The EXIF orientation is applied, grey, CMYK and LAB become RGB, through their colour profile
-    where they have one, 16 bits become 8, and of an animation the first frame is taken. Raises
-    ImageError.
+    The EXIF orientation is applied, grey, CMYK and LAB become RGB, 16 bits become 8, and of an
+    animation the first frame is taken. `managed` takes grey and CMYK through the colour profile
+    that they may have; an alpha's levels have to stay as they are. Raises ImageError.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _decode(source, "the given PIL image")
+        return _decode(source, "the given PIL image", managed)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_stream(io.BytesIO(source), "the given bytes")
+        return _from_stream(io.BytesIO(source), "the given bytes", managed)
     if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source))
+        return _from_path(Path(source), managed)
     raise ImageError(
         f"{type(source).__name__} is not an image; give a path, bytes, a PIL image or a uint8 array"
     )
 
 
-def _from_path(path: Path) -> Photo:
+def _from_path(path: Path, managed: bool) -> Photo:
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise ImageError(f"{path} is a pipe or a device; give a file, or - for stdin")
         with path.open("rb") as file:
-            return _from_stream(file, str(path))
+            return _from_stream(file, str(path), managed)
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; check the spelling") from None
     except IsADirectoryError:
@@ -117,7 +119,7 @@ def _from_path(path: Path) -> Photo:
         raise ImageError(f"{path} cannot be opened: {reason_of(error)}") from None
 
 
-def _from_stream(file: IO[bytes], name: str) -> Photo:
+def _from_stream(file: IO[bytes], name: str, managed: bool) -> Photo:
     _prepare_for_heic(file, name)
     try:
         with _own_pixel_limit():
@@ -129,10 +131,10 @@ def _from_stream(file: IO[bytes], name: str) -> Photo:
     except DAMAGE as error:
         raise _damaged(name, error) from None
     with encoded:
-        return _decode(encoded, name)
+        return _decode(encoded, name, managed)
 
 
-def _decode(encoded: Image.Image, name: str) -> Photo:
+def _decode(encoded: Image.Image, name: str, managed: bool) -> Photo:
     width, height = encoded.size
     if width * height > MAX_PIXELS:
         raise ImageError(
@@ -145,7 +147,8 @@ def _decode(encoded: Image.Image, name: str) -> Photo:
         orientation = encoded.getexif().get(ORIENTATION_TAG)
         dpi = _dpi(encoded)
         icc = encoded.info.get("icc_profile") or None
-        eight_bit = _through_profile(encoded, icc) or _to_eight_bit(encoded, name)
+        converted = _through_profile(encoded, icc) if managed else None
+        eight_bit = converted or _to_eight_bit(encoded, name)
         opaque = "A" not in eight_bit.mode
         upright = eight_bit.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else eight_bit
     except DAMAGE as error:

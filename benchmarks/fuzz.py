@@ -2,9 +2,9 @@
 
     python benchmarks/fuzz.py [--cases 20000] [--seed 0]
 
-Each case takes a small JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF, changes bytes, cuts, doubles or swaps
-parts of it, and reads it with a time limit. A case is made anew from its number. The exit code is 1
-where any case raised something else than ImageError, or took too long.
+Each case takes a small JPEG, PNG, WebP, TIFF, GIF, BMP or AVIF, changes bytes, cuts, doubles or
+removes parts of it, and reads it with a time limit. A case is made anew from its number. The exit
+code is 1 where any case raised something else than ImageError, or took too long.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def too_slow(_: int, __: FrameType | None) -> None:
 
 def by_format() -> list[tuple[str, list[bytes]]]:
     """Format -> its files in the corpus; often used formats several times."""
-    cases = [*corpus.good(), *corpus.bad()]
+    cases: list[corpus.Good | corpus.Bad] = [*corpus.good(), *corpus.bad()]
     return [
         (suffix, [case.data for case in cases if case.name.endswith(suffix) and case.data])
         for suffix, weight in FORMATS.items()

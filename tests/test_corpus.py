@@ -20,7 +20,7 @@ GOOD, BAD = corpus.good(), corpus.bad()
 
 
 def test_the_corpus_is_large_enough() -> None:
-    names = [case.name for case in (*GOOD, *BAD)]
+    names = [case.name for case in GOOD] + [case.name for case in BAD]
     assert len(names) == len(set(names)) >= 40
 
 

@@ -47,8 +47,7 @@ def test_input_and_output_as_a_pil_image(tmp_path: Path) -> None:
 
 
 def test_input_and_output_as_a_numpy_array(tmp_path: Path) -> None:
-    input = cv2.imread(str(SAMPLE))
-    assert input is not None
+    input = np.asarray(cv2.imread(str(SAMPLE)), np.uint8)
     output = remove(input)
     assert cv2.imwrite(str(tmp_path / "output.png"), output)
     check(output)

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -22,6 +23,7 @@ from latefusion.manifest import NAME, Manifest, digest_of
 from latefusion.outputs import KINDS, Look, render
 from latefusion.predictor import Matter
 from latefusion.review import THUMBS, write_review
+from latefusion.subject import ALL
 from latefusion.terminal import check_size, complain, one_line, photo_bar
 from latefusion.writing import FORMATS_OUT, make_folder, remove_parts, write_picture
 
@@ -100,6 +102,16 @@ def matte(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Results may take the place of the photos.")
     ] = False,
+    framing: Annotated[
+        str,
+        typer.Option(help="auto looks a second time, closer, at a small subject; whole does not."),
+    ] = AUTO,
+    subject: Annotated[
+        str, typer.Option(help="Whom to keep: all, largest, or the one at X,Y in pixels.")
+    ] = ALL,
+    fill_holes: Annotated[
+        bool, typer.Option("--fill-holes", help="Close small gaps that the subject encloses.")
+    ] = False,
     model: Model = None,
     size: Annotated[
         int | None,
@@ -129,20 +141,31 @@ def matte(
     look = Look(_background(background), linear, margin if crop else None, _deep(bits))
     wish = Wish(kinds, out, _suffix(format_, out), recursive, overwrite)
     _check_alpha(wish, look)
+    network = partial(
+        Matter,
+        model,
+        size,
+        device=device,
+        strict=strict,
+        epsilon=epsilon,
+        framing=framing,
+        subject=subject,
+        fill_holes=fill_holes,
+    )
     if PIPE in (*photos, out):
-        matter = Matter(model, size, threads, device, strict=strict, epsilon=epsilon)
+        matter = network(threads=threads)
         _pipe(matter, photos, wish, look, bool(format_))
         return
     jobs = _plan(photos, wish)
     if not jobs and not watch:
         raise typer.BadParameter(f"no photos in {photos[0]}; -r looks into folders below it, too")
     workers, each = workers_for(len(jobs), threads)
-    matter = Matter(model, size, each, device, strict=strict, epsilon=epsilon)
+    matter = network(threads=each)
     matter.load()  # a bad model ends the run here, not once per photo
     settings = digest(
         version=__version__,
         model=matter.model.card["sha256"],
-        network=[size, epsilon],
+        network=[size, epsilon, framing, subject, fill_holes],
         results=[kinds, wish.suffix, background, digest_of(Path(background or "")), bits],
         look=[linear, look.margin],
     )

@@ -89,7 +89,8 @@ def _spread(
     both = cv2.GaussianBlur(
         np.dstack([image * weight, weight]), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE
     )
-    return both[:, :, :3], both[:, :, 3:]
+    blurred_both = np.asarray(both, np.float32)
+    return blurred_both[:, :, :3], blurred_both[:, :, 3:]
 
 
 def compose(colour: RGB, alpha: NDArray[np.float32], behind: RGB, *, linear: bool = False) -> RGB:

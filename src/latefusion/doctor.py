@@ -13,7 +13,7 @@ from latefusion import __version__
 from latefusion.devices import AUTO, PROVIDERS
 from latefusion.errors import LatefusionError
 from latefusion.golden import SAMPLE
-from latefusion.predictor import Matter
+from latefusion.predictor import WHOLE, Matter
 from latefusion.reading import read_photo
 
 GOLDEN_ALPHA = Path(__file__).parent / "golden-alpha.png"  # of the default network on SAMPLE
@@ -72,12 +72,12 @@ def _runtime() -> Finding:
 
 
 def _network(model: Path | None, device: str, threads: int | None) -> Iterator[Finding]:
-    matter = Matter(model, threads=threads, device=device, strict=device != AUTO)
+    matter = Matter(model, threads=threads, device=device, strict=device != AUTO, framing=WHOLE)
     try:
         start = perf_counter()
         matter.load()
         loading = perf_counter() - start
-        times, alpha = [], np.empty(0, np.float32)
+        times, alpha = [], np.empty((0, 0), np.float32)
         for _ in range(RUNS):
             start = perf_counter()
             alpha = matter(SAMPLE).alpha
@@ -86,7 +86,8 @@ def _network(model: Path | None, device: str, threads: int | None) -> Iterator[F
         yield Finding("network", str(error), False)
         return
     yield Finding("device", f"{matter.device}: a golden photo ran there", True)
-    best, height, width = min(times), *alpha.shape
+    height, width = alpha.shape
+    best = min(times)
     yield Finding(
         "time",
         f"{best:.2f} s for {width} x {height}, {times[0]:.2f} s the first, {loading:.2f} s to load",

@@ -1,6 +1,7 @@
 """`remove` and `new_session` with rembg's names and types: to switch, change the import."""
 
 import io
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from latefusion.errors import LatefusionError
 from latefusion.matte import Matte
 from latefusion.predictor import Matter, default_matter, load
+from latefusion.subject import LARGEST, keep_subject
 from latefusion.writing import Picture, to_levels, write_picture
 
 Given = TypeVar("Given", bytes, Image.Image, NDArray[np.uint8])
@@ -49,7 +51,7 @@ def remove(
     """
     matte = (session or default_matter())(data)
     if post_process_mask:
-        matte = matte  # TODO
+        matte = replace(matte, alpha=keep_subject(matte.alpha, LARGEST))
     pixels = to_levels(matte.alpha) if only_mask else matte.cutout()
     if bgcolor is not None and not only_mask:
         pixels = _on(bgcolor, matte)

@@ -1,17 +1,19 @@
 """From a photo's size to the network's and back: the only resizing and padding at inference."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.errors import LatefusionError
+from latefusion.planes import Planes
 
 MULTIPLE = 32  # the encoder halves its input five times
 HUGE = 100_000_000  # values of a photo; in single precision 400 MB
 LARGEST = 2048  # longer sides have not been tried
+SEAM_SHARE = 0.08  # of a closer view's side, along which it fades into the whole
 
 Size = tuple[int, int]  # (H, W)
 
@@ -43,13 +45,64 @@ class Letterbox:
 
     def restore(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
         """A plane of the network's output of size `outer` in [0, 1] at the photo's size."""
-        top, left = self._margin()
-        inner = plane[top : top + self.inner[0], left : left + self.inner[1]]
-        resized = np.asarray(resize(np.ascontiguousarray(inner), self.photo), np.float32)
+        resized = np.asarray(resize(np.ascontiguousarray(self.inside(plane)), self.photo))
         return np.clip(resized, 0, 1, out=resized)  # bicubic overshoots
+
+    def inside(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The photo's part of a plane of the network's output."""
+        top, left = self._margin()
+        return plane[top : top + self.inner[0], left : left + self.inner[1]]
 
     def _margin(self) -> Size:
         return (self.outer[0] - self.inner[0]) // 2, (self.outer[1] - self.inner[1]) // 2
+
+
+class Box(NamedTuple):
+    """A rectangle of a photo, in pixels; `bottom` and `right` are the first ones outside."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Its rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+@dataclass(frozen=True)
+class Detail:
+    """A closer view of a part of a photo: where it is, how it was framed, and what was found."""
+
+    box: Box
+    frame: Letterbox
+    planes: Planes
+
+    def paste(self, whole: NDArray[np.float32], plane: NDArray[np.float32]) -> None:
+        """Put a plane of this view into that of the photo, with a soft seam inside the box."""
+        part = whole[self.box.slices]
+        closer = self.frame.restore(plane)
+        closer -= part
+        down, across = (
+            _ramp(first, last, length)
+            for first, last, length in zip(self.box[::2], self.box[1::2], whole.shape, strict=True)
+        )
+        closer *= down[:, None]
+        closer *= across[None]
+        part += closer
+
+
+def _ramp(first: int, last: int, length: int) -> NDArray[np.float32]:
+    """0 to 1 and back along a side of a box; 1 up to the end where the photo ends, too."""
+    width = max(1, round(SEAM_SHARE * (last - first)))
+    place = np.arange(last - first, dtype=np.float32) + 0.5
+    ramp = np.ones(last - first, np.float32)
+    if first > 0:
+        np.minimum(ramp, place / width, out=ramp)
+    if last < length:
+        np.minimum(ramp, place[::-1] / width, out=ramp)
+    return ramp
 
 
 def letterbox(photo: Size, side: int) -> Letterbox:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from latefusion.compositing import Background, blurred, compose, parse_blur, read_background
 from latefusion.foreground import estimate_foreground
-from latefusion.framing import Letterbox
+from latefusion.framing import Detail, Letterbox
 from latefusion.planes import Plane, Planes
 from latefusion.writing import to_levels
 
@@ -33,30 +33,38 @@ class Matte:
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     alpha: Plane
-    planes: Planes  # as the network gave them
+    planes: Planes  # as the network gave them for the whole photo
     frame: Letterbox  # where the photo lies in them
     icc: bytes | None = None  # the photo's colour profile, which holds for a cut-out too
     dpi: tuple[float, float] | None = None  # pixels an inch, as the photo says
+    details: tuple[Detail, ...] = ()  # closer views of parts of it
 
     @property
     def fg(self) -> Plane:
         """The probability of foreground, from the foreground branch."""
-        return self.frame.restore(self.planes.fg)
+        return self._restore("fg")
 
     @property
     def bg(self) -> Plane:
         """The probability of background, from the background branch."""
-        return self.frame.restore(self.planes.bg)
+        return self._restore("bg")
 
     @property
     def blend(self) -> Plane:
         """The fusion weight beta: 1 trusts fg, 0 trusts bg; 1/2 where the two agree anyway."""
-        return self.frame.restore(self.planes.blend)
+        return self._restore("blend")
 
     @property
     def fused(self) -> float:
         """The share, in [0, 1], of the tiles in which the branches disagreed and fusion ran."""
-        return self.planes.fused
+        views = (self.planes, *(detail.planes for detail in self.details))
+        return sum(planes.fused for planes in views) / len(views)
+
+    def _restore(self, name: str) -> Plane:
+        plane = self.frame.restore(getattr(self.planes, name))
+        for detail in self.details:
+            detail.paste(plane, getattr(detail.planes, name))
+        return plane
 
     @property
     def doubt(self) -> Plane:

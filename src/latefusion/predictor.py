@@ -3,10 +3,12 @@
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, overload
 
+from latefusion.closeup import look_closer
 from latefusion.devices import AUTO, Hardware
 from latefusion.errors import LatefusionError
 from latefusion.framing import Letterbox, check_side
@@ -15,6 +17,10 @@ from latefusion.matte import Matte
 from latefusion.model_file import PACKAGED, ModelFile, read_model
 from latefusion.reading import ImageSource, Photo, read_photo
 from latefusion.runtimes import Network, OnnxNetwork
+from latefusion.subject import ALL, Point, fill_holes, keep_subject, parse_subject
+
+WHOLE = "whole"
+FRAMINGS = (AUTO, WHOLE)
 
 
 class Matter:
@@ -27,6 +33,9 @@ class Matter:
     `epsilon`: the fusion network runs where the branches disagree by that much, |fg + bg - 1|, so
     that alpha is within epsilon / 2 of the whole network's at the network's size, and within
     0.95 epsilon at any photo's; 0 runs it everywhere.
+    `framing`: `auto` looks a second time, closer, at a subject that is small in its photo; `whole`
+    never does. `subject` keeps one connected subject only, the `largest` or the one at a point
+    (x, y), and `fill_holes` closes small gaps that it encloses.
     Loading raises WeightsError and DeviceError, calls those and ImageError.
     """
 
@@ -39,13 +48,21 @@ class Matter:
         *,
         strict: bool = False,
         epsilon: float = EPSILON,
+        framing: str = AUTO,
+        subject: str | Point = ALL,
+        fill_holes: bool = False,
     ) -> None:
+        if framing not in FRAMINGS:
+            raise LatefusionError(f"framing {framing!r} is none; use {' or '.join(FRAMINGS)}")
         if not (isinstance(epsilon, int | float) and 0 <= epsilon <= 1):
             raise LatefusionError(f"epsilon {epsilon} is not in 0..1; the default is {EPSILON:.4f}")
         self._path = PACKAGED if model is None else Path(model)
         self._size = size if size is None else check_side(size)
         self._hardware = Hardware(device, threads, strict)
         self._epsilon = epsilon
+        self._framing = framing
+        self._subject = parse_subject(subject) if isinstance(subject, str) else subject
+        self._fill_holes = fill_holes
         self._lock = threading.Lock()
         self._loaded: OnnxNetwork | None = None
 
@@ -70,7 +87,15 @@ class Matter:
     def of(self, photo: Photo) -> Matte:
         """The matte of a photo that is decoded already."""
         height, width = photo.image.shape[:2]
-        return predict(self._network, photo, self.model.frame((height, width), self._size))
+        found = _look(self._network, photo, self.model.frame((height, width), self._size))
+        if self._framing == AUTO:
+            found = look_closer(self._network, self.model, found, self._size)
+        alpha = keep_subject(found.alpha, self._subject)
+        if self._fill_holes:
+            alpha = fill_holes(alpha)
+        if photo.opacity is not None:
+            alpha = alpha * photo.opacity
+        return found if alpha is found.alpha else replace(found, alpha=alpha)
 
     @cached_property
     def model(self) -> ModelFile:
@@ -96,11 +121,15 @@ class Matter:
 
 def predict(network: Network, photo: Photo, frame: Letterbox) -> Matte:
     """The whole way in any runtime: resize and pad, run, and bring alpha back."""
+    found = _look(network, photo, frame)
+    return found if photo.opacity is None else replace(found, alpha=found.alpha * photo.opacity)
+
+
+def _look(network: Network, photo: Photo, frame: Letterbox) -> Matte:
+    """The matte without the photo's own alpha."""
     pixels = frame.fit(photo.image)
     planes = network(pixels.transpose(2, 0, 1)[None])  # (1, 3, H, W)
     alpha = frame.restore(planes.alpha)
-    if photo.opacity is not None:
-        alpha *= photo.opacity
     return Matte(photo.image, alpha, planes, frame, photo.icc, photo.dpi)
 
 

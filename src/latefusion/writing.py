@@ -45,7 +45,7 @@ def write_picture(target: Path | IO[bytes], picture: Picture, format: str | None
     name = str(target) if isinstance(target, Path) else "the output"
     if format is None and isinstance(target, Path):
         format = FORMATS_OUT.get(target.suffix.lower())
-    if format not in FORMATS_OUT.values():
+    if format is None or format not in FORMATS_OUT.values():
         raise OutputError(f"{name} has no known suffix; use one of {', '.join(FORMATS_OUT)}")
     _check(picture.pixels, format, name)
     if isinstance(target, Path):

@@ -1,0 +1,112 @@
+"""What the closer look brings: small subjects, and the dev photos, on which it must not hurt.
+
+    python benchmarks/framing.py dev.tar background-00.tar [--every 5]
+
+No dev photo shows its subject smaller than two thirds of its height, so small ones are made: each
+n-th dev subject, in its own colours and with its true alpha, on a background photo, so that the
+scene is k times as high and wide as the subject's photo. A cut edge stays at the scene's edge.
+Prints the mean and median MAD of the whole view alone and with the closer look, the worst growth on
+any photo, in how many it was taken, and the time.
+"""
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion import Matter
+from latefusion.data.sources import (
+    VAL_LIST,
+    Pair,
+    decode_image,
+    decode_pair,
+    read_images,
+    read_pairs,
+)
+from latefusion.foreground import estimate_foreground
+from latefusion.framing import cover
+from latefusion.metrics import mad
+from latefusion.predictor import AUTO, WHOLE
+
+FACTORS = (1.5, 2.0, 3.0, 4.0)
+
+Example = tuple[NDArray[np.uint8], NDArray[np.float32]]  # photo and true alpha
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", type=Path, help="tar shard or folder of pairs")
+    parser.add_argument(
+        "backgrounds", type=Path, help="tar shard or folder of photos without people"
+    )
+    parser.add_argument("--every", type=int, default=5, help="of the pairs, for small subjects")
+    args = parser.parse_args()
+    pairs = read_pairs([args.pairs], VAL_LIST)
+    backgrounds = read_images([args.backgrounds])
+    print(
+        "| photos | MAD whole | auto | median whole | auto | worst growth | closer look | x time |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for factor in FACTORS:
+        scenes = small_subjects(pairs[:: args.every], backgrounds, factor)
+        row(f"subjects 1 / {factor:g}", scenes)
+    row("dev as it is", (as_example(pair) for pair in pairs))
+
+
+def as_example(pair: Pair) -> Example:
+    image, truth = decode_pair(pair)
+    return image, (truth / 255).astype(np.float32)
+
+
+def small_subjects(
+    pairs: Sequence[Pair], backgrounds: Sequence[Path | bytes], factor: float
+) -> Iterator[Example]:
+    """Each subject at the lower edge, or anywhere if it is whole, of a scene `factor` as large."""
+    rng = np.random.default_rng(0)
+    for number, pair in enumerate(pairs):
+        image, alpha = as_example(pair)
+        subject = estimate_foreground(image, alpha)
+        shrink = factor**-0.5  # so that the scene's pixels grow by the factor only
+        height, width = (round(length * shrink) for length in alpha.shape)
+        alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA)
+        subject = cv2.resize(subject, (width, height), interpolation=cv2.INTER_AREA)
+        size = round(factor * height), round(factor * width)
+        scene = cover(decode_image(backgrounds[7 * number % len(backgrounds)]), size)
+        cut = alpha[-1].max() > 0.5
+        top = size[0] - height if cut else int(rng.integers(size[0] - height + 1))
+        left = int(rng.integers(size[1] - width + 1))
+        place = slice(top, top + height), slice(left, left + width)
+        truth = np.zeros(size, np.float32)
+        truth[place] = alpha
+        mixed = alpha[:, :, None] * subject + (1 - alpha[:, :, None]) * scene[place]
+        scene[place] = np.rint(mixed)
+        yield scene, truth
+
+
+def row(name: str, examples: Iterable[Example]) -> None:
+    """Print a row of the table."""
+    matters = [Matter(framing=framing) for framing in (WHOLE, AUTO)]
+    errors: list[list[float]] = [[], []]
+    seconds, closer = [0.0, 0.0], 0
+    for number, (image, truth) in enumerate(examples):
+        for which in (number % 2, 1 - number % 2):
+            start = perf_counter()
+            found = matters[which](image)
+            seconds[which] += perf_counter() - start
+            errors[which].append(mad(found.alpha, truth))
+            closer += bool(found.details)
+    whole, auto = np.array(errors)
+    print(
+        f"| {len(whole)} {name} | {whole.mean():.4f} | {auto.mean():.4f} | {np.median(whole):.4f}"
+        f" | {np.median(auto):.4f} | {(auto - whole).max():.4f} | {closer / len(whole):.0%}"
+        f" | {seconds[1] / seconds[0]:.2f} |",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -23,8 +23,8 @@ from PIL import Image
 
 from latefusion import Matter
 from latefusion.data.sources import VAL_LIST, decode_pair, read_pairs
-from latefusion.image import write_png
 from latefusion.matte import KINDS
+from latefusion.writing import Picture, write_picture
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 HUGE = (12_000, 9_000)  # W x H
@@ -102,7 +102,7 @@ def start_up(side: int, folder: Path) -> dict[str, float]:
     predictor(photo)
     process, work = median_seconds(
         lambda: subprocess.run(command, check=True, capture_output=True),
-        lambda: write_png(out, predictor(photo).cutout()),
+        lambda: write_picture(out, Picture(predictor(photo).cutout())),
     )
     return {"side": side, "process_s": process, "work_s": work, "ratio": process / work}
 
@@ -114,7 +114,7 @@ def memory(photo: Path, kind: str) -> dict[str, float]:
     before = status("VmHWM")
     with TemporaryDirectory(prefix="latefusion-") as folder:
         start = perf_counter()
-        write_png(Path(folder) / "out.png", KINDS[kind](predictor(photo)))
+        write_picture(Path(folder) / "out.png", Picture(KINDS[kind](predictor(photo))))
     return {"model_mb": before, "more_mb": status("VmHWM") - before, "s": perf_counter() - start}
 
 
@@ -141,7 +141,7 @@ def path_seconds(pairs: Path, folder: Path) -> dict[str, float]:
     for kind in ("alpha", "cutout"):
         start = perf_counter()
         for file in files:
-            write_png(folder / "out.png", KINDS[kind](predictor(file)))
+            write_picture(folder / "out.png", Picture(KINDS[kind](predictor(file))))
         found[kind] = (perf_counter() - start) / len(files)
     return found
 

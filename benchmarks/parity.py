@@ -17,10 +17,10 @@ from torch import nn
 from latefusion.checkpoint import save_network
 from latefusion.export import Wish, export
 from latefusion.golden import SAMPLE, write_pictures
-from latefusion.image import read_photo
 from latefusion.model.matting import PRESETS, MattingNetwork
 from latefusion.model_file import PACKAGED
 from latefusion.parity import certificate, compare, ways
+from latefusion.reading import read_photo
 
 SIZES = {"lite": (512, 512), "densenet201": (256, 320)}
 CONTRAST = 4.0  # standard deviation of the logits of F and B

@@ -25,8 +25,8 @@ from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
 from latefusion.evaluate import TOTAL, Evaluation, Group, evaluate_model, summarise
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import resize
-from latefusion.image import to_levels
 from latefusion.metrics import MEASURES
+from latefusion.planes import to_levels
 from latefusion.tables import conventions
 
 Picture = NDArray[np.uint8]

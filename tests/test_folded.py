@@ -6,11 +6,11 @@ from torch import nn
 
 from latefusion.checkpoint import load_network
 from latefusion.golden import SAMPLE
-from latefusion.image import read_photo
 from latefusion.model.folded import ComposedFirst, fold, of_unshuffled, of_upsampled
 from latefusion.model.layers import upsample
 from latefusion.model.matting import PRESETS, MattingNetwork, NetworkConfig
 from latefusion.model_file import PACKAGED
+from latefusion.reading import read_photo
 from toy_network import TOY, add_toy_preset, perturb_norms
 
 SMALL_DENSENET = NetworkConfig(

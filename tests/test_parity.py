@@ -14,9 +14,9 @@ from latefusion.cli import app
 from latefusion.errors import LatefusionError, WeightsError
 from latefusion.export import Wish, export
 from latefusion.golden import write_pictures
-from latefusion.image import read_photo
 from latefusion.model_file import PACKAGED
 from latefusion.parity import Difference, compare, ways
+from latefusion.reading import read_photo
 from toy_network import add_toy_preset, toy_network
 
 

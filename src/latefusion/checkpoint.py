@@ -12,8 +12,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from latefusion.errors import WeightsError
-from latefusion.image import whole_file
 from latefusion.model.matting import MattingNetwork, NetworkConfig
+from latefusion.writing import whole_file
 
 
 def save_network(path: Path, network: MattingNetwork, half: bool = False, **notes: str) -> None:

@@ -18,11 +18,11 @@ from latefusion.cli_export import deployment
 from latefusion.cli_training import training
 from latefusion.devices import AUTO, DEVICES, MOST_THREADS
 from latefusion.errors import ImageError, LatefusionError, OutputError
-from latefusion.image import make_folder, write_png
 from latefusion.lazy import EPSILON
 from latefusion.matte import KINDS
 from latefusion.predictor import Matter
 from latefusion.terminal import check_size, complain, progress_bar
+from latefusion.writing import Picture, make_folder, write_picture
 
 OTHER_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif")
 
@@ -197,8 +197,7 @@ def _matte_one(predictor: Matter, photo: Path, results: Results) -> float | None
     try:
         found = predictor(photo)
         for kind, path in results:
-            pixels = KINDS[kind](found)
-            write_png(path, pixels, icc=found.icc if pixels.ndim == 3 else None)
+            write_picture(path, Picture(KINDS[kind](found), found.icc, found.dpi))
             typer.echo(path)
     except (ImageError, OutputError) as error:
         complain(f"error: {error}")

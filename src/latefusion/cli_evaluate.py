@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latefusion.image import make_folder
 from latefusion.metrics import MEASURES, Measure, measures_in_band
 from latefusion.predictor import Matter
 from latefusion.terminal import check_size, complain, progress_bar
+from latefusion.writing import make_folder
 
 if TYPE_CHECKING:  # only for a run, to keep the other commands quick
     from latefusion.evaluate import Evaluation, Job, Watch

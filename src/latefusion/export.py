@@ -22,14 +22,15 @@ from latefusion.errors import OutputError, WeightsError
 from latefusion.framing import Size, check_side
 from latefusion.golden import SAMPLE, made_up
 from latefusion.graph import INPUT, Named, dynamic_graph, fixed_graph, lazy_graphs, store_half
-from latefusion.image import read_photo, whole_file
 from latefusion.model.folded import INNER
 from latefusion.model.matting import REACH, MattingNetwork
 from latefusion.model_file import DYNAMIC, FORMAT, LAZY, ModelFile, fusion_file
 from latefusion.planes import OUTPUTS
+from latefusion.reading import read_photo
 from latefusion.runtimes import Network, OnnxNetwork, in_opencv
 from latefusion.stages import Stage, stage_of
 from latefusion.tensorflow import frozen_graph
+from latefusion.writing import whole_file
 
 TOLERANCE = 1e-3  # every output in the file's own runtime against PyTorch
 LONGEST_TEXT = 4000  # bytes; OpenCV's reader of the sidecar ends at 4096

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from latefusion.evaluate import Example, Row, badness
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import resize
-from latefusion.image import to_levels
 from latefusion.matte import Matte
 from latefusion.metrics import Alpha, Measure
+from latefusion.planes import to_levels
 
 WORST = 24  # photos with pictures
 HEIGHT = 260

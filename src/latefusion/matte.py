@@ -14,8 +14,8 @@ from PIL import ImageColor
 from latefusion.errors import ImageError
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import Letterbox, cover
-from latefusion.image import ROWS, ImageSource, read_photo, to_levels
-from latefusion.planes import Plane, Planes
+from latefusion.planes import ROWS, Plane, Planes, to_levels
+from latefusion.reading import Dpi, ImageSource, read_photo
 
 # The kernel of the implicit trimap is 20 x 20 in a photo whose longer side is 512, the network's.
 TRIMAP_KERNEL, TRIMAP_SIDE = 20, 512
@@ -42,6 +42,7 @@ class Matte:
     planes: Planes  # as the network gave them
     frame: Letterbox  # where the photo lies in them
     icc: bytes | None = None  # the photo's colour profile, which holds for a cut-out too
+    dpi: Dpi | None = None  # the photo's, across and down
 
     @property
     def fg(self) -> Plane:

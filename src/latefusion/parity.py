@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latefusion.errors import LatefusionError, WeightsError
-from latefusion.image import read_photo
 from latefusion.model_file import ModelFile, read_model
 from latefusion.predictor import predict
+from latefusion.reading import read_photo
 from latefusion.runtimes import Network, OnnxNetwork, in_opencv, in_pytorch
 
 LEVEL = 1 / 255

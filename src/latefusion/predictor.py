@@ -8,10 +8,10 @@ from pathlib import Path
 from latefusion.devices import AUTO, Hardware
 from latefusion.errors import LatefusionError
 from latefusion.framing import Letterbox, check_side
-from latefusion.image import ImageSource, Photo, read_photo
 from latefusion.lazy import EPSILON
 from latefusion.matte import Matte
 from latefusion.model_file import PACKAGED, ModelFile, read_model
+from latefusion.reading import ImageSource, Photo, read_photo
 from latefusion.runtimes import Network, OnnxNetwork
 
 
@@ -82,7 +82,7 @@ def predict(network: Network, photo: Photo, frame: Letterbox) -> Matte:
     alpha = frame.restore(planes.alpha)
     if photo.opacity is not None:
         alpha *= photo.opacity
-    return Matte(photo.image, alpha, planes, frame, photo.icc)
+    return Matte(photo.image, alpha, planes, frame, photo.icc, photo.dpi)
 
 
 @cache

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from latefusion.evaluate import Evaluation, Group, Interval, Row, ranking, summarise
-from latefusion.image import make_folder, whole_file
 from latefusion.metrics import Measure
 from latefusion.page import About, Gallery, as_html
 from latefusion.tables import DOUBT_CONVENTION, INTERVAL_CONVENTION
+from latefusion.writing import make_folder, whole_file
 
 FORMAT = "latefusion-evaluation/1"
 

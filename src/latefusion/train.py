@@ -25,13 +25,13 @@ from latefusion.data.dataset import (
 )
 from latefusion.data.sources import VAL_LIST, Pair, read_images, read_pairs
 from latefusion.errors import DataError, TrainingError
-from latefusion.image import make_folder
 from latefusion.lightning import BEST, SaveWeights, Training, averaging
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork
 from latefusion.optimizers import Horizon
 from latefusion.settings import STATE, Settings, check_settings
 from latefusion.stages import STAGES
+from latefusion.writing import make_folder
 
 __all__ = ["Settings", "train"]
 

@@ -17,7 +17,8 @@ from latefusion.data.refine import is_binary, load_solver
 from latefusion.data.refine import refine as refine_mask
 from latefusion.data.sources import TRAIN_LIST, VAL_LIST, decode_image, list_line, size_text
 from latefusion.errors import DataError, ImageError
-from latefusion.image import make_folder, read_photo, whole_file, write_png
+from latefusion.reading import read_photo
+from latefusion.writing import Picture, make_folder, whole_file, write_picture
 
 ALPHA_FOLDER = "alphas"
 REJECTED_LIST = "rejected.txt"
@@ -91,7 +92,7 @@ def read_matte(path: Path) -> NDArray[np.uint8]:
     A mask of labels 0 and 1 becomes 0 and 255. Raises ImageError where the picture does not open
     and DataError where it is no alpha: in colour, empty, or without any background.
     """
-    image, opacity, _ = read_photo(path)
+    image, opacity, *_ = read_photo(path, mask=True)
     if opacity is not None and opacity.min() < 1:
         alpha = np.rint(opacity * 255).astype(np.uint8)
     elif int(np.ptp(image, axis=2).max()) <= COLOUR_TOLERANCE:
@@ -143,7 +144,7 @@ def _prepare_pair(candidate: Candidate, alpha_folder: Path, refine: bool) -> _Do
         return Rejected(candidate.photo, str(error))
     path = alpha_folder / f"{candidate.key}.png"
     make_folder(path.parent)
-    write_png(path, alpha)
+    write_picture(path, Picture(alpha))
     return _Done(candidate.key, candidate.photo, path, soften)
 
 

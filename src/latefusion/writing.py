@@ -1,0 +1,161 @@
+"""The way out: pixels to image files, whole or not at all."""
+
+import io
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from latefusion.errors import OutputError, reason, shown
+
+Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+
+FORMATS_OUT = {
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+}
+
+
+class Format(NamedTuple):
+    """What a file format can hold, and how Pillow is to write it."""
+
+    alpha: bool
+    deep: bool  # 16 bits
+    side: int  # pixels at most
+    options: dict[str, Any]
+
+
+# Quicker than PNG and smaller; more effort is several times as slow, and a third smaller at best.
+FAST_WEBP = {"method": 0, "quality": 0}
+
+FORMATS = {
+    "PNG": Format(True, True, 2**31 - 1, {"compress_level": 3}),
+    # exact: the colours under transparent pixels survive.
+    "WEBP": Format(
+        True, False, 16383, {"lossless": True, "exact": True, "method": 1, "quality": 40}
+    ),
+    # LZW and differences of neighbours (tag 317), as photo editors write them and all can read.
+    "TIFF": Format(True, True, 2**31 - 1, {"compression": "tiff_lzw", "tiffinfo": {317: 2}}),
+    "JPEG": Format(False, False, 65500, {"quality": 95, "subsampling": 0}),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Pixels and what goes into a file with them."""
+
+    pixels: Pixels  # (H, W), (H, W, 3) RGB or (H, W, 4) straight RGBA uint8, or (H, W) uint16
+    icc: bytes | None = None  # the RGB colour profile; a picture (H, W) goes without
+    dpi: tuple[float, float] | None = None  # across, down
+
+
+def write_picture(
+    target: str | Path | IO[bytes], picture: Picture, format: str | None = None
+) -> None:
+    """Write a picture to a path, or to a binary stream such as stdout, whole or not at all.
+
+    `format` is one of FORMATS; None takes the one that the path's suffix names. PNG, TIFF and WebP
+    are lossless, JPEG has quality 95 and full colour resolution. Raises OutputError.
+    """
+    if isinstance(target, str | Path):
+        path = Path(target)
+        format = _checked(picture.pixels, format or format_of(path), shown(path))
+        with whole_file(path) as file:
+            _encode(file, picture, format)
+        return
+    format = _checked(picture.pixels, format, "stdout")
+    # Not straight into the stream: it may be a pipe, and TIFF goes back in what it wrote.
+    encoded = io.BytesIO()
+    _encode(encoded, picture, format)
+    try:
+        target.write(encoded.getbuffer())
+        target.flush()
+    except OSError as error:
+        raise _cannot("stdout", error) from None
+
+
+def format_of(path: Path) -> str:
+    """The format that the suffix of a path names, one of FORMATS. Raises OutputError."""
+    format = FORMATS_OUT.get(path.suffix.lower())
+    if format is None:
+        raise OutputError(
+            f"{shown(path)} names no format that is written; choose {', '.join(FORMATS_OUT)}"
+        )
+    return format
+
+
+def _checked(pixels: Pixels, format: str | None, name: str) -> str:
+    """The format, if it can hold the pixels. Raises OutputError."""
+    if format is None or format not in FORMATS:
+        raise OutputError(f"{name} needs a format; choose one of {', '.join(FORMATS)}")
+    able = FORMATS[format]
+    if pixels.ndim == 3 and pixels.shape[2] == 4 and not able.alpha:
+        raise OutputError(
+            f"{name}: {format} holds no transparency; choose .png or .webp, or give a background"
+        )
+    if pixels.dtype == np.uint16 and not able.deep:
+        raise OutputError(f"{name}: {format} holds no 16 bits; choose .png or .tif")
+    if max(pixels.shape[:2]) > able.side:
+        raise OutputError(
+            f"{name}: {format} ends at {able.side} pixels a side; choose .png or .tif"
+        )
+    return format
+
+
+def _encode(file: IO[bytes], picture: Picture, format: str) -> None:
+    options = dict(FORMATS[format].options)
+    if picture.icc and picture.pixels.ndim == 3:
+        options["icc_profile"] = picture.icc
+    if picture.dpi and format == "WEBP":
+        options["exif"] = _exif(picture.dpi)
+    elif picture.dpi:
+        options["dpi"] = picture.dpi
+    Image.fromarray(picture.pixels).save(file, format=format, **options)
+
+
+def _exif(dpi: tuple[float, float]) -> bytes:
+    exif = Image.Exif()
+    exif[0x011A], exif[0x011B], exif[0x0128] = (*dpi, 2)  # XResolution, YResolution, in inches
+    return exif.tobytes()
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are missing. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"the folder {shown(folder)} cannot be made: {reason(error)}") from None
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears under its name when the block ends well, and not at all otherwise.
+
+    The bytes go to a temporary file in the same folder, which is renamed at the end, or removed
+    after any failure, Ctrl-C included. Raises OutputError.
+    """
+    part = path.with_name(f".latefusion-{secrets.token_hex(8)}.part")
+    try:
+        try:
+            with part.open("xb") as file:
+                yield file
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _cannot(shown(path), error) from None
+
+
+def _cannot(name: str, error: OSError) -> OutputError:
+    return OutputError(f"{name} cannot be written: {reason(error)}")

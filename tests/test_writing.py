@@ -79,7 +79,7 @@ def test_what_is_written_reads_back_with_all_that_travels_along(
     image = np.dstack([pixels] * 3) if pixels.ndim == 2 else pixels[:, :, :3]
     assert np.abs(photo.image.astype(int) - image).max() <= (4 if lossy else 0)
     assert photo.icc == (SRGB if pixels.ndim == 3 else None)
-    assert photo.dpi == (300, 240)
+    assert photo.dpi == (300.0, 240.0)
     assert (photo.opacity is not None) == (pixels is RGBA)
     if photo.opacity is not None:
         np.testing.assert_array_equal(np.rint(photo.opacity * 255), OPACITY)

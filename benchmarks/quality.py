@@ -26,8 +26,8 @@ from latefusion.evaluate import TOTAL, Evaluation, Group, evaluate_model, summar
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import resize
 from latefusion.metrics import MEASURES
+from latefusion.planes import to_levels
 from latefusion.tables import conventions
-from latefusion.writing import to_levels
 
 Picture = NDArray[np.uint8]
 Predict = Callable[[Picture], NDArray[np.float32] | Matte]

@@ -27,8 +27,8 @@ MEGABYTE = 1_000_000
 IMPORT_ALL_THAT_RUNS_A_MODEL = """
 import sys
 import latefusion, latefusion.cli
-from latefusion import errors, foreground, framing, golden, image, info, matte, model_file, parity
-from latefusion import predictor, runtimes
+from latefusion import errors, foreground, framing, golden, info, matte, model_file, parity
+from latefusion import predictor, reading, runtimes, writing
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 

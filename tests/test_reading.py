@@ -1,4 +1,3 @@
-import errno
 import io
 import struct
 import warnings
@@ -12,10 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from latefusion import reading as image_module
-from latefusion.errors import ImageError, OutputError
+from latefusion import formats, reading
+from latefusion.errors import ImageError
 from latefusion.reading import read_photo
-from latefusion.writing import Picture, to_levels, whole_file, write_picture
 
 # 3 x 4 pixels, every row and column different: red grows to the right, green downwards.
 PIXELS = np.zeros((3, 4, 3), np.uint8)
@@ -118,7 +116,7 @@ def test_the_profile_of_an_rgb_photo_is_kept() -> None:
 def test_pillows_own_limits_do_not_count(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(Image.new("RGB", (120, 90)), kind)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
-    monkeypatch.setattr(image_module, "NEAR_PILLOWS_LIMIT", 1000)
+    monkeypatch.setattr(reading, "NEAR_PILLOWS_LIMIT", 1000)
     assert read_photo(data).image.shape == (90, 120, 3)
     assert Image.MAX_IMAGE_PIXELS == 2000
 
@@ -210,45 +208,7 @@ def test_damaged_files_give_pixels_or_an_image_error(kind: str) -> None:
                 assert "\n" not in str(error)  # noqa: PT017  there need not be an error
 
 
-def test_levels_are_rounded_not_cut() -> None:
-    assert to_levels(np.array([[0, 0.5, 0.999, 1]], np.float32)).tolist() == [[0, 128, 255, 255]]
-
-
-def test_a_written_png_reads_back(tmp_path: Path) -> None:
-    write_picture(tmp_path / "a.png", Picture(PIXELS))
-    np.testing.assert_array_equal(read_photo(tmp_path / "a.png").image, PIXELS)
-    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
-
-
-@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, OSError(errno.ENOSPC, "full")])
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, failure: BaseException | type[BaseException]
-) -> None:
-    path = tmp_path / "a.png"
-    path.write_bytes(b"old")
-
-    def write_half_of_it() -> None:
-        with whole_file(path) as file:
-            file.write(b"half")
-            raise failure
-
-    with pytest.raises((ValueError, KeyboardInterrupt, OutputError)):
-        write_half_of_it()
-    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
-    assert path.read_bytes() == b"old"
-
-
-@pytest.mark.parametrize("place", ["file/a.png", "missing/a.png", "folder.png", "x" * 300 + ".png"])
-def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path, place: str) -> None:
-    (tmp_path / "file").write_text("")
-    (tmp_path / "folder.png").mkdir()
-    with pytest.raises(OutputError, match="cannot be written: ") as caught:
-        write_picture(tmp_path / place, Picture(PIXELS))
-    assert "\n" not in str(caught.value)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder.png"]
-
-
 def test_only_known_formats_are_tried() -> None:
-    assert set(image_module._available_formats()) <= set(image_module.FORMATS)
+    assert set(formats._available()) <= set(formats.FORMATS)
     with pytest.raises(ImageError, match="is not an image"):
         read_photo(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")

@@ -10,7 +10,8 @@ from PIL import ImageColor
 
 from latefusion.errors import ImageError
 from latefusion.framing import Size, cover, resize
-from latefusion.reading import ROWS, ImageSource, read_photo
+from latefusion.planes import ROWS
+from latefusion.reading import ImageSource, read_photo
 
 Background: TypeAlias = ImageSource | tuple[int, int, int]
 RGB: TypeAlias = NDArray[np.uint8]  # (H, W, 3)

@@ -10,9 +10,10 @@ from PIL import Image
 
 from latefusion.errors import LatefusionError
 from latefusion.matte import Matte
+from latefusion.planes import to_levels
 from latefusion.predictor import Matter, default_matter, load
 from latefusion.subject import LARGEST, keep_subject
-from latefusion.writing import Picture, to_levels, write_picture
+from latefusion.writing import Picture, write_picture
 
 Given = TypeVar("Given", bytes, Image.Image, NDArray[np.uint8])
 

@@ -1,5 +1,7 @@
 """The errors a user can cause; a message names the thing, what is wrong and what would be right."""
 
+from pathlib import Path
+
 
 class LatefusionError(Exception):
     """Root of all errors raised on purpose; anything else that escapes is a bug."""
@@ -27,3 +29,16 @@ class TrainingError(LatefusionError):
 
 class DeviceError(LatefusionError):
     """The device that was asked for is not there."""
+
+
+def shown(name: str | Path) -> str:
+    """A file's name, or any text, as it may stand in a one-line message: it can hold a newline."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(name)
+    )
+
+
+def reason(error: BaseException) -> str:
+    """Why something failed, in one line and without the file's name, which the message has."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return shown(" ".join(text.split())) or type(error).__name__

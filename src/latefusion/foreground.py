@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.framing import resize
-from latefusion.writing import to_levels
+from latefusion.planes import to_levels
 
 WORK_PIXELS = 256 * 256  # colours change slowly
 WORK_SIDE = 8192  # of a strip of a photo; cv2.remap ends at 32,767

@@ -13,7 +13,7 @@ from latefusion.foreground import estimate_foreground
 from latefusion.framing import resize
 from latefusion.matte import Matte
 from latefusion.metrics import Alpha, Measure
-from latefusion.writing import to_levels
+from latefusion.planes import to_levels
 
 WORST = 24  # photos with pictures
 HEIGHT = 260

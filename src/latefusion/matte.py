@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from latefusion.compositing import Background, blurred, compose, parse_blur, read_background
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import Detail, Letterbox
-from latefusion.planes import Plane, Planes
-from latefusion.writing import to_levels
+from latefusion.planes import Plane, Planes, to_levels
+from latefusion.reading import Dpi
 
 # The kernel of the implicit trimap is 20 x 20 in a photo whose longer side is 512, the network's.
 TRIMAP_KERNEL, TRIMAP_SIDE = 20, 512
@@ -36,7 +36,7 @@ class Matte:
     planes: Planes  # as the network gave them for the whole photo
     frame: Letterbox  # where the photo lies in them
     icc: bytes | None = None  # the photo's colour profile, which holds for a cut-out too
-    dpi: tuple[float, float] | None = None  # pixels an inch, as the photo says
+    dpi: Dpi | None = None  # pixels an inch, as the photo says
     details: tuple[Detail, ...] = ()  # closer views of parts of it
 
     @property

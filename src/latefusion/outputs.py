@@ -11,7 +11,8 @@ from latefusion.compositing import Background, compose
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import resize
 from latefusion.matte import Matte
-from latefusion.writing import Picture, to_levels
+from latefusion.planes import to_deep_levels, to_levels
+from latefusion.writing import Picture
 
 PANEL_SIDE = 480  # longest side of a picture in a preview
 VISIBLE = 0.03  # of alpha: less is not worth a wider crop
@@ -69,9 +70,7 @@ def _cutout(matte: Matte, look: Look) -> Pixels:
 
 
 def _alpha(matte: Matte, look: Look) -> Pixels:
-    if not look.deep:
-        return to_levels(matte.alpha)
-    return np.rint(matte.alpha * np.float32(65535)).astype(np.uint16)
+    return to_deep_levels(matte.alpha) if look.deep else to_levels(matte.alpha)
 
 
 def _foreground(matte: Matte, look: Look) -> Pixels:

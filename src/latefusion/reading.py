@@ -1,14 +1,13 @@
-"""From a photo's file to its pixels: EXIF, bit depth, colour spaces and damage end here."""
+"""The way in: photos of any kind to upright pixels, with what has to travel along with them."""
 
 import io
 import os
+import stat
 import struct
 import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeAlias
 
@@ -16,47 +15,39 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from latefusion.errors import ImageError
+from latefusion.colours import to_rgb
+from latefusion.errors import ImageError, reason, shown
+from latefusion.formats import HEAD, damaged, formats_of, refuse_thumbnail, unidentified
+from latefusion.planes import ROWS
 
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+Dpi: TypeAlias = tuple[float, float]  # across, down
 
 # A 12,000 x 9,000 photo is 108 million pixels. Above this limit a file is more likely a
 # decompression bomb, and its cut-out (15 bytes a pixel) would not fit into an ordinary computer.
 MAX_PIXELS = 250_000_000
 
-# Photo formats only: Pillow would hand EPS to Ghostscript, and knows formats that no camera writes.
-FORMATS = (
-    *("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA"),
-    "HEIF",
+# The names of photos in a folder.
+PHOTO_SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"),
+        *(".heic", ".heif", ".mpo", ".jp2", ".ppm", ".tga"),
+    )
 )
-PLUGINS = ("Jpeg", "Mpo", "Png", "WebP", "Avif", "Tiff", "Gif", "Bmp", "Ppm", "Jpeg2K", "Tga")
-
-# What a folder is searched for.
-PHOTO_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".tif", ".tiff"),
-    *(".gif", ".bmp", ".ppm", ".jp2", ".tga", ".heic", ".heif"),
-)
-
-# The brands of HEIC, at bytes 8 to 12 of a file (ISO/IEC 23008-12).
-HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 # From about 89 million pixels on Pillow warns, from twice that on it refuses, and both limits are
 # global. They are put aside only for photos near or above the first one.
 NEAR_PILLOWS_LIMIT = 80_000_000
 
-# What Pillow's decoders raise on damaged files.
+# What Pillow's decoders raise on damaged files; warnings, where the caller made errors of them.
 DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError),
-    *(RuntimeError, OverflowError, struct.error, zlib.error, Image.DecompressionBombError),
+    *(RuntimeError, ArithmeticError, AssertionError, MemoryError, struct.error, zlib.error),
+    *(Image.DecompressionBombError, Warning),
 )
 
-ROWS = 256  # full-size arithmetic goes in strips of so many
-
-# Tags of EXIF 2.3: orientation, resolution and its unit (2: inch, 3: centimetre).
-ORIENTATION_TAG, X_RESOLUTION_TAG, Y_RESOLUTION_TAG, UNIT_TAG = 0x0112, 0x011A, 0x011B, 0x0128
-CENTIMETRES_PER_INCH = 2.54
-
-# EXIF orientation -> what turns the stored pixels upright.
+# EXIF orientation -> what turns the stored pixels upright (EXIF 2.3, tag 0x0112).
+ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x0112, 0x011A, 0x011B, 0x0128
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -66,10 +57,9 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-SIDEWAYS = (5, 6, 7, 8)  # across and down change places
-
-MOST_DPI = 100_000  # more is no resolution of a photo
+SIDEWAYS = (5, 6, 7, 8)
+INCHES = {2: 1.0, 3: 2.54}  # EXIF resolution unit -> how many of it make an inch
+LARGEST_DPI = 65535  # what JPEG can say
 
 _limit_lock = threading.Lock()
 
@@ -80,113 +70,113 @@ class Photo(NamedTuple):
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     opacity: NDArray[np.float32] | None  # (H, W), the photo's own alpha; None where all is opaque
     icc: bytes | None  # the RGB colour profile of the pixels; None stands for sRGB
-    dpi: tuple[float, float] | None = None  # pixels an inch, across and down, as the file says
+    dpi: Dpi | None = None  # as viewed
 
 
-def read_photo(source: ImageSource, managed: bool = True) -> Photo:
+def read_photo(source: ImageSource, *, mask: bool = False) -> Photo:
     """Decode a path, encoded bytes, a PIL image or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
-    The EXIF orientation is applied, grey, CMYK and LAB become RGB, 16 bits become 8, and of an
-    animation the first frame is taken. `managed` takes grey and CMYK through the colour profile
-    that they may have; an alpha's levels have to stay as they are. Raises ImageError.
+    The EXIF orientation is applied, grey, CMYK and LAB become RGB, by their profile where they have
+    one, 16 bits become 8, and of an animation the first frame is taken. With `mask` the profile
+    does not count: the levels are no colours. Raises ImageError.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _decode(source, "the given PIL image", managed)
+        return _decode(source, "the given PIL image", mask)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_stream(io.BytesIO(source), "the given bytes", managed)
+        return _from_stream(io.BytesIO(source), "the given photo", mask)
     if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source), managed)
+        return _from_path(Path(source), mask)
     raise ImageError(
         f"{type(source).__name__} is not an image; give a path, bytes, a PIL image or a uint8 array"
     )
 
 
-def _from_path(path: Path, managed: bool) -> Photo:
+def _from_path(path: Path, mask: bool) -> Photo:
+    name = shown(path)
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise ImageError(f"{path} is a pipe or a device; give a file, or - for stdin")
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe may wait for ever
+            raise ImageError(f"{name} is a pipe or a device; give a file, or pipe it into stdin")
         with path.open("rb") as file:
-            return _from_stream(file, str(path), managed)
+            return _from_stream(file, name, mask)
     except FileNotFoundError:
-        raise ImageError(f"{path} does not exist; check the spelling") from None
+        dangling = path.is_symlink()
+        cure = "is a link to a file that is not there" if dangling else "does not exist"
+        raise ImageError(f"{name} {cure}; check the spelling") from None
     except IsADirectoryError:
-        raise ImageError(f"{path} is a folder; name the photos in it, e.g. {path}/*.jpg") from None
+        raise ImageError(f"{name} is a folder; name the photos in it, e.g. {name}/*.jpg") from None
     except PermissionError:
-        raise ImageError(f"{path} may not be read; change its permissions") from None
+        raise ImageError(f"{name} may not be read; change its permissions") from None
     except (OSError, ValueError) as error:  # a name too long, a null byte, a disk that fails
-        raise ImageError(f"{path} cannot be opened: {reason_of(error)}") from None
+        raise ImageError(f"{name} cannot be opened: {reason(error)}") from None
 
 
-def _from_stream(file: IO[bytes], name: str, managed: bool) -> Photo:
-    _prepare_for_heic(file, name)
+def _from_stream(file: IO[bytes], name: str, mask: bool) -> Photo:
+    head = file.read(HEAD)
+    file.seek(0)
+    formats = formats_of(head, name)
     try:
         with _own_pixel_limit():
-            encoded = Image.open(file, formats=_available_formats())
+            encoded = Image.open(file, formats=formats)
     except UnidentifiedImageError:
-        empty = not file.seek(0, os.SEEK_END)
-        problem = "is empty" if empty else "is not an image, or not of a known format"
-        raise ImageError(f"{name} {problem}; use JPEG, PNG, WebP, TIFF, GIF or BMP") from None
+        raise unidentified(head, name) from None
     except DAMAGE as error:
-        raise _damaged(name, error) from None
+        raise damaged(name, reason(error)) from None
     with encoded:
-        return _decode(encoded, name, managed)
+        return _decode(encoded, name, mask)
 
 
-def _decode(encoded: Image.Image, name: str, managed: bool) -> Photo:
+def _decode(encoded: Image.Image, name: str, mask: bool) -> Photo:
     width, height = encoded.size
+    if width < 1 or height < 1:
+        raise damaged(name, f"{width} x {height} pixels")
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{name} has {width} x {height} pixels, more than the {MAX_PIXELS // 10**6} million"
             " latefusion accepts; make it smaller"
         )
     try:
+        refuse_thumbnail(encoded, name)
+        stored = _orientation(encoded)
         with _own_pixel_limit() if width * height > NEAR_PILLOWS_LIMIT else nullcontext():
-            encoded.load()  # before reading the orientation: the TIFF decoder applies it by itself
-        orientation = encoded.getexif().get(ORIENTATION_TAG)
+            encoded.load()
+        orientation = _orientation(encoded)  # anew: the TIFF decoder applies it by itself
+        rgb, icc = to_rgb(encoded, None if mask else encoded.info.get("icc_profile"), name)
+        upright = rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
         dpi = _dpi(encoded)
-        icc = encoded.info.get("icc_profile") or None
-        converted = _through_profile(encoded, icc) if managed else None
-        eight_bit = converted or _to_eight_bit(encoded, name)
-        opaque = "A" not in eight_bit.mode
-        upright = eight_bit.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else eight_bit
     except DAMAGE as error:
-        raise _damaged(name, error) from None
-    if encoded.mode not in ("RGB", "RGBA", "P"):
-        icc = None
-    if dpi and orientation in SIDEWAYS:
+        raise damaged(name, reason(error)) from None
+    if dpi and stored in SIDEWAYS:
         dpi = dpi[1], dpi[0]
     pixels = _pixels(upright)
-    return Photo(pixels, None, icc, dpi) if opaque else _split_opacity(pixels, icc, dpi)
+    if pixels.shape[2] == 3:
+        return Photo(pixels, None, icc, dpi)
+    return _split_opacity(pixels, icc, dpi)
 
 
-def _through_profile(encoded: Image.Image, icc: bytes | None) -> Image.Image | None:
-    """CMYK, grey and LAB in sRGB, as their profile says; None for all else, or if it is no good."""
-    if encoded.mode != "LAB" and not (icc and encoded.mode in ("CMYK", "L")):
-        return None
-    from PIL import ImageCms  # for such photos only
-
-    with suppress(OSError, ImageCms.PyCMSError):  # no profile, or one of another colour space
-        source: Any = io.BytesIO(icc) if icc else ImageCms.createProfile("LAB")
-        target = ImageCms.createProfile("sRGB")
-        return ImageCms.profileToProfile(encoded, source, target, outputMode="RGB")
+def _orientation(encoded: Image.Image) -> Any:
+    with suppress(*DAMAGE):  # broken EXIF, but the pixels may be whole
+        return encoded.getexif().get(ORIENTATION)
     return None
 
 
-def _dpi(encoded: Image.Image) -> tuple[float, float] | None:
-    """Pixels an inch, from the format's own field or from EXIF, if they can be."""
-    found = encoded.info.get("dpi")
-    if found is None:
-        exif = encoded.getexif()
-        per = CENTIMETRES_PER_INCH if exif.get(UNIT_TAG) == 3 else 1.0
-        given = exif.get(X_RESOLUTION_TAG), exif.get(Y_RESOLUTION_TAG)
-        found = [per * float(value) for value in given if value is not None]
-    with suppress(TypeError, ValueError, ZeroDivisionError):
-        across, down = (float(value) for value in found)
-        if 1 <= across <= MOST_DPI and 1 <= down <= MOST_DPI:
-            return across, down
+def _dpi(encoded: Image.Image) -> Dpi | None:
+    """The dots per inch (across, down) where the file says them and they make sense."""
+    with suppress(*DAMAGE):
+        across, down = encoded.info.get("dpi") or _exif_dpi(encoded)
+        # To a hundredth: 300 dpi come back from a PNG, which counts in metres, as 299.9994.
+        dpi = round(float(across), 2), round(float(down), 2)
+        if all(1 <= dots <= LARGEST_DPI for dots in dpi):
+            return dpi
     return None
+
+
+def _exif_dpi(encoded: Image.Image) -> tuple[Any, Any]:
+    exif = encoded.getexif()
+    inch = INCHES[exif.get(RESOLUTION_UNIT, 2)]
+    return exif[X_RESOLUTION] * inch, exif[Y_RESOLUTION] * inch
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
@@ -197,18 +187,6 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
         bottom = min(top + ROWS, height)
         pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
     return pixels
-
-
-def _to_eight_bit(encoded: Image.Image, name: str) -> Image.Image:
-    """Any Pillow mode as RGB, or as RGBA where the image says what is transparent."""
-    if encoded.mode.startswith("I"):  # 16-bit grey, which some decoders widen to 32 bits
-        levels = np.asarray(encoded).astype(np.int64)
-        if levels.min() >= 0 and levels.max() <= 65535:
-            return Image.fromarray(((levels + 128) // 257).astype(np.uint8)).convert("RGB")
-    if encoded.mode in ("I", "F"):
-        raise ImageError(f"{name} has {encoded.mode} pixels; save it as RGB with 8 or 16 bits")
-    mode = "RGBA" if encoded.has_transparency_data else "RGB"
-    return encoded if encoded.mode == mode else encoded.convert(mode)
 
 
 def _from_array(pixels: NDArray[np.uint8]) -> Photo:
@@ -229,45 +207,9 @@ def _from_array(pixels: NDArray[np.uint8]) -> Photo:
     )
 
 
-def _split_opacity(
-    pixels: NDArray[np.uint8], icc: bytes | None, dpi: tuple[float, float] | None
-) -> Photo:
+def _split_opacity(pixels: NDArray[np.uint8], icc: bytes | None, dpi: Dpi | None) -> Photo:
     opacity = pixels[:, :, 3].astype(np.float32) / np.float32(255)
     return Photo(np.ascontiguousarray(pixels[:, :, :3]), opacity, icc, dpi)
-
-
-def _prepare_for_heic(file: IO[bytes], name: str) -> None:
-    """Teach Pillow HEIC at the first such file; ImageError where the package for it is missing."""
-    head = file.read(12)
-    file.seek(0)
-    if head[4:8] != b"ftyp" or head[8:12] not in HEIC:
-        return
-    try:
-        from pillow_heif import register_heif_opener
-    except ModuleNotFoundError:
-        raise ImageError(f"{name} is HEIC; pip install 'latefusion[heic]'") from None
-    register_heif_opener()
-    _available_formats.cache_clear()
-
-
-def _damaged(name: str, error: BaseException) -> ImageError:
-    return ImageError(
-        f"{name} is damaged or cut short ({reason_of(error)}); get a whole copy of it"
-    )
-
-
-def reason_of(error: BaseException) -> str:
-    """What an exception says, on one line."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
-
-
-@cache
-def _available_formats() -> tuple[str, ...]:
-    for plugin in PLUGINS:  # those of all formats would take twice as long
-        with suppress(ModuleNotFoundError):  # AVIF came in Pillow 11.3
-            import_module(f"PIL.{plugin}ImagePlugin")
-    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @contextmanager

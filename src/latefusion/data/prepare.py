@@ -92,7 +92,7 @@ def read_matte(path: Path) -> NDArray[np.uint8]:
     A mask of labels 0 and 1 becomes 0 and 255. Raises ImageError where the picture does not open
     and DataError where it is no alpha: in colour, empty, or without any background.
     """
-    image, opacity = read_photo(path, managed=False)[:2]
+    image, opacity, *_ = read_photo(path, mask=True)
     if opacity is not None and opacity.min() < 1:
         alpha = np.rint(opacity * 255).astype(np.uint8)
     elif int(np.ptp(image, axis=2).max()) <= COLOUR_TOLERANCE:

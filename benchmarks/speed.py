@@ -37,7 +37,8 @@ from latefusion.devices import Hardware
 from latefusion.export import Wish, export
 from latefusion.framing import cover
 from latefusion.graph import INPUT, fixed_graph
-from latefusion.model.folded import INNER, fold
+from latefusion.lazy import in_doubt
+from latefusion.model.folded import fold
 from latefusion.model.matting import PRESETS, MattingNetwork
 from latefusion.model_file import PACKAGED, read_model
 from latefusion.runtimes import OnnxNetwork, in_opencv
@@ -46,7 +47,8 @@ Image: TypeAlias = NDArray[np.float32]  # (1, 3, H, W) RGB 0..255
 Run: TypeAlias = Callable[[Image], object]
 
 SIZES = {"512 x 512": (512, 512), "1080 x 1920": (1088, 1920)}  # the next multiples of 32
-SHARE = 0.25  # of the tiles, where there are no trained weights to say which
+# Where there are no trained weights to say which: this share of the tiles, of so many pixels a side.
+SHARE, DRAWN = 0.25, 128
 U2NET_SIDE = 320
 MAIN = "folded + lazy"
 
@@ -140,12 +142,14 @@ def table(
                         times[name].append(perf_counter() - start)
                     if name == MAIN:
                         shares.append(found.fused)  # type: ignore[attr-defined]
+        for c in contenders:
+            run = runs[c.name]
+            if isinstance(run, Counted):
+                c.gmac = lazy_gmac(source, shape, run.pixels / run.images)
         runs.clear()  # what they hold would leave too little to the plain graph on its own
         share = float(np.mean(shares))
         rows = []
         for c in contenders:
-            if c.name == MAIN:
-                c.gmac = lazy_gmac(source, shape, share)
             memory = in_a_process(c, shape, args.threads)
             rows.append(
                 {"name": c.name, "ms": 1e3 * float(np.median(times[c.name])), "gmac": c.gmac}
@@ -168,7 +172,7 @@ def line_up(
     found = [
         Contender("plain", "onnx", str(plain), gmac(PlainNetwork(network), image)),
         Contender("folded", "whole", f"{folder}/whole.onnx", gmac(fold(again), image)),
-        Contender("folded, in tiles", "every", f"{folder}/lazy.onnx", lazy_gmac(source, shape, 1)),
+        Contender("folded, in tiles", "every", f"{folder}/lazy.onnx"),
         Contender(MAIN, kind, f"{folder}/lazy.onnx"),
     ]
     if preset != "lite":
@@ -208,25 +212,46 @@ def build(kind: str, file: str, threads: int) -> Run:
         return peer(file, int(kind.split()[1]), threads)
     epsilon = 0.0 if kind == "every" else lazy.EPSILON
     network = OnnxNetwork(read_model(Path(file)), hardware, epsilon)
-    if kind != "drawn":
-        return network
+    return Counted(network, drawn=kind == "drawn")
 
-    def drawn(image: Image) -> object:
+
+class Counted:
+    """A lazily fused network that counts the pixels its fusion network sees, surroundings too.
+
+    With `drawn` a quarter of the tiles takes the place of those in doubt.
+    """
+
+    def __init__(self, network: OnnxNetwork, drawn: bool) -> None:
+        self.network, self.drawn = network, drawn
+        self.images = self.pixels = 0
+        self._blend = network.blend
+        network.blend = self._counted  # type: ignore[method-assign]
+
+    def __call__(self, image: Image) -> object:
+        self.images += 1
         found = lazy.in_doubt
-        lazy.in_doubt = draw
+        lazy.in_doubt = draw if self.drawn else found
         try:
-            return network(image)
+            return self.network(image)
         finally:
             lazy.in_doubt = found
 
-    return drawn
+    def _counted(self, seam: lazy.Seam) -> NDArray[np.float32]:
+        parts, _, height, width = seam.features.shape  # at half the resolution, one pixel around
+        self.pixels += parts * 2 * (height - 2) * 2 * (width - 2)
+        return self._blend(seam)
 
 
 def draw(doubt: NDArray[Any], tile: int, epsilon: float) -> NDArray[np.bool_]:
-    """In place of `in_doubt`: a quarter of the tiles, the same ones every time."""
-    rows, columns = (-(-length // tile) for length in doubt.shape)
+    """In place of `in_doubt`: a quarter of the tiles of DRAWN pixels, the same ones every time.
+
+    As tiles of another size: those that hold any of these.
+    """
+    rows, columns = (-(-length // DRAWN) for length in doubt.shape)
     order = np.random.default_rng(0).permutation(rows * columns)
-    return (order < SHARE * rows * columns).reshape(rows, columns)
+    drawn = (order < SHARE * rows * columns).reshape(rows, columns).astype(np.float32)
+    pixels = drawn.repeat(DRAWN, 0).repeat(DRAWN, 1)[: doubt.shape[0], : doubt.shape[1]]
+    return in_doubt(pixels, tile, 0.5)
 
 
 def peer(file: str, side: int, threads: int) -> Run:
@@ -249,30 +274,18 @@ def as_input(photo: NDArray[np.uint8], shape: tuple[int, int]) -> Image:
     return np.ascontiguousarray(pixels, np.float32)
 
 
-def lazy_gmac(source: Path, shape: tuple[int, int], share: float) -> float:
-    """Branches and the parts of the image that the fusion network sees, their surroundings too."""
+def lazy_gmac(source: Path, shape: tuple[int, int], pixels: float) -> float:
+    """Branches, and the fusion network on so many pixels."""
     folded = fold(load_network(source))
-    tile = 32 if share < 1 else 256
-    part = min(tile + 2 * INNER, *shape)
-    tiles = share * np.prod([-(-length // tile) for length in shape])
     whole = gmac(folded, (1, 3, *shape))
-    fusion = fold(load_network(source)).fusion
-    config = load_network(source).config
-    inputs, channels = 2 * config.width + 12, config.fusion[0]
-    one = gmac(
+    fusion, config = fold(load_network(source)).fusion, load_network(source).config
+    on_all = gmac(
         fusion,
-        (1, inputs, part // 2 + 2, part // 2 + 2),
-        (1, channels, 2, part),
-        (1, channels, part, 2),
+        (1, 2 * config.width + 12, shape[0] // 2 + 2, shape[1] // 2 + 2),
+        (1, config.fusion[0], 2, shape[1]),
+        (1, config.fusion[0], shape[0], 2),
     )
-    again = fold(load_network(source)).fusion
-    all_ = gmac(
-        again,
-        (1, inputs, shape[0] // 2 + 2, shape[1] // 2 + 2),
-        (1, channels, 2, shape[1]),
-        (1, channels, shape[0], 2),
-    )
-    return whole - all_ + float(tiles) * one
+    return whole - on_all + on_all * pixels / (shape[0] * shape[1])
 
 
 def in_a_process(c: Contender, shape: tuple[int, int], threads: int) -> dict[str, float]:

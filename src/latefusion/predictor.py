@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache, cached_property
+from numbers import Real
 from pathlib import Path
 from typing import Any, overload
 
@@ -54,7 +55,7 @@ class Matter:
     ) -> None:
         if framing not in FRAMINGS:
             raise LatefusionError(f"framing {framing!r} is none; use {' or '.join(FRAMINGS)}")
-        if not (isinstance(epsilon, int | float) and 0 <= epsilon <= 1):
+        if not (isinstance(epsilon, Real) and 0 <= epsilon <= 1):
             raise LatefusionError(f"epsilon {epsilon} is not in 0..1; the default is {EPSILON:.4f}")
         self._path = PACKAGED if model is None else Path(model)
         self._size = size if size is None else check_side(size)
@@ -110,6 +111,13 @@ class Matter:
     def device(self) -> str:
         """Where the network runs, one of devices.DEVICES; loads it."""
         return self._network.device
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which loads the network anew."""
+        return self.__dict__ | {"_lock": None, "_loaded": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     @property
     def _network(self) -> OnnxNetwork:

@@ -76,6 +76,8 @@ def quantize(source: Path, pairs: Sequence[Pair], out: Path, calibration: int = 
     check_name(out, TARGETS[LAZY])
     if out.resolve() == source.resolve():
         raise WeightsError(f"{out} is the source; use e.g. {source.stem}-int8.onnx")
+    if calibration < 1:
+        raise WeightsError(f"calibration {calibration} is no number of photos; use 1 or more")
     if not pairs:
         raise WeightsError("there are no pairs to calibrate and measure on")
     # They come by source, and photos of all sources are wanted.

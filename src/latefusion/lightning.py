@@ -28,6 +28,15 @@ PICTURES = 4  # validation photos shown in TensorBoard
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
+def memory_format(stage: Stage, settings: Settings) -> torch.memory_format:
+    """Channels last, but for stages that run the fusion network on whole views on a CPU.
+
+    Its few channels at full resolution are a quarter slower that way there (docs/speed.md).
+    """
+    slower = stage.fuses and settings.window is None and not torch.cuda.is_available()
+    return torch.contiguous_format if slower else torch.channels_last
+
+
 class Training(pl.LightningModule):
     """One stage as Lightning wants it. Augmentation runs here, in batches, on the device."""
 
@@ -35,7 +44,8 @@ class Training(pl.LightningModule):
         self, network: MattingNetwork, stage: Stage, settings: Settings, horizon: Horizon
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layout = memory_format(stage, settings)
+        self.network = network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.stage = stage
         self.settings = settings
         self.horizon = horizon
@@ -74,7 +84,7 @@ class Training(pl.LightningModule):
                 self.settings.recipe,
                 self.colours,
             )
-        image = image.contiguous(memory_format=torch.channels_last)
+        image = image.contiguous(memory_format=self.layout)
         output = self.views(image, alpha)
         with torch.autocast(self.device.type, enabled=False):
             terms = self.stage.loss(output, alpha)

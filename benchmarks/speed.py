@@ -47,7 +47,7 @@ Image: TypeAlias = NDArray[np.float32]  # (1, 3, H, W) RGB 0..255
 Run: TypeAlias = Callable[[Image], object]
 
 SIZES = {"512 x 512": (512, 512), "1080 x 1920": (1088, 1920)}  # the next multiples of 32
-# Where there are no trained weights to say which: this share of the tiles, of so many pixels a side.
+# Without trained weights to say which: this share of the tiles, of so many pixels a side.
 SHARE, DRAWN = 0.25, 128
 U2NET_SIDE = 320
 MAIN = "folded + lazy"

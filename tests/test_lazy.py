@@ -93,11 +93,24 @@ def test_alpha_is_within_a_level_at_the_size_of_the_photo(seed: int, photo: Size
     rng = np.random.default_rng(seed)
     frame = into(photo, (64, 64))
     one = rng.random((64, 64), np.float32)
-    # The two that differ most once they are enlarged: by half of epsilon up or down at each pixel.
+    # By half of epsilon up or down at each pixel.
     other = one + rng.choice(np.array([-EPSILON / 2, EPSILON / 2], np.float32), one.shape)
     apart = np.abs(frame.restore(one) - frame.restore(other)).max()
     assert apart <= 1 / 255
     assert apart > 0.4 / 255
+
+
+def test_the_greatest_difference_at_the_size_of_the_photo() -> None:
+    """Where the signs follow those of the bicubic kernel in both directions."""
+    signs = np.resize(np.array([-1, 1, 1, -1], np.float32), 64)
+    one = np.full((64, 64), 0.5, np.float32)
+    other = one + EPSILON / 2 * np.outer(signs, signs)
+    frame = into((500, 500), (64, 64))
+    apart = float(np.abs(frame.restore(one) - frame.restore(other)).max())
+    assert 0.93 * MOST < apart <= MOST + 1e-6
+
+
+MOST = 1.375**2 * EPSILON / 2
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.001, 0.3), st.sampled_from([16, 32, 48]))

@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,20 @@ def test_a_greater_size_shows_the_network_more(toy_model: Path) -> None:
 
 def test_a_model_may_be_named_by_a_string(toy_model: Path) -> None:
     assert Matter(str(toy_model)).model.side == 64
+
+
+def test_a_matter_goes_to_another_process(toy_model: Path) -> None:
+    matter = Matter(toy_model, framing="whole")
+    matter.load()
+    again = pickle.loads(pickle.dumps(matter))
+    np.testing.assert_array_equal(again(portrait()).alpha, matter(portrait()).alpha)
+
+
+def test_numbers_of_numpy_are_numbers(toy_model: Path) -> None:
+    matter = Matter(toy_model, threads=np.int64(1), epsilon=np.float32(0.01))  # type: ignore[arg-type]
+    assert matter(portrait()).alpha.shape == (48, 64)
+
+
+def test_a_list_gives_a_list(toy_model: Path) -> None:
+    found = Matter(toy_model)([portrait(), portrait()])
+    assert [matte.alpha.shape for matte in found] == [(48, 64), (48, 64)]

@@ -18,7 +18,7 @@ import torch
 
 from latefusion.checkpoint import load_network, read_notes
 from latefusion.complexity import SIZE, cost, preset_of
-from latefusion.errors import OutputError, WeightsError
+from latefusion.errors import OutputError, WeightsError, reason
 from latefusion.framing import Size, check_side
 from latefusion.golden import SAMPLE, made_up
 from latefusion.graph import INPUT, Named, dynamic_graph, fixed_graph, lazy_graphs, store_half
@@ -140,7 +140,12 @@ def write_model(model: ModelFile) -> None:
         for path, content in reversed(parts.items()):
             files.enter_context(whole_file(path)).write(content)
     if stale:
-        stale.unlink()
+        try:
+            stale.unlink()
+        except OSError as error:
+            raise OutputError(
+                f"{stale} is of an older export; delete it ({reason(error)})"
+            ) from None
 
 
 def _owns_fusion(path: Path) -> bool:

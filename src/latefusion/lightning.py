@@ -29,9 +29,9 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 
 
 def memory_format(stage: Stage, settings: Settings) -> torch.memory_format:
-    """Channels last, but for stages that run the fusion network on whole views on a CPU.
+    """Channels last, but for stages that run the fusion network on whole views without a GPU.
 
-    Its few channels at full resolution are a quarter slower that way there (docs/speed.md).
+    Its few channels at full resolution are a quarter slower that way on a CPU (docs/speed.md).
     """
     slower = stage.fuses and settings.window is None and not torch.cuda.is_available()
     return torch.contiguous_format if slower else torch.channels_last

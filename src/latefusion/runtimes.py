@@ -88,7 +88,7 @@ class _Session:
         )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is wrong comes as an exception
-        options.intra_op_num_threads = threads or 0
+        options.intra_op_num_threads = int(threads or 0)
         # The two sessions of lazy fusion take turns: idle threads of one would slow the other.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:

@@ -312,7 +312,7 @@ class ByPhases(nn.Module):
 
 
 class ByDifferences(nn.Module):
-    """`ByPhases` in 25 multiplications instead of 36.
+    """`ByPhases` in 25 multiplications instead of 36 for the upsampled maps.
 
     Along one axis a kernel (a, b, c, d, e) on an upsampled map sees three pixels x, y, z of it:
     odd = a x + (b + c) y + (d + e) z, and even = odd + b (x - y) + d (y - z). So three products

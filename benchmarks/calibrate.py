@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--size", type=int)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    predictor = Matter(args.model, args.size)
+    predictor = Matter(args.model, args.size, framing="whole")
     photos = []
     for pair in read_pairs([args.pairs], VAL_LIST):
         image, truth = decode_pair(pair)

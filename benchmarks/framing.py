@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,9 +27,9 @@ from latefusion.data.sources import (
     read_pairs,
 )
 from latefusion.foreground import estimate_foreground
-from latefusion.framing import cover
+from latefusion.framing import cover, resize
 from latefusion.metrics import mad
-from latefusion.predictor import AUTO, WHOLE
+from latefusion.predictor import WHOLE
 
 FACTORS = (1.5, 2.0, 3.0, 4.0)
 
@@ -72,8 +71,7 @@ def small_subjects(
         subject = estimate_foreground(image, alpha)
         shrink = factor**-0.5  # so that the scene's pixels grow by the factor only
         height, width = (round(length * shrink) for length in alpha.shape)
-        alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA)
-        subject = cv2.resize(subject, (width, height), interpolation=cv2.INTER_AREA)
+        alpha, subject = resize(alpha, (height, width)), resize(subject, (height, width))
         size = round(factor * height), round(factor * width)
         scene = cover(decode_image(backgrounds[7 * number % len(backgrounds)]), size)
         cut = alpha[-1].max() > 0.5
@@ -89,7 +87,7 @@ def small_subjects(
 
 def row(name: str, examples: Iterable[Example]) -> None:
     """Print a row of the table."""
-    matters = [Matter(framing=framing) for framing in (WHOLE, AUTO)]
+    matters = [Matter(framing=framing) for framing in (WHOLE, "auto")]
     errors: list[list[float]] = [[], []]
     seconds, closer = [0.0, 0.0], 0
     for number, (image, truth) in enumerate(examples):

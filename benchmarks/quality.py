@@ -42,7 +42,7 @@ def main() -> None:
     pairs = read_pairs(args.pairs, VAL_LIST)[:: args.every]
     cv2.setNumThreads(args.threads)
     models: dict[str, Predict] = {
-        name: Matter(None if file == "lite" else file, args.size, args.threads)
+        name: Matter(None if file == "lite" else file, args.size, args.threads, framing="whole")
         for name, file in named(args.model).items()
     }
     others = peers(args.peers, args.threads)

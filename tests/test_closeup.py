@@ -73,7 +73,7 @@ def test_a_closer_view_that_contradicts_the_first_is_not_taken(
     def forgetful(self: object, image: NDArray[np.float32]) -> Planes:
         calls.append(image.shape)
         found = original(network, image)
-        return found if len(calls) == 1 else Planes(*(np.zeros_like(found.fg) for _ in range(4)))
+        return found if len(calls) == 1 else Planes(*[np.zeros_like(found.fg)] * 4)  # type: ignore[arg-type]
 
     original = type(network).__call__
     monkeypatch.setattr(type(network), "__call__", forgetful)

@@ -86,7 +86,7 @@ def test_a_matter_goes_to_another_process(toy_model: Path) -> None:
 
 
 def test_numbers_of_numpy_are_numbers(toy_model: Path) -> None:
-    matter = Matter(toy_model, threads=np.int64(1), epsilon=np.float32(0.01))  # type: ignore[arg-type]
+    matter = Matter(toy_model, threads=np.int64(1), epsilon=np.float32(0.01))  # type: ignore
     assert matter(portrait()).alpha.shape == (48, 64)
 
 

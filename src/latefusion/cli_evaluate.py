@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from latefusion.metrics import MEASURES, Measure, measures_in_band
-from latefusion.predictor import Matter
+from latefusion.predictor import WHOLE, Matter
 from latefusion.terminal import check_size, complain, progress_bar
 from latefusion.writing import make_folder
 
@@ -78,7 +78,7 @@ def evaluate(
     gallery = Gallery(ranking(chosen))
     watch: Watch = gallery.add if out else lambda *_: None
     if data and not (pred or true or images):
-        predictor = Matter(None if model in (None, "lite") else model, size)
+        predictor = Matter(None if model in (None, "lite") else model, size, framing=WHOLE)
         about = _about_model(predictor, model or "lite", size)
         pairs = read_pairs(data, VAL_LIST)
         found = evaluate_model(predictor, pairs, chosen, _track, watch)
@@ -103,7 +103,7 @@ def _track(jobs: "list[Job]") -> "Iterator[Job]":
 def _about_model(predictor: Matter, name: str, size: int | None) -> "About":
     found = predictor.model  # a bad model ends the run here, not once per photo
     sha256 = hashlib.sha256(found.data).hexdigest()
-    return {"model": name, "longer side": size or found.side, "sha256": sha256}
+    return {"model": name, "longer side": size or found.side, "framing": WHOLE, "sha256": sha256}
 
 
 def _tell(found: "Evaluation") -> None:

@@ -3,7 +3,8 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
+
+import numpy as np
 
 from latefusion.errors import DeviceError
 
@@ -43,7 +44,7 @@ class Hardware:
         if self.device not in DEVICES:
             raise DeviceError(f"{self.device} is no device; use one of {', '.join(DEVICES)}")
         if self.threads is not None and not (
-            isinstance(self.threads, Integral) and 1 <= self.threads <= MOST_THREADS
+            isinstance(self.threads, int | np.integer) and 1 <= self.threads <= MOST_THREADS
         ):
             raise DeviceError(f"{self.threads!r} is no number of threads; use 1 to {MOST_THREADS}")
 

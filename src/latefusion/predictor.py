@@ -5,9 +5,10 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache, cached_property
-from numbers import Real
 from pathlib import Path
 from typing import Any, overload
+
+import numpy as np
 
 from latefusion.closeup import look_closer
 from latefusion.devices import AUTO, Hardware
@@ -55,7 +56,7 @@ class Matter:
     ) -> None:
         if framing not in FRAMINGS:
             raise LatefusionError(f"framing {framing!r} is none; use {' or '.join(FRAMINGS)}")
-        if not (isinstance(epsilon, Real) and 0 <= epsilon <= 1):
+        if not (isinstance(epsilon, int | float | np.floating) and 0 <= epsilon <= 1):
             raise LatefusionError(f"epsilon {epsilon} is not in 0..1; the default is {EPSILON:.4f}")
         self._path = PACKAGED if model is None else Path(model)
         self._size = size if size is None else check_side(size)

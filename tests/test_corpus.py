@@ -160,3 +160,7 @@ def test_damage_gives_pixels_or_one_line(
         assert str(error).isprintable()  # noqa: PT017  there need not be an error
     else:
         assert photo.image.size
+
+
+def test_a_tiff_that_says_nothing_of_dots_has_none() -> None:
+    assert read_photo(corpus.encode(PIXELS, "TIFF")).dpi is None

@@ -168,7 +168,7 @@ def _dpi(encoded: Image.Image) -> Dpi | None:
         across, down = encoded.info.get("dpi") or _exif_dpi(encoded)
         # To a hundredth: 300 dpi come back from a PNG, which counts in metres, as 299.9994.
         dpi = round(float(across), 2), round(float(down), 2)
-        if all(1 <= dots <= LARGEST_DPI for dots in dpi):
+        if all(1 < dots <= LARGEST_DPI for dots in dpi):  # 1: TIFF that says nothing
             return dpi
     return None
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from typer.testing import CliRunner
 
 import latefusion
@@ -190,11 +190,12 @@ def test_a_missing_model_is_one_line_not_one_a_photo(run: Run) -> None:
 
 def test_the_photos_colour_profile_stays_with_the_cutout(run: Run) -> None:
     path = photo("me.png")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     with Image.open(path) as picture:
-        picture.save(path, icc_profile=b"a profile")
+        picture.save(path, icc_profile=profile)
     run(path, "--save", "cutout,alpha")
     with Image.open("me-cutout.png") as cutout, Image.open("me-alpha.png") as alpha:
-        assert cutout.info["icc_profile"] == b"a profile"
+        assert cutout.info["icc_profile"] == profile
         assert "icc_profile" not in alpha.info
 
 

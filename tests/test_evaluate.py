@@ -347,7 +347,7 @@ def test_results_of_latefusion_matte_are_scored_as_they_are(
     run: Run, pairs: Path, toy_model: Path
 ) -> None:
     photos = [str(path) for path in sorted(pairs.glob("*.jpg"))]
-    words = ["--model", str(toy_model), "--save", "alpha", "-o", "mine"]
+    words = ["--model", str(toy_model), "--save", "alpha", "-o", "mine", "--framing", "whole"]
     CliRunner().invoke(app, ["matte", *photos, *words])
     given = run("--pred", "mine", "--true", pairs, "--out", "out")
     assert given.exit_code == 0, given.output

@@ -13,6 +13,10 @@ from PIL import Image
 
 from corpus import DEEP, GREY, OPACITY, PIXELS, RGBA, SRGB
 from latefusion.errors import OutputError
+from latefusion.framing import Letterbox
+from latefusion.matte import Matte
+from latefusion.outputs import render
+from latefusion.planes import Planes
 from latefusion.reading import read_photo
 from latefusion.writing import FORMATS, FORMATS_OUT, Picture, Pixels, whole_file, write_picture
 
@@ -214,3 +218,21 @@ def test_imagemagick_sees_the_transparency(suffix: str, tmp_path: Path) -> None:
     assert "Channel depth:" in said
     assert "srgba" in asked("identify", "-format", "%[channels]", path)
     assert "Profile-icc" in said
+
+
+def test_the_fringe_of_a_file_on_disk(tmp_path: Path) -> None:
+    """(200, 180, 160) at alpha 128 over white is (227, 217, 207): colours are not multiplied."""
+    image = np.full((64, 64, 3), (200, 180, 160), np.uint8)  # the subject's colour, on its own
+    alpha = np.full((64, 64), 128 / 255, np.float32)
+    alpha[:, :32] = 1
+    size = (64, 64)
+    planes = Planes(alpha, alpha, 1 - alpha, alpha)
+    matte = Matte(image, alpha, planes, Letterbox(size, size, size))
+    for suffix in (".png", ".webp", ".tiff"):
+        path = (tmp_path / "cutout").with_suffix(suffix)
+        write_picture(path, render(matte, "cutout"))
+        with Image.open(path) as cutout:
+            white = Image.new("RGBA", cutout.size, "white")
+            over = Image.alpha_composite(white, cutout.convert("RGBA")).getpixel((50, 32))
+        assert over is not None
+        assert np.abs(np.array(over)[:3] - (227, 217, 207)).max() <= 3

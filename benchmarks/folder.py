@@ -1,0 +1,139 @@
+"""Many photos: throughput against the pure forward rate, memory along the way, and a kill half-way.
+
+    python benchmarks/folder.py dev.tar [--photos 500]
+
+The folder holds the dev photos, repeated under other names. Throughput: the folder mode against the
+network alone on the same inputs, ready in memory, each with the cores shared out as the command does
+it, in turns, start-up left out; framing whole, so that both run it once a photo. Memory: of the
+process, early in a run and at its end. Kill: SIGKILL half-way, then --resume; every output has to be
+there once and whole.
+"""
+
+import argparse
+import json
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from latefusion import Matter
+from latefusion.batch import Batch, Done, run, workers_for
+from latefusion.data.sources import VAL_LIST, Pair, read_pairs
+from latefusion.jobs import Wish, plan
+from latefusion.manifest import NAME
+from latefusion.predictor import WHOLE
+from latefusion.reading import read_photo
+
+SAMPLE = 64  # photos of a round of throughput
+ROUNDS = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", type=Path, help="tar shard or folder of pairs")
+    parser.add_argument("--photos", type=int, default=500)
+    args = parser.parse_args()
+    with TemporaryDirectory(prefix="latefusion-") as folder:
+        source = fill(Path(folder) / "photos", read_pairs([args.pairs], VAL_LIST), args.photos)
+        for kind in ("alpha", "cutout"):
+            print(throughput(source, kind, Path(folder)), flush=True)
+        print(killed_and_resumed(source, args.photos, Path(folder) / "out"))
+
+
+def fill(folder: Path, pairs: list[Pair], photos: int) -> Path:
+    folder.mkdir()
+    for number in range(photos):
+        image = pairs[number % len(pairs)].image
+        data = image if isinstance(image, bytes) else Path(image).read_bytes()
+        (folder / f"{number:04}.jpg").write_bytes(data)
+    return folder
+
+
+def throughput(source: Path, kind: str, folder: Path) -> str:
+    """Photos a second of the folder mode and of the network alone."""
+    workers, threads = workers_for(SAMPLE, None)
+    cv2.setNumThreads(1)
+    matter = Matter(threads=threads, framing=WHOLE)
+    matter.load()
+    jobs = plan([source], Wish([kind], folder / kind))
+    jobs = jobs[:: max(1, len(jobs) // SAMPLE)][:SAMPLE]
+    inputs = [as_input(matter, job.photo) for job in jobs]
+    batch = Batch(matter, folder / kind)
+    rates: dict[str, list[float]] = {"folder": [], "forward": []}
+    for turn in range(ROUNDS + 1):  # the first one warms up
+        start = perf_counter()
+        found: list[Done] = []
+        run(jobs, batch, found.append, workers)
+        whole = perf_counter() - start
+        assert all(done.record.error is None for done in found)
+        start = perf_counter()
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(matter._network, inputs))
+        alone = perf_counter() - start
+        if turn:
+            rates["folder"].append(len(jobs) / whole)
+            rates["forward"].append(len(jobs) / alone)
+    ratio = statistics.median(a / b for a, b in zip(*rates.values(), strict=True))
+    both = (statistics.median(rates[name]) for name in rates)
+    return "{}: {:.2f} photos a second, the network alone {:.2f}: {:.2f} of it".format(
+        kind, *both, ratio
+    )
+
+
+def as_input(matter: Matter, photo: Path) -> np.ndarray:
+    image = read_photo(photo).image
+    pixels = matter.model.frame((image.shape[0], image.shape[1])).fit(image)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+
+
+def killed_and_resumed(source: Path, photos: int, out: Path) -> str:
+    """SIGKILL half-way and --resume; memory from the second run's own beginning to its end."""
+    command = [sys.executable, "-m", "latefusion", "matte", str(source), "-o", str(out), "--resume"]
+    manifest = out / NAME
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(manifest, photos // 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = len(manifest.read_bytes().splitlines())
+    parts = len(list(out.glob(".latefusion-*")))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    held = [memory_at(manifest, before + done, process) for done in (50, photos - before - 5)]
+    assert process.wait() == 0
+    records = [json.loads(line) for line in manifest.read_text().splitlines()]
+    names = [record["photo"] for record in records]
+    assert sorted(names) == sorted(path.name for path in source.iterdir())
+    outputs = [path for path in out.iterdir() if path != manifest]
+    assert len(outputs) == photos
+    for path in outputs:
+        with Image.open(path) as image:
+            image.load()
+    return (
+        f"killed after {before} of {photos}, {parts} of them half-written; gone on with: {photos}"
+        f" outputs, each once and whole, {len(records)} records. Memory, MB: {held[0]:.0f} after"
+        f" the first 50 of the second run, {held[1]:.0f} before its end"
+    )
+
+
+def wait_for(manifest: Path, lines: int, process: subprocess.Popen[bytes]) -> None:
+    while not manifest.exists() or manifest.read_bytes().count(b"\n") < lines:
+        assert process.poll() is None, "it ended too early"
+        time.sleep(0.02)
+
+
+def memory_at(manifest: Path, lines: int, process: subprocess.Popen[bytes]) -> float:
+    wait_for(manifest, lines, process)
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -2,11 +2,11 @@
 
     python benchmarks/folder.py dev.tar [--photos 500]
 
-The folder holds the dev photos, repeated under other names. Throughput: the folder mode against the
-network alone on the same inputs, ready in memory, each with the cores shared out as the command does
-it, in turns, start-up left out; framing whole, so that both run it once a photo. Memory: of the
-process, early in a run and at its end. Kill: SIGKILL half-way, then --resume; every output has to be
-there once and whole.
+The folder holds the dev photos, repeated under other names. Throughput: the folder mode against
+the network alone on the same inputs, ready in memory, each with the cores shared out as the command
+does it, in turns, start-up left out; framing whole, so that both run it once a photo. Memory: of
+the process, early in a run and at its end. Kill: SIGKILL half-way, then --resume; every output has
+to be there once and whole.
 """
 
 import argparse

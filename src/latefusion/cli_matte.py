@@ -112,6 +112,9 @@ def matte(
     fill_holes: Annotated[
         bool, typer.Option("--fill-holes", help="Close small gaps that the subject encloses.")
     ] = False,
+    rotate_search: Annotated[
+        bool, typer.Option("--rotate-search", help="Try quarter turns where it is not sure.")
+    ] = False,
     model: Model = None,
     size: Annotated[
         int | None,
@@ -151,6 +154,7 @@ def matte(
         framing=framing,
         subject=subject,
         fill_holes=fill_holes,
+        rotate_search=rotate_search,
     )
     if PIPE in (*photos, out):
         matter = network(threads=threads)
@@ -165,7 +169,7 @@ def matte(
     settings = digest(
         version=__version__,
         model=matter.model.card["sha256"],
-        network=[size, epsilon, framing, subject, fill_holes],
+        network=[size, epsilon, framing, subject, fill_holes, rotate_search],
         results=[kinds, wish.suffix, background, digest_of(Path(background or "")), bits],
         look=[linear, look.margin],
     )

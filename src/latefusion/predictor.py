@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latefusion.closeup import look_closer
 from latefusion.devices import AUTO, Hardware
@@ -20,6 +21,7 @@ from latefusion.model_file import PACKAGED, ModelFile, read_model
 from latefusion.reading import ImageSource, Photo, read_photo
 from latefusion.runtimes import Network, OnnxNetwork
 from latefusion.subject import ALL, Point, fill_holes, keep_subject, parse_subject
+from latefusion.turning import search_turn
 
 WHOLE = "whole"
 FRAMINGS = (AUTO, WHOLE)
@@ -37,7 +39,8 @@ class Matter:
     0.95 epsilon at any photo's; 0 runs it everywhere.
     `framing`: `auto` looks a second time, closer, at a subject that is small in its photo; `whole`
     never does. `subject` keeps one connected subject only, the `largest` or the one at a point
-    (x, y), and `fill_holes` closes small gaps that it encloses.
+    (x, y), and `fill_holes` closes small gaps that it encloses. `rotate_search` also tries the
+    quarter turns of a photo in which it is not sure of much as it lies.
     Loading raises WeightsError and DeviceError, calls those and ImageError.
     """
 
@@ -53,6 +56,7 @@ class Matter:
         framing: str = AUTO,
         subject: str | Point = ALL,
         fill_holes: bool = False,
+        rotate_search: bool = False,
     ) -> None:
         if framing not in FRAMINGS:
             raise LatefusionError(f"framing {framing!r} is none; use {' or '.join(FRAMINGS)}")
@@ -65,6 +69,7 @@ class Matter:
         self._framing = framing
         self._subject = parse_subject(subject) if isinstance(subject, str) else subject
         self._fill_holes = fill_holes
+        self._rotate_search = rotate_search
         self._lock = threading.Lock()
         self._loaded: OnnxNetwork | None = None
 
@@ -88,16 +93,24 @@ class Matter:
 
     def of(self, photo: Photo) -> Matte:
         """The matte of a photo that is decoded already."""
-        height, width = photo.image.shape[:2]
-        found = _look(self._network, photo, self.model.frame((height, width), self._size))
-        if self._framing == AUTO:
-            found = look_closer(self._network, self.model, found, self._size)
+        found = self._search(photo.image)
+        found = replace(found, icc=photo.icc, dpi=photo.dpi)
         alpha = keep_subject(found.alpha, self._subject)
         if self._fill_holes:
             alpha = fill_holes(alpha)
         if photo.opacity is not None:
             alpha = alpha * photo.opacity
         return found if alpha is found.alpha else replace(found, alpha=alpha)
+
+    def _search(self, image: NDArray[np.uint8]) -> Matte:
+        return search_turn(self._found, image) if self._rotate_search else self._found(image)
+
+    def _found(self, image: NDArray[np.uint8]) -> Matte:
+        frame = self.model.frame((image.shape[0], image.shape[1]), self._size)
+        found = _look(self._network, image, frame)
+        if self._framing == AUTO:
+            found = look_closer(self._network, self.model, found, self._size)
+        return found
 
     @cached_property
     def model(self) -> ModelFile:
@@ -130,16 +143,14 @@ class Matter:
 
 def predict(network: Network, photo: Photo, frame: Letterbox) -> Matte:
     """The whole way in any runtime: resize and pad, run, and bring alpha back."""
-    found = _look(network, photo, frame)
+    found = replace(_look(network, photo.image, frame), icc=photo.icc, dpi=photo.dpi)
     return found if photo.opacity is None else replace(found, alpha=found.alpha * photo.opacity)
 
 
-def _look(network: Network, photo: Photo, frame: Letterbox) -> Matte:
-    """The matte without the photo's own alpha."""
-    pixels = frame.fit(photo.image)
-    planes = network(pixels.transpose(2, 0, 1)[None])  # (1, 3, H, W)
-    alpha = frame.restore(planes.alpha)
-    return Matte(photo.image, alpha, planes, frame, photo.icc, photo.dpi)
+def _look(network: Network, image: NDArray[np.uint8], frame: Letterbox) -> Matte:
+    """The matte of the pixels alone."""
+    planes = network(frame.fit(image).transpose(2, 0, 1)[None])  # (1, 3, H, W)
+    return Matte(image, frame.restore(planes.alpha), planes, frame)
 
 
 @cache

@@ -1,0 +1,59 @@
+"""Photos that lie on their side or head although no tag says so: the turn that is surest wins."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion.framing import Box, Detail, Letterbox
+from latefusion.matte import Matte
+from latefusion.planes import Planes
+
+LEAD = 0.5  # in confidence: by less an upright photo may be taken for a turned one
+
+
+def search_turn(look: Callable[[NDArray[np.uint8]], Matte], image: NDArray[np.uint8]) -> Matte:
+    """The matte of an image (H, W, 3) as it lies, found in whichever of four turns is surest.
+
+    Another turn has to lead by half in confidence, so where the first look is surer than that no
+    other is tried.
+    """
+    found = look(image)
+    if found.confidence > 1 - LEAD:
+        return found
+    others = [
+        _turned_back(look(np.rot90(image, turns).copy()), turns, image) for turns in (1, 2, 3)
+    ]
+    best = max(others, key=lambda matte: matte.confidence)
+    return best if best.confidence >= found.confidence + LEAD else found
+
+
+def _turned_back(found: Matte, turns: int, image: NDArray[np.uint8]) -> Matte:
+    """The matte of an image turned by so many quarters, as one of the image itself."""
+    frame, planes = _view_back(found.frame, found.planes, turns)
+    details = tuple(
+        Detail(
+            _box_back(each.box, found.alpha.shape, turns),
+            *_view_back(each.frame, each.planes, turns),
+        )
+        for each in found.details
+    )
+    alpha = np.ascontiguousarray(np.rot90(found.alpha, -turns))
+    return replace(found, image=image, alpha=alpha, planes=planes, frame=frame, details=details)
+
+
+def _view_back(frame: Letterbox, planes: Planes, turns: int) -> tuple[Letterbox, Planes]:
+    """A view without its padding, turned back."""
+    parts = [np.ascontiguousarray(np.rot90(frame.inside(plane), -turns)) for plane in planes[:4]]
+    photo = frame.photo[::-1] if turns % 2 else frame.photo
+    inner = parts[0].shape[0], parts[0].shape[1]
+    return Letterbox(photo, inner, inner), Planes(*parts, fused=planes.fused)  # type: ignore[misc]
+
+
+def _box_back(box: Box, turned: tuple[int, ...], turns: int) -> Box:
+    """A box of the turned image, whose size is `turned`, as one of the image."""
+    for _ in range(turns):  # a quarter clockwise undoes one of np.rot90
+        box = Box(box.left, box.right, turned[0] - box.bottom, turned[0] - box.top)
+        turned = turned[::-1]
+    return box

@@ -6,7 +6,8 @@ No dev photo shows its subject smaller than two thirds of its height, so small o
 n-th dev subject, in its own colours and with its true alpha, on a background photo, so that the
 scene is k times as high and wide as the subject's photo. A cut edge stays at the scene's edge.
 Prints the mean and median MAD of the whole view alone and with the closer look, the worst growth on
-any photo, in how many it was taken, and the time.
+any photo, in how many it was taken, and the time. Then photos that are turned, with and without
+--rotate-search; of the upright ones all, to see that none is turned.
 """
 
 import argparse
@@ -54,6 +55,10 @@ def main() -> None:
         scenes = small_subjects(pairs[:: args.every], backgrounds, factor)
         row(f"subjects 1 / {factor:g}", scenes)
     row("dev as it is", (as_example(pair) for pair in pairs))
+    print("\n| turned by | MAD | with --rotate-search | another turn taken |")
+    print("| --- | --- | --- | --- |")
+    for turns in range(4):
+        turned(pairs[:: args.every if turns else 1], turns)
 
 
 def as_example(pair: Pair) -> Example:
@@ -104,6 +109,19 @@ def row(name: str, examples: Iterable[Example]) -> None:
         f" | {seconds[1] / seconds[0]:.2f} |",
         flush=True,
     )
+
+
+def turned(pairs: Sequence[Pair], turns: int) -> None:
+    """Print a row of the table of photos that are turned by so many quarters."""
+    plain, searching = Matter(), Matter(rotate_search=True)
+    errors, other = [], 0
+    for pair in pairs:
+        image, truth = (np.rot90(each, turns).copy() for each in as_example(pair))
+        alphas = [matter(image).alpha for matter in (plain, searching)]
+        errors.append([mad(alpha, truth) for alpha in alphas])
+        other += not np.array_equal(*alphas)
+    before, after = np.mean(errors, axis=0)
+    print(f"| {90 * turns} | {before:.4f} | {after:.4f} | {other} of {len(pairs)} |", flush=True)
 
 
 if __name__ == "__main__":

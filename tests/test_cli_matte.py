@@ -138,7 +138,7 @@ def test_options_for_results(tree: Path, toy_model: Path) -> None:
     with Image.open("x.jpg") as composite:
         pixel = composite.getpixel((95, 30))
         assert np.abs(np.subtract(pixel, (0, 0, 255))).max() < 12  # type: ignore[arg-type]
-    words = (
+    more = (
         "in/b.png",
         "-o",
         "x.png",
@@ -150,7 +150,7 @@ def test_options_for_results(tree: Path, toy_model: Path) -> None:
         "--margin",
         "0",
     )
-    assert call("matte", *words, model=toy_model)[0] == 0
+    assert call("matte", *more, model=toy_model)[0] == 0
     with Image.open("x.png") as alpha:
         assert alpha.mode.startswith("I;16")
         assert alpha.size[0] < 50

@@ -48,7 +48,9 @@ def _view_back(frame: Letterbox, planes: Planes, turns: int) -> tuple[Letterbox,
     parts = [np.ascontiguousarray(np.rot90(frame.inside(plane), -turns)) for plane in planes[:4]]
     photo = frame.photo[::-1] if turns % 2 else frame.photo
     inner = parts[0].shape[0], parts[0].shape[1]
-    return Letterbox(photo, inner, inner), Planes(*parts, fused=planes.fused)  # type: ignore[misc]
+    return Letterbox(photo, inner, inner), planes._replace(
+        **dict(zip(planes._fields, parts, strict=False))
+    )
 
 
 def _box_back(box: Box, turned: tuple[int, ...], turns: int) -> Box:

@@ -116,10 +116,11 @@ def turned(pairs: Sequence[Pair], turns: int) -> None:
     plain, searching = Matter(), Matter(rotate_search=True)
     errors, other = [], 0
     for pair in pairs:
-        image, truth = (np.rot90(each, turns).copy() for each in as_example(pair))
-        alphas = [matter(image).alpha for matter in (plain, searching)]
-        errors.append([mad(alpha, truth) for alpha in alphas])
-        other += not np.array_equal(*alphas)
+        upright, alpha = as_example(pair)
+        image, truth = np.rot90(upright, turns).copy(), np.rot90(alpha, turns).copy()
+        once, searched = plain(image).alpha, searching(image).alpha
+        errors.append((mad(once, truth), mad(searched, truth)))
+        other += not np.array_equal(once, searched)
     before, after = np.mean(errors, axis=0)
     print(f"| {90 * turns} | {before:.4f} | {after:.4f} | {other} of {len(pairs)} |", flush=True)
 

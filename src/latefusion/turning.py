@@ -45,12 +45,13 @@ def _turned_back(found: Matte, turns: int, image: NDArray[np.uint8]) -> Matte:
 
 def _view_back(frame: Letterbox, planes: Planes, turns: int) -> tuple[Letterbox, Planes]:
     """A view without its padding, turned back."""
-    parts = [np.ascontiguousarray(np.rot90(frame.inside(plane), -turns)) for plane in planes[:4]]
-    photo = frame.photo[::-1] if turns % 2 else frame.photo
-    inner = parts[0].shape[0], parts[0].shape[1]
-    return Letterbox(photo, inner, inner), planes._replace(
-        **dict(zip(planes._fields, parts, strict=False))
+    alpha, fg, bg, blend = (
+        np.ascontiguousarray(np.rot90(frame.inside(plane), -turns))
+        for plane in (planes.alpha, planes.fg, planes.bg, planes.blend)
     )
+    photo = frame.photo[::-1] if turns % 2 else frame.photo
+    inner = alpha.shape[0], alpha.shape[1]
+    return Letterbox(photo, inner, inner), Planes(alpha, fg, bg, blend, planes.fused)
 
 
 def _box_back(box: Box, turned: tuple[int, ...], turns: int) -> Box:

@@ -212,7 +212,7 @@ def build(kind: str, file: str, threads: int) -> Run:
         return peer(file, int(kind.split()[1]), threads)
     epsilon = 0.0 if kind == "every" else lazy.EPSILON
     network = OnnxNetwork(read_model(Path(file)), hardware, epsilon)
-    return Counted(network, drawn=kind == "drawn")
+    return network if kind == "whole" else Counted(network, drawn=kind == "drawn")
 
 
 class Counted:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from latefusion import Matter, batch
 from latefusion.batch import Batch, Done, run, workers_for
 from latefusion.jobs import Job, Wish, plan
 from latefusion.manifest import Manifest, Record
+from latefusion.writing import remove_parts
 
 
 def photos(folder: Path, count: int) -> Path:
@@ -156,3 +158,29 @@ def test_killed_and_gone_on_with(toy_model: Path, tmp_path: Path) -> None:
             alpha.load()
     with Manifest(manifest, resume=True) as again:
         assert all(record.error is None for record in again.records.values())
+
+
+def test_a_wrong_point_is_that_photos_error(toy_model: Path, tmp_path: Path) -> None:
+    source = photos(tmp_path / "in", 3)
+    Image.new("RGB", (200, 200), (255, 255, 30)).save(source / "001.png")
+    matter = Matter(toy_model, threads=1, subject=(120, 120))
+    found = records(Batch(matter, tmp_path / "out"), source)
+    assert found["001.png"].error is None
+    assert "000.png: the subject's point" in (found["000.png"].error or "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX files")
+def test_a_pipe_in_a_folder_does_not_hang(made: Batch, tmp_path: Path) -> None:
+    source = photos(tmp_path / "in", 1)
+    os.mkfifo(source / "pipe.jpg")
+    with Manifest(tmp_path / "manifest.jsonl") as manifest:
+        found = records(replace(made, before=manifest), source)
+    assert "is a pipe" in (found["pipe.jpg"].error or "")
+
+
+def test_parts_of_living_processes_stay(tmp_path: Path) -> None:
+    mine = tmp_path / f".latefusion-{os.getpid()}-00.part"
+    mine.touch()
+    (tmp_path / ".latefusion-99999999-00.part").touch()
+    remove_parts(tmp_path)
+    assert list(tmp_path.iterdir()) == [mine]

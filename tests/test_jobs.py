@@ -74,3 +74,14 @@ def test_a_result_takes_a_photos_place_only_if_asked(tmp_path: Path) -> None:
         plan([photo], Wish(["cutout"], photo.with_suffix(".png")))
     wish = Wish(["cutout"], photo, overwrite=True)
     assert [job.results for job in plan([photo], wish)] == [[("cutout", photo)]]
+
+
+def test_names_that_differ_in_case_only_get_numbers(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a.jpg", "A.JPG"):
+        (source / name).touch()
+    assert targets(source, Wish(["alpha"], tmp_path / "out")) == {
+        "A.JPG": ["A.JPG-alpha.png"],
+        "a.jpg": ["a.jpg-2-alpha.png"],
+    }

@@ -41,12 +41,12 @@ def test_what_failed_is_tried_again(path: Path) -> None:
         assert not manifest.holds("a.jpg", "12ab", "s1", ["a-cutout.png"])
 
 
-def test_without_resume_it_starts_anew(path: Path) -> None:
+def test_without_resume_nothing_is_done_but_records_stay(path: Path) -> None:
     with Manifest(path) as manifest:
         manifest.add(DONE)
     with Manifest(path) as manifest:
-        assert not manifest.records
-    assert path.read_bytes() == b""
+        assert not manifest.holds("a.jpg", "12ab", "s1", ["a-cutout.png"])
+        assert manifest.records == {"a.jpg": DONE}
 
 
 def test_the_last_record_of_a_photo_counts_and_the_file_is_compacted(path: Path) -> None:
@@ -72,10 +72,11 @@ def test_a_line_that_was_cut_off_is_left_out(path: Path, kept: int) -> None:
 
 
 @pytest.mark.parametrize("line", ["[]", "3", '{"photo": 1}', '"x"', "{}", "null", "\x00"])
-def test_foreign_lines_are_left_out(path: Path, line: str) -> None:
+def test_a_file_of_something_else_is_left_alone(path: Path, line: str) -> None:
     path.write_text(line + "\n")
-    with Manifest(path, resume=True) as manifest:
-        assert not manifest.holds("a.jpg", "12ab", "s1", [])
+    with pytest.raises(OutputError, match="is no manifest of latefusion"):
+        Manifest(path)
+    assert path.read_text() == line + "\n"
 
 
 @given(name=st.text(st.characters(exclude_categories=[]), min_size=1))

@@ -6,14 +6,16 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from latefusion.errors import ImageError, OutputError
+import cv2
+
+from latefusion.errors import ImageError, LatefusionError, OutputError, reason, shown
 from latefusion.jobs import Job
 from latefusion.manifest import Manifest, Record, digest_of
 from latefusion.outputs import PLAIN, Look, render
@@ -85,27 +87,34 @@ def run(
                 for future in wait(ahead, return_when=FIRST_COMPLETED).done:
                     report(future.result())
                     ahead.remove(future)
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or a bug: what is in work is not lost
             for future in [future for future in ahead if not future.cancel()]:
-                report(future.result())
+                with suppress(Exception):
+                    report(future.result())
             raise
-        finally:
-            for future in ahead:
-                future.cancel()
 
 
 def work(job: Job, batch: Batch) -> Done:
     """One photo, from its file to its results. What is wrong with it stands in the record."""
     sha256 = digest_of(job.photo) if batch.before else ""
     outputs = [relative(path, batch.root) for _, path in job.results]
-    if batch.before and batch.before.holds(job.name, sha256, batch.settings, outputs):
+    seen = batch.thumbs is None or thumb_of(batch.thumbs, job.name).is_file()
+    if batch.before and seen and batch.before.holds(job.name, sha256, batch.settings, outputs):
         return Done(batch.before.records[job.name], False)
     record = Record(job.name, sha256, batch.settings, device=batch.matter.device)
     try:
         return Done(replace(record, outputs=outputs, **_matte(job, batch)), True)
-    except (ImageError, OutputError, MemoryError) as error:
-        reason = str(error) or f"{job.photo} does not fit into the memory; make it smaller"
-        return Done(replace(record, error=reason), True)
+    except (LatefusionError, MemoryError, cv2.error) as error:
+        return Done(replace(record, error=_line(job.photo, error)), True)
+
+
+def _line(photo: Path, error: Exception) -> str:
+    """What went wrong with a photo, in a line that names it."""
+    if isinstance(error, MemoryError):
+        return f"{shown(photo)} does not fit into the memory; make it smaller"
+    text = reason(error)
+    named = isinstance(error, ImageError | OutputError)
+    return text if named else f"{shown(photo)}: {text}"
 
 
 def _matte(job: Job, batch: Batch) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from latefusion.writing import FORMATS_OUT, make_folder, remove_parts, write_pic
 photos_app = typer.Typer()
 
 PIPE = Path("-")
-NO_ALPHA = (".jpg", ".jpeg")
 WATCH_SECONDS = 1.0
+MANY = 1000  # photos that a watched folder may bring
 
 Device = Annotated[str, typer.Option(help=f"Where the network runs: {', '.join(DEVICES)}.")]
 Threads = Annotated[
@@ -158,12 +158,14 @@ def matte(
     )
     if PIPE in (*photos, out):
         matter = network(threads=threads)
-        _pipe(matter, photos, wish, look, bool(format_))
+        if resume or review or watch:
+            raise typer.BadParameter("--resume, --review and --watch do not go with -")
+        _pipe(matter, photos, wish, look)
         return
     jobs = _plan(photos, wish)
     if not jobs and not watch:
         raise typer.BadParameter(f"no photos in {photos[0]}; -r looks into folders below it, too")
-    workers, each = workers_for(len(jobs), threads)
+    workers, each = workers_for(MANY if watch else len(jobs), threads)
     matter = network(threads=each)
     matter.load()  # a bad model ends the run here, not once per photo
     settings = digest(
@@ -175,11 +177,15 @@ def matte(
     )
     root = _root(jobs, wish)
     kept = any(photo.is_dir() for photo in photos) or resume or review or watch
-    with _manifest(root, resume) if kept else nullcontext() as manifest:
+    for folder in {path.parent for job in jobs for _, path in job.results} if kept else ():
+        remove_parts(folder)  # of a run that was killed
+    with Manifest(root / NAME, resume) if kept else nullcontext() as manifest:
         batch = Batch(matter, root, look, settings, manifest, root / THUMBS if review else None)
-        fine = _run(_rounds(jobs, photos, wish, watch), batch, workers)
-        if review and manifest:
-            typer.echo(write_review(root, manifest.records.values()))
+        try:
+            fine = _run(_rounds(jobs, photos, wish, watch), batch, workers)
+        finally:  # after Ctrl-C, too, which is how a --watch ends
+            if review and manifest:
+                typer.echo(write_review(root, manifest.records.values()))
     if not fine:
         raise typer.Exit(1)
 
@@ -198,10 +204,13 @@ def _suffix(format_: str, out: Path) -> str:
     """The suffix of the results: of --format, or of a file that -o names."""
     if not format_:
         return out.suffix.lower() if out.suffix.lower() in FORMATS_OUT else SUFFIX
+    named = FORMATS_OUT.get(out.suffix.lower())
     suffix = f".{format_.lower().lstrip('.')}"
     if suffix not in FORMATS_OUT:
         known = ", ".join(known[1:] for known in FORMATS_OUT)
         raise typer.BadParameter(f"{format_!r} is not one of {known}")
+    if named not in (None, FORMATS_OUT[suffix]) and not out.is_dir():
+        raise typer.BadParameter(f"-o {out} and --format {format_} contradict each other")
     return suffix
 
 
@@ -231,28 +240,25 @@ def _root(jobs: list[Job], wish: Wish) -> Path:
     return root
 
 
-def _manifest(root: Path, resume: bool) -> Manifest:
-    remove_parts(root)  # of a run that was killed
-    return Manifest(root / NAME, resume)
-
-
 def _rounds(jobs: list[Job], photos: list[Path], wish: Wish, watch: bool) -> Iterator[list[Job]]:
     """The jobs; with `watch` again and again those whose photos are new, or other than before."""
+    done = {job.photo: _state(job.photo) for job in jobs}
+    before = dict(done)
     yield jobs
-    seen = {job.photo: _state(job.photo) for job in jobs}
     while watch:
         time.sleep(WATCH_SECONDS)
-        now = {job.photo: (_state(job.photo), job) for job in _plan(photos, wish)}
-        # One that has just changed may still be on its way.
-        settled = time.time() - WATCH_SECONDS
-        fresh = [
-            (state, job)
-            for photo, (state, job) in now.items()
-            if state and state != seen.get(photo) and state[0] < settled
-        ]
-        seen |= {job.photo: state for state, job in fresh}
+        try:
+            found = {job.photo: job for job in plan(photos, wish)}
+        except OutputError as error:
+            complain(f"error: {error}")
+            continue
+        now = {photo: _state(photo) for photo in found}
+        # One that is still growing is on its way.
+        fresh = [p for p, s in now.items() if s and s == before.get(p) and s != done.get(p)]
+        before = now
+        done |= {photo: now[photo] for photo in fresh}
         if fresh:
-            yield [job for _, job in fresh]
+            yield [found[photo] for photo in fresh]
 
 
 def _state(photo: Path) -> tuple[float, int] | None:
@@ -300,24 +306,26 @@ def _run(rounds: Iterable[list[Job]], batch: Batch, workers: int) -> bool:
     """Do the jobs and say what was done; whether all went well."""
     cv2.setNumThreads(1 if workers > 1 else -1)
     log = _Log(batch.before)
-    for jobs in rounds:
-        by_name = {job.name: job for job in jobs}
-        with photo_bar(len(jobs)) as step:
+    try:
+        for jobs in rounds:
+            by_name = {job.name: job for job in jobs}
+            with photo_bar(len(jobs)) as step:
 
-            def report(done: Done) -> None:
-                step()
-                log.add(by_name[done.record.photo], done)  # noqa: B023
+                def report(done: Done) -> None:
+                    step()
+                    log.add(by_name[done.record.photo], done)  # noqa: B023
 
-            run(jobs, batch, report, workers)
-    log.summary(batch.matter.device)
+                run(jobs, batch, report, workers)
+    finally:
+        log.summary(batch.matter.device)
     return not log.failed
 
 
-def _pipe(matter: Matter, photos: list[Path], wish: Wish, look: Look, named: bool) -> None:
+def _pipe(matter: Matter, photos: list[Path], wish: Wish, look: Look) -> None:
     """From stdin, to stdout, or both: one photo, one result."""
     if len(photos) * len(wish.kinds) != 1:
         raise typer.BadParameter("- goes with one photo and one kind")
-    to_stdout = wish.out == PIPE or (photos == [PIPE] and wish.out == Path() and not named)
+    to_stdout = wish.out == PIPE or (photos == [PIPE] and wish.out == Path())
     source = sys.stdin.buffer.read() if photos == [PIPE] else photos[0]
     picture = render(matter(source), wish.kinds[0], look)
     if to_stdout:

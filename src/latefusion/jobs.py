@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +52,12 @@ def plan(sources: Iterable[Path], wish: Wish) -> list[Job]:
         raise OutputError(f"{wish.out} is one file, but there are several results; give a folder")
     stems = Counter(_key(_stem(name)) for name in {name for _, name in photos})
     jobs = []
+    twins: dict[str, set[str]] = defaultdict(set)  # names that differ in case only
     for photo, name in photos:
+        twins[_key(name)].add(name)
         base = name if stems[_key(_stem(name))] > 1 else _stem(name)
+        if len(twins[_key(name)]) > 1:
+            base += f"-{len(twins[_key(name)])}"
         results = [
             (kind, wish.out if single else wish.out / f"{base}-{kind}{wish.suffix}")
             for kind in wish.kinds
@@ -68,12 +72,23 @@ def _stem(name: str) -> str:
 
 
 def _names_a_file(wish: Wish) -> bool:
-    return not wish.out.is_dir() and wish.out.suffix.lower() in FORMATS_OUT
+    suffix = wish.out.suffix.lower()
+    if _is_folder(wish.out) or suffix not in {*FORMATS_OUT, *PHOTO_SUFFIXES}:
+        return False
+    if suffix not in FORMATS_OUT:
+        raise OutputError(
+            f"{wish.out} names no format that is written; use {', '.join(FORMATS_OUT)}"
+        )
+    return True
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - never raises, as for names that are too long
 
 
 def _photos(sources: Iterable[Path], wish: Wish) -> Iterator[tuple[Path, str]]:
     for source in sources:
-        if not source.is_dir():
+        if not _is_folder(source):
             yield source, source.name
             continue
         if source.resolve() == wish.out.resolve():

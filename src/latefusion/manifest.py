@@ -4,7 +4,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO
@@ -13,6 +12,7 @@ from latefusion.errors import OutputError
 from latefusion.writing import make_folder, whole_file
 
 NAME = "manifest.jsonl"
+BEGIN = b'{"photo": "'  # of a line; the last one may be cut off
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,14 @@ class Manifest:
     """The records of a run, in a file that a kill at any moment leaves readable.
 
     Each record is one line, written at once; of several of a photo the last one counts, and a line
-    that was cut off is left out. Without `resume` an old file is replaced. Raises OutputError.
+    that was cut off is left out. Records of an earlier run are kept, but only with `resume` do they
+    say that a photo is done. Raises OutputError, also for a file that is no manifest.
     """
 
     def __init__(self, path: Path, resume: bool = False) -> None:
         self.path = path
-        self.records: dict[str, Record] = _read(path) if resume else {}
+        self.records = _read(path)
+        self._resume = resume
         self._lock = threading.Lock()
         make_folder(path.parent)
         with whole_file(path) as file:  # compacted: a line per photo
@@ -71,7 +73,8 @@ class Manifest:
         """Whether this very photo is done with these settings, and all its results are there."""
         record = self.records.get(photo)
         return (
-            record is not None
+            self._resume
+            and record is not None
             and record.error is None
             and (record.sha256, record.settings) == (sha256, settings)
             and sorted(record.outputs) == sorted(outputs)
@@ -83,6 +86,8 @@ def digest_of(path: Path) -> str:
     """The sha256 of a file; "" where it cannot be read."""
     found = hashlib.sha256()
     try:
+        if not path.is_file():  # a pipe would never end
+            return ""
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 found.update(block)
@@ -102,11 +107,19 @@ def _read(path: Path) -> dict[str, Record]:
         return {}
     except OSError as error:
         raise OutputError(f"{path} cannot be read: {error.strerror}") from None
+    found = [_record(line) for line in lines]
+    if found and found[-1] is None and lines[-1].startswith(BEGIN[: len(lines[-1])]):
+        found.pop()  # it was cut off
+    if None in found:
+        raise OutputError(f"{path} is no manifest of latefusion; choose another -o")
+    return {record.photo: record for record in found if record}
+
+
+def _record(line: bytes) -> Record | None:
+    """The record in a line; None if there is none."""
     known = {field.name for field in fields(Record)}
-    found: dict[str, Record] = {}
-    for line in lines:
-        with suppress(ValueError, TypeError, AttributeError):  # cut off, or not ours
-            given = json.loads(line)
-            record = Record(**{name: value for name, value in given.items() if name in known})
-            found[record.photo] = record
-    return found
+    try:
+        given = json.loads(line)
+        return Record(**{name: value for name, value in given.items() if name in known})
+    except (ValueError, TypeError, AttributeError):
+        return None

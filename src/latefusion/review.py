@@ -43,13 +43,18 @@ def _card(record: Record, out: Path) -> str:
     links = " ".join(
         f'<a href="{_address(output)}">{escape(Path(output).name)}</a>' for output in record.outputs
     )
-    thumb = _address(relative(thumb_of(out / THUMBS, record.photo), out))
+    thumb = thumb_of(out / THUMBS, record.photo)
+    picture = (
+        f'<img src="{_address(relative(thumb, out))}" loading="lazy"'
+        ' alt="photo, alpha, over green, over white">'
+        if thumb.is_file()  # a run without --review makes none
+        else ""
+    )
     return (
         f'<article id="{_address(record.photo)}"><h3>{escape(record.photo)}'
         f" <small>{record.width} x {record.height}</small></h3>"
         f'<p class="scores"><span>confidence <b>{record.confidence:.2f}</b></span>{links}</p>'
-        f'<div class="views"><img src="{thumb}" loading="lazy"'
-        f' alt="photo, alpha, over green, over white"></div></article>'
+        f'<div class="views">{picture}</div></article>'
     )
 
 

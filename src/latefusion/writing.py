@@ -1,9 +1,10 @@
 """The way out: pixels to image files, whole or not at all."""
 
 import io
+import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeAlias
@@ -140,9 +141,23 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what a killed run left half-written in a folder and below it."""
-    for part in folder.rglob(f"{PART}*.part"):
-        part.unlink(missing_ok=True)
+    """Remove what killed runs left half-written in a folder, but not what others are writing."""
+    for part in folder.glob(f"{PART}*.part"):
+        with suppress(OSError):
+            if not _is_alive(part.name.removeprefix(PART).split("-")[0]):
+                part.unlink()
+
+
+def _is_alive(process: str) -> bool:
+    if os.name == "nt" and process.isdecimal():
+        return True  # it cannot be asked without a risk to it
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 @contextmanager
@@ -152,7 +167,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     The bytes go to a temporary file in the same folder, which is renamed at the end, or removed
     after any failure, Ctrl-C included. Raises OutputError.
     """
-    part = path.with_name(f"{PART}{secrets.token_hex(8)}.part")
+    part = path.with_name(f"{PART}{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
         try:
             with part.open("xb") as file:

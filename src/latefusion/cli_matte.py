@@ -31,6 +31,7 @@ photos_app = typer.Typer()
 
 PIPE = Path("-")
 WATCH_SECONDS = 1.0
+TRANSPARENT = "transparent"
 MANY = 1000  # photos that a watched folder may bring
 
 Device = Annotated[str, typer.Option(help=f"Where the network runs: {', '.join(DEVICES)}.")]
@@ -76,9 +77,11 @@ def matte(
         str, typer.Option("--format", help="png, webp, tiff; jpg where there is no alpha.")
     ] = "",
     background: Annotated[
-        str | None,
-        typer.Option(help="Behind the cut-out: a colour, an image, blur or blur:RADIUS."),
-    ] = None,
+        str,
+        typer.Option(
+            help="Behind the cut-out: a colour, an image, blur, blur:RADIUS or transparent."
+        ),
+    ] = TRANSPARENT,
     linear: Annotated[
         bool, typer.Option("--linear", help="Mix subject and background in linear light.")
     ] = False,
@@ -106,6 +109,12 @@ def matte(
         str,
         typer.Option(help="auto looks a second time, closer, at a small subject; whole does not."),
     ] = AUTO,
+    tiles: Annotated[
+        bool,
+        typer.Option(
+            "--tiles", help="See the outline of a large photo in its own pixels; takes longer."
+        ),
+    ] = False,
     subject: Annotated[
         str, typer.Option(help="Whom to keep: all, largest, or the one at X,Y in pixels.")
     ] = ALL,
@@ -152,6 +161,7 @@ def matte(
         strict=strict,
         epsilon=epsilon,
         framing=framing,
+        tiles=tiles,
         subject=subject,
         fill_holes=fill_holes,
         rotate_search=rotate_search,
@@ -171,8 +181,8 @@ def matte(
     settings = digest(
         version=__version__,
         model=matter.model.card["sha256"],
-        network=[size, epsilon, framing, subject, fill_holes, rotate_search],
-        results=[kinds, wish.suffix, background, digest_of(Path(background or "")), bits],
+        network=[size, epsilon, framing, tiles, subject, fill_holes, rotate_search],
+        results=[kinds, wish.suffix, background, digest_of(Path(background)), bits],
         look=[linear, look.margin],
     )
     root = _root(jobs, wish)
@@ -190,8 +200,8 @@ def matte(
         raise typer.Exit(1)
 
 
-def _background(text: str | None) -> Background | None:
-    return None if text is None else as_background(text)
+def _background(text: str) -> Background | None:
+    return None if text == TRANSPARENT else as_background(text)
 
 
 def _deep(bits: int) -> bool:

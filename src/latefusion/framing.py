@@ -1,5 +1,6 @@
 """From a photo's size to the network's and back: the only resizing and padding at inference."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -73,11 +74,16 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Detail:
-    """A closer view of a part of a photo: where it is, how it was framed, and what was found."""
+    """A closer view of a part of a photo: where it is, how it was framed, and what was found.
+
+    `share` says how much of it counts at each of its pixels, (H, W) of the frame's inside, in
+    [0, 1]; None: all of it.
+    """
 
     box: Box
     frame: Letterbox
     planes: Planes
+    share: NDArray[np.float32] | None = None
 
     def paste(self, whole: NDArray[np.float32], plane: NDArray[np.float32]) -> None:
         """Put a plane of this view into that of the photo, with a soft seam inside the box."""
@@ -90,6 +96,8 @@ class Detail:
         )
         closer *= down[:, None]
         closer *= across[None]
+        if self.share is not None:
+            closer *= np.clip(resize(self.share, self.frame.photo), 0, 1)
         part += closer
 
 
@@ -126,6 +134,26 @@ def into(photo: Size, outer: Size) -> Letterbox:
         min(most, max(1, round(length * scale))) for most, length in zip(outer, photo, strict=True)
     )
     return Letterbox(photo, (height, width), outer)
+
+
+def scales(seen: float) -> list[float]:
+    """The scales of passes from a photo seen at scale `seen` to its own pixels, 1.
+
+    Each at most doubles the one before; one pass where the photo has been seen at its own scale.
+    """
+    passes = max(1, math.ceil(-math.log2(seen) - 1e-6))
+    return [float(min(seen, 1) ** (1 - (step + 1) / passes)) for step in range(passes)]
+
+
+def cuts(length: int, longest: int, shared: int) -> list[tuple[int, int]]:
+    """Start and end of the equal stretches, as few as will do, that cover a length.
+
+    None is longer than `longest`, and neighbours have `shared` in common.
+    """
+    count = max(1, math.ceil((length - shared) / (longest - shared)))
+    side = min(length, math.ceil((length + (count - 1) * shared) / count))
+    starts = (round(number * (length - side) / max(1, count - 1)) for number in range(count))
+    return [(start, start + side) for start in starts]
 
 
 def check_side(side: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from latefusion.closed_form import solve_outline
 from latefusion.closeup import look_closer
 from latefusion.devices import AUTO, Hardware
 from latefusion.errors import LatefusionError
@@ -21,10 +22,13 @@ from latefusion.model_file import PACKAGED, ModelFile, read_model
 from latefusion.reading import ImageSource, Photo, read_photo
 from latefusion.runtimes import Network, OnnxNetwork
 from latefusion.subject import ALL, Point, fill_holes, keep_subject, parse_subject
+from latefusion.tiles import look_in_tiles
 from latefusion.turning import search_turn
 
 WHOLE = "whole"
 FRAMINGS = (AUTO, WHOLE)
+CLOSED_FORM, OFF = "closed-form", "off"
+REFINEMENTS = (CLOSED_FORM, OFF)
 
 
 class Matter:
@@ -38,7 +42,9 @@ class Matter:
     that alpha is within epsilon / 2 of the whole network's at the network's size, and within
     0.95 epsilon at any photo's; 0 runs it everywhere.
     `framing`: `auto` looks a second time, closer, at a subject that is small in its photo; `whole`
-    never does. `subject` keeps one connected subject only, the `largest` or the one at a point
+    never does. `tiles` then goes along the outline of a photo larger than the network's input, in
+    tiles, down to the photo's own pixels. `refine`: `closed-form` solves the outline anew from the photo's
+    colours, `off` leaves it as the network has it. `subject` keeps one connected subject only, the `largest` or the one at a point
     (x, y), and `fill_holes` closes small gaps that it encloses. `rotate_search` also tries the
     quarter turns of a photo in which it is not sure of much as it lies.
     Loading raises WeightsError and DeviceError, calls those and ImageError.
@@ -54,12 +60,16 @@ class Matter:
         strict: bool = False,
         epsilon: float = EPSILON,
         framing: str = AUTO,
+        tiles: bool = False,
+        refine: str = CLOSED_FORM,
         subject: str | Point = ALL,
         fill_holes: bool = False,
         rotate_search: bool = False,
     ) -> None:
         if framing not in FRAMINGS:
             raise LatefusionError(f"framing {framing!r} is none; use {' or '.join(FRAMINGS)}")
+        if refine not in REFINEMENTS:
+            raise LatefusionError(f"refine {refine!r} is none; use {' or '.join(REFINEMENTS)}")
         if not (isinstance(epsilon, int | float | np.floating) and 0 <= epsilon <= 1):
             raise LatefusionError(f"epsilon {epsilon} is not in 0..1; the default is {EPSILON:.4f}")
         self._path = PACKAGED if model is None else Path(model)
@@ -67,6 +77,8 @@ class Matter:
         self._hardware = Hardware(device, threads, strict)
         self._epsilon = epsilon
         self._framing = framing
+        self._tiles = tiles
+        self._refine = refine
         self._subject = parse_subject(subject) if isinstance(subject, str) else subject
         self._fill_holes = fill_holes
         self._rotate_search = rotate_search
@@ -94,6 +106,8 @@ class Matter:
     def of(self, photo: Photo) -> Matte:
         """The matte of a photo that is decoded already."""
         found = self._search(photo.image)
+        if self._refine == CLOSED_FORM:
+            found = solve_outline(found)
         found = replace(found, icc=photo.icc, dpi=photo.dpi)
         alpha = keep_subject(found.alpha, self._subject)
         if self._fill_holes:
@@ -110,7 +124,7 @@ class Matter:
         found = _look(self._network, image, frame)
         if self._framing == AUTO:
             found = look_closer(self._network, self.model, found, self._size)
-        return found
+        return look_in_tiles(self._network, self.model, found) if self._tiles else found
 
     @cached_property
     def model(self) -> ModelFile:

@@ -36,6 +36,7 @@ def _turned_back(found: Matte, turns: int, image: NDArray[np.uint8]) -> Matte:
         Detail(
             _box_back(each.box, found.alpha.shape, turns),
             *_view_back(each.frame, each.planes, turns),
+            None if each.share is None else np.rot90(each.share, -turns).copy(),
         )
         for each in found.details
     )

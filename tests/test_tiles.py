@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from latefusion import Matter
+from latefusion.framing import Box
+from latefusion.planes import Planes
+from latefusion.runtimes import OnnxNetwork
+from latefusion.tiles import _boxes, _scales, _share, _stretches
+
+SIZE = 500, 700
+WHOLE = "whole"  # the framing in which the network has one look
+
+
+def portrait() -> NDArray[np.uint8]:
+    """A subject at the left whose edge is soft, and finer than the toy network's first look."""
+    image = np.full((*SIZE, 3), (0, 0, 128), np.uint8)
+    image[:, :300] = (255, 255, 128)
+    for row in range(0, SIZE[0], 8):  # hair
+        image[row : row + 4, 300:312] = (255, 255, 128)
+    image[:, 300:312][::2] //= 2
+    return image
+
+
+def test_the_outline_is_seen_in_the_photos_own_pixels(toy_model: Path) -> None:
+    image = portrait()
+    truth = image[:, :, 0] / 255
+    whole, tiled = (Matter(toy_model, framing=WHOLE, tiles=tiles)(image) for tiles in (False, True))
+    assert not whole.details
+    last = tiled.details[-1]
+    assert last.frame.inner == last.frame.photo  # pixel by pixel
+    outline = np.s_[20:-20, 290:322]
+    errors = [np.abs(found.alpha - truth)[outline].mean() for found in (whole, tiled)]
+    assert errors[1] < 0.5 * errors[0]
+    np.testing.assert_array_equal(tiled.alpha[:, 400:], whole.alpha[:, 400:])  # nothing soft
+    np.testing.assert_allclose(tiled.fg[outline], tiled.alpha[outline], atol=1e-4)
+    assert tiled.doubt[outline].max() < 1e-4
+
+
+def test_a_photo_of_the_networks_own_size_is_seen_once(toy_model: Path) -> None:
+    image = portrait()[:56, 270:340]
+    assert not Matter(toy_model, framing=WHOLE, tiles=True)(image).details
+
+
+def test_a_tile_that_contradicts_what_is_known_does_not_count(
+    toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matter = Matter(toy_model, framing=WHOLE, tiles=True)
+    image = portrait()
+    expected = Matter(toy_model, framing=WHOLE)(image).alpha
+    original, calls = OnnxNetwork.__call__, []
+
+    def forgetful(self: OnnxNetwork, image: NDArray[np.float32]) -> Planes:
+        calls.append(image.shape)
+        found = original(self, image)
+        return found if len(calls) == 1 else Planes(*(1 - plane for plane in found[:4]))
+
+    monkeypatch.setattr(OnnxNetwork, "__call__", forgetful)
+    found = matter(image)
+    assert len(calls) > 2
+    assert np.abs(found.alpha - expected).max() < 0.01
+
+
+def test_a_tile_counts_where_alpha_is_soft_only() -> None:
+    known = np.zeros((60, 80), np.float32)
+    known[:, :30] = 1
+    known[:, 30] = 0.5
+    share = _share(known, known)
+    assert share[30, 30] == 1
+    assert not share[:, :20].any()
+    assert not share[:, 50:].any()
+    assert _share(known, known + np.float32(0.3))[30, 30] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        (1.0, []),
+        (0.9, []),
+        (0.64, [1]),
+        (0.5, [1]),
+        (0.25, [0.5, 1]),
+        (0.1, [0.1**0.75, 0.1**0.5, 0.1**0.25, 1]),
+    ],
+)
+def test_passes_double_the_scale_at_most(first: float, expected: list[float]) -> None:
+    assert _scales(first) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("length", "count"), [(10, 1), (640, 1), (641, 2), (1200, 3), (6000, 11)])
+def test_stretches_cover_a_length_with_room_for_their_seams(length: int, count: int) -> None:
+    found = list(_stretches(length, 640))
+    assert len(found) == count
+    assert found[0][0] == 0
+    assert found[-1][1] == length
+    assert len({end - start for start, end in found}) == 1
+    assert found[0][1] <= 640
+    for (_, end), (start, _) in zip(found, found[1:], strict=False):
+        assert end - start >= 2 * 0.08 * (found[0][1] - found[0][0]) - 1
+
+
+def test_tiles_without_a_soft_pixel_are_left_out() -> None:
+    alpha = np.zeros((100, 250), np.float32)
+    alpha[40:60, 240:] = 1
+    alpha[50, 239] = 0.5
+    assert list(_boxes(alpha, 100)) == [Box(0, 100, 150, 250)]
+    alpha[50, 239] = 0
+    assert not list(_boxes(alpha, 100))

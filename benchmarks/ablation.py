@@ -57,7 +57,7 @@ def arguments() -> argparse.Namespace:
 def measure(pairs: Sequence[Pair], file: str, size: int | None) -> Figures:
     """The means of one state: part -> source -> measure."""
     measures = {key: MEASURES[key] for key in SHOWN}
-    predictor = Matter(None if file == "lite" else file, size, framing="whole")
+    predictor = Matter(None if file == "lite" else file, size, framing="whole", refine="off")
     rows: dict[str, list[Row]] = {part: [] for part in PARTS}
     for pair in pairs:
         image, truth = decode_pair(pair)

@@ -329,7 +329,9 @@ def bound(pairs: Sequence[Pair]) -> dict[str, float]:
 
     The bound of the former is epsilon / 2.
     """
-    every, some = (Matter(epsilon=epsilon, framing="whole") for epsilon in (0, lazy.EPSILON))
+    every, some = (
+        Matter(epsilon=epsilon, framing="whole", refine="off") for epsilon in (0, lazy.EPSILON)
+    )
     inside, restored = 0.0, 0.0
     for pair in pairs:
         photo, _ = decode_pair(pair)

@@ -224,7 +224,7 @@ def in_both(run: Run, model: Path, photo: Path, *words: object) -> tuple[Path, M
     out = photo.parent / "out"
     done = run("--model", model, "--image", photo, "--out", out, *words)
     assert (done.returncode, done.stderr) == (0, "")
-    return out, Matter(model, framing="whole")(photo)
+    return out, Matter(model, framing="whole", refine="off")(photo)
 
 
 @pytest.mark.parametrize("kind", PHOTOS)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from latefusion import framing
 from latefusion.errors import LatefusionError
-from latefusion.framing import check_side, cover, into, letterbox
+from latefusion.framing import check_side, cover, cuts, into, letterbox, scales
 
 
 @pytest.mark.parametrize(
@@ -148,3 +150,32 @@ def test_levels_are_not_rounded_on_the_way_to_the_network() -> None:
     np.testing.assert_allclose(letterbox((64, 64), 32).fit(image)[::2, ::2], 25, atol=1e-3)
     image[::4, ::4] = 101
     np.testing.assert_allclose(letterbox((64, 64), 32).fit(image)[::2, ::2], 25.25, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("seen", "last", "expected"),
+    [
+        (1.0, 1.0, [1]),
+        (1.6, 1.0, [1]),
+        (0.64, 1.0, [1]),
+        (0.5, 1.0, [1]),
+        (0.25, 1.0, [0.5, 1]),
+        (0.1, 1.0, [0.1**0.75, 0.1**0.5, 0.1**0.25, 1]),
+        (0.1, 0.2, [0.2]),
+        (0.3, 0.3, [0.3]),
+    ],
+)
+def test_passes_double_the_scale_at_most(seen: float, last: float, expected: list[float]) -> None:
+    assert scales(seen, last) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("length", "count"), [(10, 1), (640, 1), (641, 2), (1200, 3), (6000, 11)])
+def test_cuts_cover_a_length_and_overlap(length: int, count: int) -> None:
+    found = cuts(length, 640, 102)
+    assert len(found) == count
+    assert found[0][0] == 0
+    assert found[-1][1] == length
+    assert len({end - start for start, end in found}) == 1
+    assert found[0][1] <= 640
+    for (_, end), (start, _) in pairwise(found):
+        assert end - start >= 101

@@ -8,10 +8,9 @@ from latefusion import Matter
 from latefusion.framing import Box
 from latefusion.planes import Planes
 from latefusion.runtimes import OnnxNetwork
-from latefusion.tiles import _boxes, _scales, _share, _stretches
+from latefusion.tiles import _boxes, _share
 
 SIZE = 500, 700
-WHOLE = "whole"  # the framing in which the network has one look
 
 
 def portrait() -> NDArray[np.uint8]:
@@ -24,10 +23,15 @@ def portrait() -> NDArray[np.uint8]:
     return image
 
 
+def matter(model: Path, tiles: bool = True) -> Matter:
+    """One that looks once, and then at tiles."""
+    return Matter(model, framing="whole", tiles=tiles, refine="off")
+
+
 def test_the_outline_is_seen_in_the_photos_own_pixels(toy_model: Path) -> None:
     image = portrait()
     truth = image[:, :, 0] / 255
-    whole, tiled = (Matter(toy_model, framing=WHOLE, tiles=tiles)(image) for tiles in (False, True))
+    whole, tiled = (matter(toy_model, tiles)(image) for tiles in (False, True))
     assert not whole.details
     last = tiled.details[-1]
     assert last.frame.inner == last.frame.photo  # pixel by pixel
@@ -41,24 +45,27 @@ def test_the_outline_is_seen_in_the_photos_own_pixels(toy_model: Path) -> None:
 
 def test_a_photo_of_the_networks_own_size_is_seen_once(toy_model: Path) -> None:
     image = portrait()[:56, 270:340]
-    assert not Matter(toy_model, framing=WHOLE, tiles=True)(image).details
+    assert not matter(toy_model)(image).details
 
 
 def test_a_tile_that_contradicts_what_is_known_does_not_count(
     toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    matter = Matter(toy_model, framing=WHOLE, tiles=True)
     image = portrait()
-    expected = Matter(toy_model, framing=WHOLE)(image).alpha
+    expected = matter(toy_model, tiles=False)(image).alpha
     original, calls = OnnxNetwork.__call__, []
 
     def forgetful(self: OnnxNetwork, image: NDArray[np.float32]) -> Planes:
         calls.append(image.shape)
         found = original(self, image)
-        return found if len(calls) == 1 else Planes(*(1 - plane for plane in found[:4]))
+        return (
+            found
+            if len(calls) == 1
+            else Planes(1 - found.alpha, 1 - found.fg, 1 - found.bg, 1 - found.blend)
+        )
 
     monkeypatch.setattr(OnnxNetwork, "__call__", forgetful)
-    found = matter(image)
+    found = matter(toy_model)(image)
     assert len(calls) > 2
     assert np.abs(found.alpha - expected).max() < 0.01
 
@@ -74,37 +81,10 @@ def test_a_tile_counts_where_alpha_is_soft_only() -> None:
     assert _share(known, known + np.float32(0.3))[30, 30] < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("first", "expected"),
-    [
-        (1.0, []),
-        (0.9, []),
-        (0.64, [1]),
-        (0.5, [1]),
-        (0.25, [0.5, 1]),
-        (0.1, [0.1**0.75, 0.1**0.5, 0.1**0.25, 1]),
-    ],
-)
-def test_passes_double_the_scale_at_most(first: float, expected: list[float]) -> None:
-    assert _scales(first) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("length", "count"), [(10, 1), (640, 1), (641, 2), (1200, 3), (6000, 11)])
-def test_stretches_cover_a_length_with_room_for_their_seams(length: int, count: int) -> None:
-    found = list(_stretches(length, 640))
-    assert len(found) == count
-    assert found[0][0] == 0
-    assert found[-1][1] == length
-    assert len({end - start for start, end in found}) == 1
-    assert found[0][1] <= 640
-    for (_, end), (start, _) in zip(found, found[1:], strict=False):
-        assert end - start >= 2 * 0.08 * (found[0][1] - found[0][0]) - 1
-
-
 def test_tiles_without_a_soft_pixel_are_left_out() -> None:
     alpha = np.zeros((100, 250), np.float32)
     alpha[40:60, 240:] = 1
     alpha[50, 239] = 0.5
-    assert list(_boxes(alpha, 100)) == [Box(0, 100, 150, 250)]
+    assert list(_boxes(alpha, 100)) == [Box(0, 100, 156, 250)]
     alpha[50, 239] = 0
     assert not list(_boxes(alpha, 100))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from latefusion.metrics import MEASURES, Measure, measures_in_band
-from latefusion.predictor import WHOLE, Matter
+from latefusion.predictor import CLOSED_FORM, WHOLE, Matter
 from latefusion.terminal import check_size, complain, progress_bar
 from latefusion.writing import make_folder
 
@@ -46,6 +46,10 @@ def evaluate(
         int | None,
         typer.Option(callback=check_size, help="Longer side of the network's input."),
     ] = None,
+    tiles: Annotated[
+        bool, typer.Option("--tiles", help="See outlines in the photos' own pixels, as in matte.")
+    ] = False,
+    refine: Annotated[str, typer.Option(help="closed-form or off, as in matte.")] = CLOSED_FORM,
     pred: Annotated[
         Path | None, typer.Option(help="A folder of ready alphas of any tool, in place of a model.")
     ] = None,
@@ -78,11 +82,15 @@ def evaluate(
     gallery = Gallery(ranking(chosen))
     watch: Watch = gallery.add if out else lambda *_: None
     if data and not (pred or true or images):
-        predictor = Matter(None if model in (None, "lite") else model, size, framing=WHOLE)
+        built_in = model in (None, "lite")
+        predictor = Matter(
+            None if built_in else model, size, framing=WHOLE, tiles=tiles, refine=refine
+        )
         about = _about_model(predictor, model or "lite", size)
+        about |= {"tiles": "yes" if tiles else "no", "refine": refine}
         pairs = read_pairs(data, VAL_LIST)
         found = evaluate_model(predictor, pairs, chosen, _track, watch)
-    elif pred and true and not (data or model or size):
+    elif pred and true and not (data or model or size or tiles):
         about = {"predictions": str(pred), "truths": str(true)}
         found = evaluate_folders(pred, true, chosen, _track, watch, images if out else None)
     else:
@@ -100,7 +108,7 @@ def _track(jobs: "list[Job]") -> "Iterator[Job]":
         yield from progress.track(jobs, description="Scoring")
 
 
-def _about_model(predictor: Matter, name: str, size: int | None) -> "About":
+def _about_model(predictor: Matter, name: str, size: int | None) -> dict[str, str | int]:
     found = predictor.model  # a bad model ends the run here, not once per photo
     sha256 = hashlib.sha256(found.data).hexdigest()
     return {"model": name, "longer side": size or found.side, "framing": WHOLE, "sha256": sha256}

@@ -21,7 +21,7 @@ from latefusion.jobs import SUFFIX, Job, Wish, plan
 from latefusion.lazy import EPSILON
 from latefusion.manifest import NAME, Manifest, digest_of
 from latefusion.outputs import KINDS, Look, render
-from latefusion.predictor import Matter
+from latefusion.predictor import CLOSED_FORM, Matter
 from latefusion.review import THUMBS, write_review
 from latefusion.subject import ALL
 from latefusion.terminal import check_size, complain, one_line, photo_bar
@@ -115,6 +115,12 @@ def matte(
             "--tiles", help="See the outline of a large photo in its own pixels; takes longer."
         ),
     ] = False,
+    refine: Annotated[
+        str,
+        typer.Option(
+            help="closed-form solves the outline anew from the photo's colours; off does not."
+        ),
+    ] = CLOSED_FORM,
     subject: Annotated[
         str, typer.Option(help="Whom to keep: all, largest, or the one at X,Y in pixels.")
     ] = ALL,
@@ -162,6 +168,7 @@ def matte(
         epsilon=epsilon,
         framing=framing,
         tiles=tiles,
+        refine=refine,
         subject=subject,
         fill_holes=fill_holes,
         rotate_search=rotate_search,
@@ -181,7 +188,7 @@ def matte(
     settings = digest(
         version=__version__,
         model=matter.model.card["sha256"],
-        network=[size, epsilon, framing, tiles, subject, fill_holes, rotate_search],
+        network=[size, epsilon, framing, tiles, refine, subject, fill_holes, rotate_search],
         results=[kinds, wish.suffix, background, digest_of(Path(background)), bits],
         look=[linear, look.margin],
     )

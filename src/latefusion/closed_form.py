@@ -6,7 +6,6 @@ towards its alpha by a little, in place of a trimap's hard limits. Only windows 
 pixel are looked at, and conjugate gradients are stopped early, as they begin near the solution.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,13 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion.framing import cuts, resize, scales
+from latefusion.framing import Size, cuts, resize, scales
 from latefusion.matte import Matte
 from latefusion.planes import Plane
 
 SOFT = 0.05  # of alpha at both ends: what is softer, and its neighbours, is solved for
-PULL = 1e-3  # towards the network's alpha
-EPSILON = 1e-5  # of the colour line in a window; larger is smoother
+EVEN, EVEN_SIDE = 0.05, 5  # where alpha varies by less over so many pixels, it has no outline
+PULL = 1e-2  # towards the network's alpha
+EPSILON = 3e-4  # of the colour line in a window; less than 1e-4 follows the blocks of JPEG
+FINEST = 2048  # pixels of the longer side; what is finer takes long, and more than one look
 STEPS = 15  # of conjugate gradients
 PART = 1200  # pixels a side that are solved at once, to hold memory down
 SEAM = 32  # of them are shared by neighbouring parts
@@ -30,20 +31,26 @@ Vector = NDArray[np.float32]  # (n,), a value for each pixel near the outline
 
 
 def solve_outline(found: Matte) -> Matte:
-    """The matte with the outline of its subject solved anew, from coarse to the photo's pixels.
+    """The matte with the outline of its subject solved anew, from coarse to fine.
 
-    Each pass at most doubles the scale of what the network has seen of the subject. F, B and blend
-    stay as the network gave them.
+    Each pass at most doubles the scale of what the network has seen of the subject; the last one is
+    at the photo's own, or at a longer side of FINEST if that is less and the network has not seen
+    more. F, B and blend stay as the network gave them.
     """
+    photo = found.alpha.shape[0], found.alpha.shape[1]
     views = (found.frame, *(detail.frame for detail in found.details))
-    seen = max(view.inner[0] / view.photo[0] for view in views)
+    seen = min(1.0, max(view.scale for view in views))
     alpha = found.alpha
-    height, width = alpha.shape
-    for scale in scales(seen):
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-        alpha = np.clip(resize(alpha, size), 0, 1)
-        alpha = _solve_in_parts(resize(found.image, size), alpha)
-    return replace(found, alpha=alpha)
+    for scale in scales(seen, max(seen, min(1.0, FINEST / max(photo)))):
+        size = max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
+        image = found.image if size == photo else resize(found.image, size)
+        alpha = _solve_in_parts(image, _at(alpha, size))
+    return replace(found, alpha=_at(alpha, photo))
+
+
+def _at(alpha: Plane, size: Size) -> Plane:
+    """Alpha at another size; bicubic overshoots."""
+    return alpha if alpha.shape == size else np.clip(resize(alpha, size), 0, 1)
 
 
 def _solve_in_parts(image: NDArray[np.uint8], alpha: Plane) -> Plane:
@@ -62,10 +69,9 @@ def _solve_in_parts(image: NDArray[np.uint8], alpha: Plane) -> Plane:
 
 
 def _solve(image: NDArray[np.uint8], alpha: Plane) -> Plane:
-    """Alpha (H, W), changed in place where it is soft and one pixel around."""
-    soft = ((alpha > SOFT) & (alpha < 1 - SOFT)).astype(np.uint8)
-    free = cv2.dilate(soft, np.ones((3, 3), np.uint8))
-    windows = _windows(image, np.asarray(free, np.uint8))
+    """Alpha (H, W), changed in place where it is soft, and one pixel around."""
+    free = _free(alpha)
+    windows = _windows(image, free)
     if windows is None:
         return alpha
     near = alpha.reshape(-1)[windows.pixels]
@@ -73,6 +79,15 @@ def _solve(image: NDArray[np.uint8], alpha: Plane) -> Plane:
     near += _descend(windows, near, moves)
     alpha.reshape(-1)[windows.pixels] = np.clip(near, 0, 1, out=near)
     return alpha
+
+
+def _free(alpha: Plane) -> NDArray[np.uint8]:
+    """1 where alpha is solved for: at soft pixels and beside them, but for even haze."""
+    soft = ((alpha > SOFT) & (alpha < 1 - SOFT)).astype(np.uint8)
+    square = np.ones((EVEN_SIDE, EVEN_SIDE), np.uint8)
+    uneven = np.asarray(cv2.dilate(alpha, square) - cv2.erode(alpha, square) > EVEN)
+    beside = np.asarray(cv2.dilate(soft, np.ones((3, 3), np.uint8)), np.uint8)
+    return beside * uneven
 
 
 class Windows(NamedTuple):
@@ -148,8 +163,7 @@ def _covariance(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray
 
 
 def _descend(windows: Windows, alpha: Vector, moves: Vector) -> Vector:
-    """How alpha moves where it may (1 in `moves`), by conjugate gradients, Jacobi preconditioned."""
-    of: Callable[[Vector], Vector] = lambda x: moves * (windows.laplacian(x) + PULL * x)  # noqa: E731
+    """How alpha moves where it may (1 in `moves`): conjugate gradients, Jacobi preconditioned."""
     scale = 1 / (windows.diagonal() + PULL)
     moved = np.zeros_like(alpha)
     left = -moves * windows.laplacian(alpha)
@@ -158,7 +172,7 @@ def _descend(windows: Windows, alpha: Vector, moves: Vector) -> Vector:
     for _ in range(STEPS):
         if size < 1e-12:  # all is smooth
             break
-        ahead = of(way)
+        ahead = moves * (windows.laplacian(way) + PULL * way)
         step = size / float(way @ ahead)
         moved += step * way
         left -= step * ahead

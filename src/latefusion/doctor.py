@@ -13,7 +13,7 @@ from latefusion import __version__
 from latefusion.devices import AUTO, PROVIDERS
 from latefusion.errors import LatefusionError
 from latefusion.golden import SAMPLE
-from latefusion.predictor import WHOLE, Matter
+from latefusion.predictor import OFF, WHOLE, Matter
 from latefusion.reading import read_photo
 
 GOLDEN_ALPHA = Path(__file__).parent / "golden-alpha.png"  # of the default network on SAMPLE
@@ -72,7 +72,9 @@ def _runtime() -> Finding:
 
 
 def _network(model: Path | None, device: str, threads: int | None) -> Iterator[Finding]:
-    matter = Matter(model, threads=threads, device=device, strict=device != AUTO, framing=WHOLE)
+    matter = Matter(
+        model, threads=threads, device=device, strict=device != AUTO, framing=WHOLE, refine=OFF
+    )
     try:
         start = perf_counter()
         matter.load()

@@ -27,6 +27,11 @@ class Letterbox:
     inner: Size
     outer: Size
 
+    @property
+    def scale(self) -> float:
+        """Pixels of the network's input for one of the photo."""
+        return max(self.inner) / max(self.photo)
+
     def fit(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """A photo (H, W, 3) as the network's input of size `outer`, its edge pixels repeated.
 
@@ -136,13 +141,14 @@ def into(photo: Size, outer: Size) -> Letterbox:
     return Letterbox(photo, (height, width), outer)
 
 
-def scales(seen: float) -> list[float]:
-    """The scales of passes from a photo seen at scale `seen` to its own pixels, 1.
+def scales(seen: float, last: float = 1.0) -> list[float]:
+    """The scales of passes from a photo seen at scale `seen` to `last`; 1 is the photo's own.
 
-    Each at most doubles the one before; one pass where the photo has been seen at its own scale.
+    Each at most doubles the one before; one pass where `last` has been seen already.
     """
-    passes = max(1, math.ceil(-math.log2(seen) - 1e-6))
-    return [float(min(seen, 1) ** (1 - (step + 1) / passes)) for step in range(passes)]
+    gain = max(1.0, last / seen)
+    passes = max(1, math.ceil(math.log2(gain) - 1e-6))
+    return [float(last * gain ** ((step + 1) / passes - 1)) for step in range(passes)]
 
 
 def cuts(length: int, longest: int, shared: int) -> list[tuple[int, int]]:

@@ -43,10 +43,11 @@ class Matter:
     0.95 epsilon at any photo's; 0 runs it everywhere.
     `framing`: `auto` looks a second time, closer, at a subject that is small in its photo; `whole`
     never does. `tiles` then goes along the outline of a photo larger than the network's input, in
-    tiles, down to the photo's own pixels. `refine`: `closed-form` solves the outline anew from the photo's
-    colours, `off` leaves it as the network has it. `subject` keeps one connected subject only, the `largest` or the one at a point
-    (x, y), and `fill_holes` closes small gaps that it encloses. `rotate_search` also tries the
-    quarter turns of a photo in which it is not sure of much as it lies.
+    tiles, down to the photo's own pixels. `refine`: `closed-form` solves the outline anew from the
+    photo's colours, `off` leaves it as the network has it. `subject` keeps one connected subject
+    only, the `largest` or the one at a point (x, y), and `fill_holes` closes small gaps that it
+    encloses. `rotate_search` also tries the quarter turns of a photo in which it is not sure of
+    much as it lies.
     Loading raises WeightsError and DeviceError, calls those and ImageError.
     """
 

@@ -30,7 +30,7 @@ def look_in_tiles(network: Network, model: ModelFile, found: Matte) -> Matte:
     """
     alpha = found.alpha.copy()
     details: list[Detail] = []
-    seen = found.frame.inner[0] / found.frame.photo[0]
+    seen = found.frame.scale
     for scale in scales(seen) if seen * LEAST_GAIN < 1 else ():
         for box in _boxes(alpha, _longest(model, scale)):
             detail = _look(network, model, found.image, alpha, box, scale)

@@ -15,7 +15,6 @@ from latefusion.writing import make_folder
 
 if TYPE_CHECKING:  # only for a run, to keep the other commands quick
     from latefusion.evaluate import Evaluation, Job, Watch
-    from latefusion.page import About
 
 evaluation = typer.Typer()
 

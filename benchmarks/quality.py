@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from peers import peers
 
 from latefusion import Matte, Matter
+from latefusion.closed_form import refine
 from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
 from latefusion.evaluate import TOTAL, Evaluation, Group, evaluate_model, summarise
 from latefusion.foreground import estimate_foreground
@@ -46,6 +48,7 @@ def main() -> None:
         for name, file in named(args.model).items()
     }
     others = peers(args.peers, args.threads)
+    models |= variants(args, next(iter(named(args.model).items())), others["MODNet"])
     if taken := models.keys() & others.keys():
         raise SystemExit(f"--model: {min(taken)} is a peer's name; give the model another")
     found, seconds = {}, {}
@@ -73,6 +76,26 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1, help="score every n-th photo only")
     parser.add_argument("--count", type=int, default=12, help="photos on the contact sheet")
     return parser.parse_args()
+
+
+def variants(args: argparse.Namespace, model: tuple[str, str], peer: Predict) -> dict[str, Predict]:
+    """The first model with other options of the command, and a peer with our refining."""
+    name, file = model
+    options: dict[str, dict[str, Any]] = {
+        "--refine off": {"refine": "off"},
+        "--tiles": {"tiles": True},
+    }
+    ours: dict[str, Predict] = {
+        f"{name} {text}": Matter(
+            None if file == "lite" else file, args.size, args.threads, framing="whole", **given
+        )
+        for text, given in options.items()
+    }
+    return ours | {"MODNet, our --refine": lambda image: refine(image, as_alpha(peer(image)), 1.0)}
+
+
+def as_alpha(found: NDArray[np.float32] | Matte) -> NDArray[np.float32]:
+    return found.alpha if isinstance(found, Matte) else found
 
 
 def named(models: Sequence[str]) -> dict[str, str]:

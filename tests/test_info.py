@@ -1,6 +1,7 @@
 """`info` says what a file is, without PyTorch for an export, and finds damage."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,25 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "toy.safetensors"
     save_network(path, toy_network(), stage="joint", data="pairs.tar", terms="mine\nalone")
     return path
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("info")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        add_toy_preset(monkeypatch)
+        source = folder / "toy.safetensors"
+        save_network(source, toy_network(), stage="joint")
+        export(source, folder / "toy.onnx", Wish())
+    return folder
+
+
+@pytest.fixture
+def model(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An export, for a test to do with as it likes."""
+    add_toy_preset(monkeypatch)
+    shutil.copytree(exports, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "toy.onnx"
 
 
 def test_an_export_has_its_parts_data_terms_and_checksum(checkpoint: Path) -> None:
@@ -71,8 +91,7 @@ def test_a_checkpoint_of_before_checksums_still_loads(checkpoint: Path) -> None:
     load_network(checkpoint)
 
 
-def test_a_truncated_export_is_refused(checkpoint: Path) -> None:
-    model = export(checkpoint, checkpoint.with_suffix(".onnx"), Wish())
+def test_a_truncated_export_is_refused(model: Path) -> None:
     model.write_bytes(model.read_bytes()[:-7])
     with pytest.raises(WeightsError, match="is not the file of its sidecar"):
         describe(str(model))
@@ -81,8 +100,7 @@ def test_a_truncated_export_is_refused(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     "entry", [{"parameters": [1]}, {"parameters": {"fg": "x"}}, {"gmac": []}, {"gmac": {"fg": "x"}}]
 )
-def test_unreadable_parts_are_said_to_be_so(checkpoint: Path, entry: dict[str, Any]) -> None:
-    model = export(checkpoint, checkpoint.with_suffix(".onnx"), Wish())
+def test_unreadable_parts_are_said_to_be_so(model: Path, entry: dict[str, Any]) -> None:
     sidecar = model.with_suffix(".json")
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | entry))
     assert describe(str(model))["parts"].startswith("not readable in the sidecar")

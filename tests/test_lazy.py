@@ -1,6 +1,7 @@
 """Lazy fusion: the bound holds, tiles are those of the whole, and only doubtful ones run."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,14 +151,25 @@ def test_only_the_tiles_in_doubt_run() -> None:
     assert in_doubt(np.abs(doubt), 80, 0.1).tolist() == [[True], [True]]
 
 
-@pytest.fixture
-def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A toy network as two files, and the same as one beside it."""
+    folder = tmp_path_factory.mktemp("lazy")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        add_toy_preset(monkeypatch)
+        source = folder / "toy.safetensors"
+        save_network(source, perturbed(TOY), stage="joint")
+        export(source, folder / "whole.onnx", Wish(side=192))
+        export(source, folder / "lazy.onnx", Wish("lazy", side=192))
+    return folder
+
+
+@pytest.fixture
+def exported(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The two files, for a test to do with as it likes."""
     add_toy_preset(monkeypatch)
-    source = tmp_path / "toy.safetensors"
-    save_network(source, perturbed(TOY), stage="joint")
-    export(source, tmp_path / "whole.onnx", Wish(side=192))
-    return export(source, tmp_path / "lazy.onnx", Wish("lazy", side=192))
+    shutil.copytree(exports, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "lazy.onnx"
 
 
 def test_two_files_give_the_planes_of_the_whole_network(exported: Path) -> None:

@@ -1,5 +1,6 @@
 """INT8 files come to be only where they pass the gate, and hold what was judged."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
@@ -27,12 +28,22 @@ from toy_network import TOY, add_toy_preset, write_toy_pairs
 GOOD = Verdict(3, 0.1, 0.1015, "02", 0.009, 1.2)
 
 
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("quantize")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        add_toy_preset(monkeypatch)
+        source = folder / "toy.safetensors"
+        save_network(source, perturbed(TOY), stage="joint")
+        export(source, folder / "toy.onnx", Wish("lazy", side=96))
+    return folder
+
+
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def model(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     add_toy_preset(monkeypatch)
-    source = tmp_path / "toy.safetensors"
-    save_network(source, perturbed(TOY), stage="joint")
-    return export(source, tmp_path / "toy.onnx", Wish("lazy", side=96))
+    shutil.copytree(exports, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "toy.onnx"
 
 
 @pytest.fixture

@@ -31,21 +31,25 @@ Vector = NDArray[np.float32]  # (n,), a value for each pixel near the outline
 
 
 def solve_outline(found: Matte) -> Matte:
-    """The matte with the outline of its subject solved anew, from coarse to fine.
-
-    Each pass at most doubles the scale of what the network has seen of the subject; the last one is
-    at the photo's own, or at a longer side of FINEST if that is less and the network has not seen
-    more. F, B and blend stay as the network gave them.
-    """
-    photo = found.alpha.shape[0], found.alpha.shape[1]
+    """The matte with the outline of its subject solved anew; F, B and blend stay as they are."""
     views = (found.frame, *(detail.frame for detail in found.details))
-    seen = min(1.0, max(view.scale for view in views))
-    alpha = found.alpha
+    seen = max(view.scale for view in views)
+    return replace(found, alpha=refine(found.image, found.alpha, seen))
+
+
+def refine(image: NDArray[np.uint8], alpha: Plane, seen: float) -> Plane:
+    """Alpha (H, W) of a photo (H, W, 3) uint8 RGB, solved from coarse to fine.
+
+    `seen` is the scale at which alpha has been found, 1 for the photo's own. Each pass at most
+    doubles it; the last one is at 1, or at a longer side of FINEST if `seen` and that are less.
+    """
+    photo = alpha.shape[0], alpha.shape[1]
+    seen = min(1.0, seen)
     for scale in scales(seen, max(seen, min(1.0, FINEST / max(photo)))):
         size = max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
-        image = found.image if size == photo else resize(found.image, size)
-        alpha = _solve_in_parts(image, _at(alpha, size))
-    return replace(found, alpha=_at(alpha, photo))
+        small = image if size == photo else resize(image, size)
+        alpha = _solve_in_parts(small, _at(alpha, size))
+    return _at(alpha, photo)
 
 
 def _at(alpha: Plane, size: Size) -> Plane:

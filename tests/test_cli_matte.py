@@ -159,6 +159,43 @@ def test_options_for_results(tree: Path, toy_model: Path) -> None:
     assert "is neither a colour nor a file" in err
 
 
+def test_a_transparent_background_is_none_and_no_shadow_is_made_up(
+    tree: Path, toy_model: Path
+) -> None:
+    words = ("in/b.png", "-o", "x.png", "--background", "transparent", "--shadow", "no")
+    assert call("matte", *words, model=toy_model)[0] == 0
+    with Image.open("x.png") as cutout:
+        assert cutout.mode == "RGBA"
+    code, _, err = call("matte", "in/b.png", "--shadow", "soft", model=toy_model)
+    assert code == 2
+    assert "shadows are not made up" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("--refine", "guided"), "use closed-form or off"),
+        (("--framing", "near"), "use auto or whole"),
+    ],
+)
+def test_an_unknown_way_of_looking_is_one_line(
+    tree: Path, toy_model: Path, words: tuple[str, str], fault: str
+) -> None:
+    code, _, err = call("matte", "in/b.png", *words, model=toy_model)
+    assert code == 1
+    assert fault in err
+    assert err.count("\n") == 1
+
+
+def test_tiles_and_refinement_are_settings_that_resume_sees(tree: Path, toy_model: Path) -> None:
+    words = ("matte", "in", "-o", "out", "--resume", "--save", "alpha")
+    assert call(*words, model=toy_model)[0] == 0
+    for more in (["--tiles"], ["--refine", "off"]):
+        _, out, err = call(*words, *more, model=toy_model)
+        assert len(out.splitlines()) == 3
+        assert "were done before" not in err
+
+
 def test_a_photo_is_overwritten_only_if_asked(tree: Path, toy_model: Path) -> None:
     assert call("matte", "in/b.png", "-o", "in/b.png", model=toy_model)[0] == 2
     assert call("matte", "in/b.png", "-o", "in/b.png", "--overwrite", model=toy_model)[0] == 0

@@ -32,6 +32,7 @@ photos_app = typer.Typer()
 PIPE = Path("-")
 WATCH_SECONDS = 1.0
 TRANSPARENT = "transparent"
+NO_SHADOW = "no"
 MANY = 1000  # photos that a watched folder may bring
 
 Device = Annotated[str, typer.Option(help=f"Where the network runs: {', '.join(DEVICES)}.")]
@@ -85,6 +86,9 @@ def matte(
     linear: Annotated[
         bool, typer.Option("--linear", help="Mix subject and background in linear light.")
     ] = False,
+    shadow: Annotated[
+        str, typer.Option(help="no: none is made up, and the photo's own stays behind.")
+    ] = NO_SHADOW,
     crop: Annotated[bool, typer.Option("--crop", help="Crop the results to the subject.")] = False,
     margin: Annotated[
         float, typer.Option(min=0, max=10, help="With --crop: room, as a share of its longer side.")
@@ -156,6 +160,8 @@ def matte(
     read is reported and left out; the exit code is then 1.
     """
     kinds = parse_kinds(save)
+    if shadow != NO_SHADOW:
+        raise typer.BadParameter(f"--shadow {shadow}: shadows are not made up; leave it at no")
     look = Look(_background(background), linear, margin if crop else None, _deep(bits))
     wish = Wish(kinds, out, _suffix(format_, out), recursive, overwrite)
     _check_alpha(wish, look)

@@ -18,8 +18,8 @@ TRIMAP_KERNEL, TRIMAP_SIDE = 20, 512
 
 # Fitted to the default weights by benchmarks/calibrate.py: |alpha - truth| of a pixel from the root
 # of min(alpha, 1 - alpha), and the chance of a good matte from the mean of that.
-ERROR_WEIGHT = 0.612
-CONFIDENCE = (-22.217, 5.637)
+ERROR_WEIGHT = 0.584
+CONFIDENCE = (-21.745, 5.477)
 GOOD_MAD = 0.02  # of a matte that few people would mend
 
 

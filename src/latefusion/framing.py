@@ -38,7 +38,8 @@ class Letterbox:
         # A huge photo goes colour by colour, which takes longer and a third of the memory.
         parts = np.split(image, 3, axis=2) if image.size > HUGE else [image]
         resized = [resize(part.astype(np.float32), self.inner) for part in parts]
-        levels = np.clip(np.dstack(resized), 0, 255)  # bicubic overshoots
+        levels = resized[0] if len(resized) == 1 else np.dstack(resized)
+        np.clip(levels, 0, 255, out=levels)  # bicubic overshoots
         return np.asarray(
             cv2.copyMakeBorder(levels, top, bottom, left, right, cv2.BORDER_REPLICATE), np.float32
         )

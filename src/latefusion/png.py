@@ -63,7 +63,7 @@ def _compressed(pixels: NDArray[Any]) -> Iterator[bytes]:
         np.subtract(rows[0], above, out=filtered[0, 1:])
         np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
         above = rows[-1]
-        if data := packer.compress(filtered):
+        if data := packer.compress(filtered.data):
             yield data
     yield packer.flush()
 

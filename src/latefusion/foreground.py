@@ -38,6 +38,7 @@ def estimate_foreground(
     Opaque pixels keep the photo's colour exactly, soft ones and a margin around them get the
     estimate, and everything further out is black: the old background does not travel along.
     """
+    image, alpha = np.ascontiguousarray(image), np.ascontiguousarray(alpha)
     opacity = to_levels(alpha)
     opaque = (opacity == 255).view(np.uint8)
     estimate = np.zeros_like(image)
@@ -63,19 +64,14 @@ def _fit(
 
     fg and bg are at reduced size, image and alpha at the photo's.
     """
-    a = cv2.cvtColor(alpha.reshape(-1)[places, None], cv2.COLOR_GRAY2RGB)[
-        :, 0
-    ]  # one for each colour
+    # One for each colour: NumPy is slow along an axis of three.
+    a = np.asarray(cv2.cvtColor(alpha.reshape(-1)[places, None], cv2.COLOR_GRAY2RGB)[:, 0])
     b = 1 - a
     fitted, behind = enlarged((fg, bg), places, alpha.shape)
     rest = image.reshape(-1, 3)[places] - a * fitted
     behind *= b
     rest -= behind
-    rest *= a
-    a *= a
-    b *= b
-    a += b
-    rest /= a
+    rest *= a / (a * a + b * b)
     fitted += rest
     np.rint(fitted, out=fitted)
     return np.clip(fitted, 0, 255, out=fitted).astype(np.uint8)

@@ -7,7 +7,7 @@ estimated from the mix. The colours are another dev photo's (`other`: busier tha
 those that pymatting's multi-level solver, an implementation of the same paper at full size, finds
 for the photo itself (`own`). The alpha is the network's, given as it is or, `rough`, at half the
 size and enlarged again, as no estimate of alpha is exact. Prints, where 0.02 < alpha < 0.98, the
-mean of alpha |estimate - true| in levels, for the photo's own pixels and as estimated; and the time.
+mean of alpha |estimate - true| in levels, of the photo's own pixels and of the estimate; the time.
 """
 
 import argparse

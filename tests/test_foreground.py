@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latefusion.foreground import _enlarge, estimate_foreground
+from latefusion.foreground import enlarged, estimate_foreground
 
 
 def mixed_portrait(height: int, width: int) -> tuple[NDArray[np.float32], ...]:
@@ -69,8 +69,9 @@ def test_any_size_and_any_constant_alpha_gives_sane_colours(
     np.testing.assert_allclose(estimate, expected, atol=1)
 
 
-def test_a_tile_is_its_part_of_the_whole_enlarged() -> None:
+def test_pixels_are_those_of_the_whole_enlarged() -> None:
     colours = np.random.default_rng(2).random((30, 20, 3), np.float32) * 255
     whole = cv2.resize(colours, (170, 260), interpolation=cv2.INTER_LINEAR)
-    part = _enlarge(colours, (slice(100, 260), slice(33, 99)), (260, 170))
-    np.testing.assert_allclose(part, whole[100:260, 33:99], atol=3)  # remap has 1/32 pixel steps
+    places = np.arange(33, 260 * 170, 7)
+    for found in enlarged((colours, colours), places, (260, 170)):
+        np.testing.assert_allclose(found, whole.reshape(-1, 3)[places], atol=3)  # 1/32 pixel steps

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <vector>
 
 #include <opencv2/imgproc.hpp>
 
@@ -16,12 +17,13 @@
 namespace latefusion {
 namespace {
 
-constexpr double WORK_PIXELS = 256 * 256;  // colours change slowly
-constexpr double WORK_SIDE = 8192;         // of a strip of a photo; cv::remap ends at 32,767
-constexpr int SWEEPS = 4;
-constexpr int SMALL_SWEEPS = 10, SMALL_SIDE = 32;  // on the coarsest levels they reach far
+constexpr int WORK_PIXELS = 3 * 256 * 256;  // at most: colours change slowly
+constexpr int WORK_SIDE = 8192;             // of a strip of a photo; cv::remap ends at 32,767
+constexpr int COARSEST = 8;                 // of the longer side at most, where the levels begin
+constexpr int SWEEPS = 3;
 constexpr float SMOOTHNESS = 1e-5F,
                 ALPHA_WEIGHT = 0.1F;  // neighbours' pull, and where alpha changes
+constexpr double PLAIN = 1 / 510.0;   // of alpha: less than this of a colour counts as none
 constexpr int MARGIN = 8;  // pixels outside the subject that get its colour, for a later resize
 constexpr int TILE = 256;  // the full-size step goes through the photo in tiles where it is needed
 
@@ -40,62 +42,85 @@ std::array<cv::Point, 4> neighbours(int x, int y, cv::Size size) {
           cv::Point(std::max(x - 1, 0), y), cv::Point(std::min(x + 1, size.width - 1), y)};
 }
 
-// One pixel's fg and bg from its mix and its four neighbours' colours, by Cramer's rule.
-void solve_pixel(const cv::Mat3b& image, const cv::Mat1f& alpha, const Colours& before, int x,
-                 int y, Colours& after) {
+// One pixel's fg and bg from its mix and its four neighbours' colours, in place: the neighbours'
+// mean moves by a share of what it leaves of the mix (the formula of Sherman and Morrison).
+void solve_pixel(const cv::Mat3b& image, const cv::Mat1f& alpha, int x, int y, Colours& colours) {
   const float a = alpha(y, x), b = 1 - a;
-  cv::Vec3f to_fg = cv::Vec3f(image(y, x)) * a, to_bg = cv::Vec3f(image(y, x)) * b;
+  cv::Vec3f fg, bg;
   float pull = 0;
   for (const cv::Point& near_by : neighbours(x, y, alpha.size())) {
     const float weight = SMOOTHNESS + ALPHA_WEIGHT * std::abs(alpha(near_by) - a);
-    to_fg += before.fg(near_by) * weight;
-    to_bg += before.bg(near_by) * weight;
+    fg += colours.fg(near_by) * weight;
+    bg += colours.bg(near_by) * weight;
     pull += weight;
   }
-  const float aa = a * a + pull, bb = b * b + pull, ab = a * b;
-  const float determinant = aa * bb - ab * ab;
-  after.fg(y, x) = within_levels((to_fg * bb - to_bg * ab) * (1 / determinant));
-  after.bg(y, x) = within_levels((to_bg * aa - to_fg * ab) * (1 / determinant));
+  fg *= 1 / pull;
+  bg *= 1 / pull;
+  const cv::Vec3f rest =
+      (cv::Vec3f(image(y, x)) - fg * a - bg * b) * (1 / (a * a + b * b + pull));
+  colours.fg(y, x) = within_levels(fg + rest * a);
+  colours.bg(y, x) = within_levels(bg + rest * b);
 }
 
-// Jacobi sweeps over the whole image: each takes all colours from the sweep before.
-Colours sweep(const cv::Mat3b& image, const cv::Mat1f& alpha, Colours colours, int sweeps) {
-  Colours after = {cv::Mat3f(image.size()), cv::Mat3f(image.size())};
-  for (int i = 0; i < sweeps; ++i) {
+// Gauss-Seidel sweeps, in place: first every second pixel, as on a chessboard, then the others, and
+// soft pixels and those beside them only.
+void sweep(const cv::Mat3b& image, const cv::Mat1f& alpha, Colours& colours) {
+  cv::Mat1b near_by;
+  cv::dilate((alpha > PLAIN) & (alpha < 1 - PLAIN), near_by, cv::Mat::ones(3, 3, CV_8U));
+  for (int half = 0; half < 2 * SWEEPS; ++half) {
     cv::parallel_for_({0, image.rows}, [&](const cv::Range& rows) {
       for (int y = rows.start; y < rows.end; ++y) {
-        for (int x = 0; x < image.cols; ++x) {
-          solve_pixel(image, alpha, colours, x, y, after);
+        for (int x = (y + half) % 2; x < image.cols; x += 2) {
+          if (near_by(y, x) != 0) {
+            solve_pixel(image, alpha, x, y, colours);
+          }
         }
       }
     });
-    std::swap(colours, after);
   }
-  return colours;
 }
 
-int bit_length(int number) { return number == 0 ? 0 : 1 + bit_length(number / 2); }
+struct Level {
+  cv::Mat3b image;
+  cv::Mat1f alpha;
+};
 
-cv::Size work_size(cv::Size photo) {
-  const double pixels = static_cast<double>(photo.height) * photo.width;
-  const double side = std::max(photo.height, photo.width);
-  const double shrink = std::min({1.0, std::sqrt(WORK_PIXELS / pixels), WORK_SIDE / side});
-  return {std::max(1, cvRound(photo.width * shrink)), std::max(1, cvRound(photo.height * shrink))};
+Level halved(const Level& level) {
+  const cv::Size half((level.alpha.cols + 1) / 2, (level.alpha.rows + 1) / 2);
+  return {resize(level.image, half), resize(level.alpha, half)};
+}
+
+bool too_large(cv::Size size) {
+  return static_cast<double>(size.height) * size.width > WORK_PIXELS ||
+         std::max(size.height, size.width) > WORK_SIDE;
+}
+
+// A level, halved until it can be solved, and its halves, the coarsest first.
+std::vector<Level> levels_of(Level level) {
+  while (too_large(level.alpha.size())) {
+    level = halved(level);
+  }
+  std::vector<Level> levels = {level};
+  while (std::max(level.alpha.rows, level.alpha.cols) > COARSEST) {
+    level = halved(level);
+    levels.push_back(level);
+  }
+  std::reverse(levels.begin(), levels.end());
+  return levels;
 }
 
 // The smooth colours of subject and background at reduced size, from coarse levels to fine.
-Colours solve(const cv::Mat& photo, const cv::Mat& photo_alpha) {
-  const cv::Size work = work_size(photo.size());
-  const cv::Mat image = resize(photo, work), alpha = resize(photo_alpha, work);
-  Colours colours = {cv::Mat3f(1, 1, cv::Vec3f()), cv::Mat3f(1, 1, cv::Vec3f())};
-  const int levels = bit_length(std::max(work.height, work.width));
-  for (int level = 0; level <= levels; ++level) {
-    const double part = static_cast<double>(level) / levels;
-    const cv::Size size(cvRound(std::pow(work.width, part)), cvRound(std::pow(work.height, part)));
-    const bool small = std::max(size.height, size.width) <= SMALL_SIDE;
-    colours = {resize(colours.fg, size), resize(colours.bg, size)};
-    colours =
-        sweep(resize(image, size), resize(alpha, size), colours, small ? SMALL_SWEEPS : SWEEPS);
+Colours solve(const cv::Mat& image, const cv::Mat& alpha) {
+  const std::vector<Level> levels = levels_of({image, alpha});
+  Colours colours;
+  levels[0].image.convertTo(colours.fg, CV_32F);
+  colours.bg = colours.fg;
+  for (const Level& level : levels) {
+    Colours finer;
+    cv::resize(colours.fg, finer.fg, level.alpha.size());
+    cv::resize(colours.bg, finer.bg, level.alpha.size());
+    colours = finer;
+    sweep(level.image, level.alpha, colours);
   }
   return colours;
 }

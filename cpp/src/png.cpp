@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int COMPRESSION = 3;  // as Python's; more takes long and gains little
+constexpr int COMPRESSION = 3;  // more takes long and gains little
 
 // A temporary name beside the file, so that renaming it never crosses file systems.
 fs::path part_of(const fs::path& file) {

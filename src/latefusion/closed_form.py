@@ -101,12 +101,12 @@ class Windows(NamedTuple):
     """
 
     pixels: NDArray[np.intp]  # (n,) in the flattened image
-    members: NDArray[np.int32]  # (9, K): each window's pixels, counted among these n
+    members: NDArray[np.intp]  # (9, K): each window's pixels, counted among these n
     colours: tuple[NDArray[np.float32], ...]  # three of (9, K)
 
     def laplacian(self, values: Vector) -> Vector:
         """The matting Laplacian times a value for each pixel."""
-        inside = values[self.members]
+        inside = np.take(values, self.members)
         inside -= inside.mean(axis=0)
         off = inside.copy()
         for colour in self.colours:
@@ -134,8 +134,8 @@ def _windows(image: NDArray[np.uint8], free: NDArray[np.uint8]) -> Windows | Non
     if not centres.size:
         return None
     pixels = np.flatnonzero(cv2.dilate(centred, square))
-    number = np.empty(free.size, np.int32)
-    number[pixels] = np.arange(len(pixels), dtype=np.int32)
+    number = np.empty(free.size, np.intp)
+    number[pixels] = np.arange(len(pixels))
     steps = np.array([down * width + right for down in (-1, 0, 1) for right in (-1, 0, 1)])
     members = number[centres + steps[:, None]]
     levels = image.reshape(-1, 3)[pixels].astype(np.float32) / np.float32(255)
@@ -143,7 +143,7 @@ def _windows(image: NDArray[np.uint8], free: NDArray[np.uint8]) -> Windows | Non
 
 
 def _whitened(
-    levels: NDArray[np.float32], members: NDArray[np.int32]
+    levels: NDArray[np.float32], members: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], ...]:
     """Colours of windows without their mean, made independent of one another, three of (9, K).
 

@@ -38,13 +38,16 @@ class Letterbox:
         The levels are 0 to 255 and not rounded: builds of OpenCV would round them differently, and
         a network makes more of one level than one level.
         """
-        top, left = self._margin()
-        bottom = self.outer[0] - self.inner[0] - top
-        right = self.outer[1] - self.inner[1] - left
         # A huge photo goes colour by colour, which takes longer and a third of the memory.
         parts = np.split(image, 3, axis=2) if image.size > HUGE else [image]
         resized = [resize(part.astype(np.float32), self.inner) for part in parts]
-        levels = np.clip(np.dstack(resized), 0, 255)  # bicubic overshoots
+        levels = resized[0] if len(resized) == 1 else np.dstack(resized)
+        np.clip(levels, 0, 255, out=levels)  # bicubic overshoots
+        if self.inner == self.outer:
+            return levels
+        top, left = self._margin()
+        bottom = self.outer[0] - self.inner[0] - top
+        right = self.outer[1] - self.inner[1] - left
         return np.asarray(
             cv2.copyMakeBorder(levels, top, bottom, left, right, cv2.BORDER_REPLICATE), np.float32
         )

@@ -119,7 +119,9 @@ class Matte:
         Transparent pixels away from it are black: the old background does not travel along.
         """
         colour = estimate_foreground(self.image, self.alpha)
-        return np.dstack([colour, to_levels(self.alpha)])
+        rgba = np.asarray(cv2.cvtColor(colour, cv2.COLOR_RGB2RGBA), np.uint8)
+        rgba[:, :, 3] = to_levels(self.alpha)
+        return rgba
 
     def over(self, background: Background, *, linear: bool = False) -> NDArray[np.uint8]:
         """(H, W, 3) RGB: the subject on a colour, an image, or the photo's own background blurred.

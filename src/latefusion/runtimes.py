@@ -89,6 +89,9 @@ class _Session:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what is wrong comes as an exception
         options.intra_op_num_threads = int(threads or 0)
+        # A plan of the memory for each size met, kept for ever: of a folder's sizes, 60 MB, and no
+        # quicker.
+        options.enable_mem_pattern = False
         # The two sessions of lazy fusion take turns: idle threads of one would slow the other.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:

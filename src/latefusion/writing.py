@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latefusion.errors import OutputError, reason, shown
+from latefusion.png import write_png
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -42,7 +43,7 @@ PART = ".latefusion-"  # begins the name of what is not whole yet
 FAST_WEBP = {"method": 0, "quality": 0}
 
 FORMATS = {
-    "PNG": Format(True, True, 2**31 - 1, {"compress_level": 3}),
+    "PNG": Format(True, True, 2**31 - 1, {}),  # not Pillow's: png.py
     # exact: the colours under transparent pixels survive.
     "WEBP": Format(
         True, False, 16383, {"lossless": True, "exact": True, "method": 1, "quality": 40}
@@ -116,9 +117,13 @@ def _checked(pixels: Pixels, format: str | None, name: str) -> str:
 
 
 def _encode(file: IO[bytes], picture: Picture, format: str) -> None:
+    icc = picture.icc if picture.pixels.ndim == 3 else None
+    if format == "PNG":
+        write_png(file, picture.pixels, icc, picture.dpi)
+        return
     options = dict(FORMATS[format].options)
-    if picture.icc and picture.pixels.ndim == 3:
-        options["icc_profile"] = picture.icc
+    if icc:
+        options["icc_profile"] = icc
     if picture.dpi and format == "WEBP":
         options["exif"] = _exif(picture.dpi)
     elif picture.dpi:

@@ -20,7 +20,7 @@ from latefusion.foreground import estimate_foreground
 from latefusion.framing import resize
 
 Sample = dict[str, Any]
-ESTIMATE_PIXELS = 160 * 160  # the foreground is solved at this size; training needs it fast
+ESTIMATE_PIXELS = 3 * 160 * 160  # the foreground is solved at this size; training needs it fast
 
 
 class Decoded(Dataset[Any]):

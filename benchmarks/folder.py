@@ -4,9 +4,9 @@
 
 The folder holds the dev photos, repeated under other names. Throughput: the folder mode against
 the network alone on the same inputs, ready in memory, each with the cores shared out as the command
-does it, in turns, start-up left out; framing whole, so that both run it once a photo. Memory: of
-the process, early in a run and at its end. Kill: SIGKILL half-way, then --resume; every output has
-to be there once and whole.
+does it, in turns, start-up left out; framing whole, so that both run it once a photo, with --refine
+off and as it is by default. Memory: of the process, early in a run and at its end. Kill: SIGKILL
+half-way, then --resume; every output has to be there once and whole.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from latefusion.batch import Batch, Done, run, workers_for
 from latefusion.data.sources import VAL_LIST, Pair, read_pairs
 from latefusion.jobs import Wish, plan
 from latefusion.manifest import NAME
-from latefusion.predictor import WHOLE
+from latefusion.predictor import CLOSED_FORM, OFF, WHOLE
 from latefusion.reading import read_photo
 
 SAMPLE = 64  # photos of a round of throughput
@@ -44,8 +44,8 @@ def main() -> None:
     args = parser.parse_args()
     with TemporaryDirectory(prefix="latefusion-") as folder:
         source = fill(Path(folder) / "photos", read_pairs([args.pairs], VAL_LIST), args.photos)
-        for kind in ("alpha", "cutout"):
-            print(throughput(source, kind, Path(folder)), flush=True)
+        for kind, refine in (("alpha", OFF), ("cutout", OFF), ("cutout", CLOSED_FORM)):
+            print(throughput(source, kind, refine, Path(folder)), flush=True)
         print(killed_and_resumed(source, args.photos, Path(folder) / "out"))
 
 
@@ -58,11 +58,11 @@ def fill(folder: Path, pairs: list[Pair], photos: int) -> Path:
     return folder
 
 
-def throughput(source: Path, kind: str, folder: Path) -> str:
+def throughput(source: Path, kind: str, refine: str, folder: Path) -> str:
     """Photos a second of the folder mode and of the network alone."""
     workers, threads = workers_for(SAMPLE, None)
     cv2.setNumThreads(1)
-    matter = Matter(threads=threads, framing=WHOLE)
+    matter = Matter(threads=threads, framing=WHOLE, refine=refine)
     matter.load()
     jobs = plan([source], Wish([kind], folder / kind))
     jobs = jobs[:: max(1, len(jobs) // SAMPLE)][:SAMPLE]
@@ -84,8 +84,8 @@ def throughput(source: Path, kind: str, folder: Path) -> str:
             rates["forward"].append(len(jobs) / alone)
     ratio = statistics.median(a / b for a, b in zip(*rates.values(), strict=True))
     both = (statistics.median(rates[name]) for name in rates)
-    return "{}: {:.2f} photos a second, the network alone {:.2f}: {:.2f} of it".format(
-        kind, *both, ratio
+    return "{}, --refine {}: {:.2f} photos a second, the network alone {:.2f}: {:.2f} of it".format(
+        kind, refine, *both, ratio
     )
 
 

@@ -1,0 +1,141 @@
+"""Alphas of a clip without flicker, and without ghosts where things move.
+
+An alpha is drawn towards those of the frames before and after it, moved along by optical flow (DIS,
+Kroeger et al., ECCV 2016), where three things say that these show the same: the colours agree, the
+flow there and back agrees, and the two neighbours' alphas agree with each other. The last one is
+the idea of MODNet's one-frame delay (Ke et al., AAAI 2022), made soft and motion-compensated: what
+only one frame saw goes, a change that stays is kept from its first frame on.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion.framing import resize
+from latefusion.matte import Matte
+from latefusion.planes import Plane
+
+SMOOTH = 0.8  # this and the sigmas are tuned with benchmarks/video.py
+WORK_SIDE = 384  # longer side at which frames are compared; the difference it makes is enlarged
+LEAST_SIDE = 32  # of that; the flow needs some pixels
+COLOUR_SIGMA = 6.0  # levels of 255
+FLOW_SIGMA = 1.0  # pixels at the working size
+ALPHA_SIGMA = 0.25
+BLUR = 3  # pixels of the working size, over which colours are compared
+
+Colours = NDArray[np.float32]  # (H, W, 3), range 0 to 255
+Flow = NDArray[np.float32]  # (H, W, 2): x and y of the same thing in another frame, from here
+Tag = TypeVar("Tag")
+
+
+def steadied(
+    seen: Iterable[tuple[Matte, Tag]], smooth: float = SMOOTH
+) -> Iterator[tuple[Matte, Tag]]:
+    """The mattes of a clip's frames, one frame late, without what flickers; tags pass through.
+
+    `smooth` in [0, 1) is the weight that the frames before have where all agrees: 0 leaves the
+    mattes as they are. Where a clip cuts, nothing agrees, and nothing is carried over. The first
+    and the last frame, which have one neighbour only, stay as they are.
+    """
+    waiting: deque[tuple[Matte, Tag]] = deque()
+    views: deque[_View] = deque(maxlen=3)  # before, now, after
+    for matte, tag in seen:
+        if not smooth:
+            yield matte, tag
+            continue
+        waiting.append((matte, tag))
+        views.append(_view(matte))
+        if len(views) == 3:
+            calm = _calm(*views, pull=smooth / (1 - smooth))
+            now, its_tag = waiting.popleft()
+            yield _moved(now, calm - views[1].alpha), its_tag
+            views[1] = views[1]._replace(alpha=calm)
+        elif len(views) == 2:
+            yield waiting.popleft()
+    yield from waiting
+
+
+class _View(NamedTuple):
+    """A frame at the working size; of one that was calmed, with its new alpha."""
+
+    colours: Colours
+    grey: NDArray[np.uint8]
+    alpha: Plane
+
+
+def _view(matte: Matte) -> _View:
+    height, width = matte.alpha.shape
+    shrink = min(1.0, WORK_SIDE / max(height, width))
+    size = max(LEAST_SIDE, round(height * shrink)), max(LEAST_SIDE, round(width * shrink))
+    small = np.asarray(resize(matte.image, size), np.uint8)
+    grey = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+    return _View(small.astype(np.float32), grey, resize(matte.alpha, size))
+
+
+def _moved(matte: Matte, change: Plane) -> Matte:
+    """The matte with a change of the working size added to its alpha, fine detail kept."""
+    height, width = matte.alpha.shape
+    alpha = cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
+    alpha += matte.alpha
+    return replace(matte, alpha=np.clip(alpha, 0, 1, out=alpha))
+
+
+def _calm(before: _View, now: _View, after: _View, pull: float) -> Plane:
+    """The alpha of a frame, drawn to those of its neighbours where all three agree.
+
+    The one before, which is calm itself, counts twice as much as the one after.
+    """
+    earlier, trust_earlier = _seen_from(now, before)
+    later, trust_later = _seen_from(now, after)
+    agreed = pull * _likely(earlier - later, ALPHA_SIGMA)
+    trust_earlier *= agreed
+    trust_later *= agreed / 2
+    total = now.alpha + trust_earlier * earlier + trust_later * later
+    return total / (1 + trust_earlier + trust_later)
+
+
+def _seen_from(now: _View, other: _View) -> tuple[Plane, Plane]:
+    """The alpha of another frame moved to where its things are now, and how far to trust it."""
+    there, back = _flow(now, other), _flow(other, now)
+    places = _places(there)
+    difference = now.colours - _taken(other.colours, places)
+    difference -= np.median(difference.reshape(-1, 3), axis=0)  # a change of the light
+    off = cv2.blur(np.abs(difference).max(axis=2), (BLUR, BLUR))
+    astray = np.linalg.norm(there + _taken(back, places), axis=2)
+    trust = _likely(off, COLOUR_SIGMA) * _likely(astray, FLOW_SIGMA) * _inside(places)
+    alpha = cv2.remap(
+        other.alpha, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.clip(alpha, 0, 1), trust
+
+
+def _flow(here: _View, there: _View) -> Flow:
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    return np.asarray(dis.calc(here.grey, there.grey, None), np.float32)
+
+
+def _places(flow: Flow) -> Flow:
+    """Where in the other frame each pixel is found."""
+    rows, columns = np.indices(flow.shape[:2], np.float32)
+    return flow + np.dstack([columns, rows])
+
+
+def _taken(plane: NDArray[np.float32], places: Flow) -> NDArray[np.float32]:
+    taken = cv2.remap(plane, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(taken, np.float32)
+
+
+def _inside(places: Flow) -> NDArray[np.bool_]:
+    height, width = places.shape[:2]
+    x, y = places[..., 0], places[..., 1]
+    return (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
+
+
+def _likely(error: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """1 where there is no error, falling as a Gaussian."""
+    return np.exp(np.square(error / np.float32(sigma)) / -2)

@@ -19,7 +19,7 @@ from latefusion.framing import Size
 
 STILL = ("image2", "_pipe")  # in the names of the formats that hold single pictures
 DEFAULT_RATE = Fraction(25)  # of a raw stream that does not say
-MISSING_SECONDS = 0.5  # of a clip: what ends so much before its own duration is cut short
+MISSING = Fraction(1, 2)  # seconds: what ends so much before its own duration is cut short
 
 
 class Frame(NamedTuple):
@@ -62,10 +62,12 @@ class Clip:
         self.rate = video.average_rate or video.guessed_rate or DEFAULT_RATE
         self.time_base = video.time_base or 1 / self.rate
         self._start = Fraction(self._container.start_time or 0, av.time_base)
+        self._lasting = Fraction(self._container.duration or 0, av.time_base)
         self._last = -1  # ticks of the frame before
         self._ended = Fraction(0)  # how far packets went
         self._packets = self._broken = 0
         self._error = ""
+        self._expected = video.frames
         events = self._read()
         before, first = [], None
         for event in events:
@@ -85,8 +87,7 @@ class Clip:
         self.size: Size = self._stored[::-1] if self._turn.sideways else self._stored
         aspect = self._video.sample_aspect_ratio or Fraction(1)
         self.aspect = 1 / aspect if self._turn.sideways else aspect
-        seconds = Fraction(self._container.duration or 0, av.time_base)
-        self.frames = self._video.frames or round(seconds * self.rate)
+        self.frames = self._video.frames or round(self._lasting * self.rate)
 
     def _refuse_photo(self) -> None:
         if any(word in self._container.format.name for word in STILL):
@@ -156,15 +157,13 @@ class Clip:
     @property
     def damage(self) -> str | None:
         """Once all events were taken: what of the clip could not be read, None where all could."""
-        lasting = Fraction(self._container.duration or 0, av.time_base)
-        if self._broken and self._last >= 0:
+        if self._broken:
             return f"{self.name} is damaged: {self._broken} packets could not be decoded"
-        if self._error or self._video.frames > self._packets or self._is_short(lasting):
-            return f"{self.name} ends early: {float(self._ended):.1f} of {float(lasting):.1f} s"
+        short = self._ended < self._lasting - MISSING
+        if self._error or self._expected > self._packets or short:
+            lasting = f"{float(self._ended):.1f} of {float(self._lasting):.1f} s"
+            return f"{self.name} ends early, after {lasting}"
         return None
-
-    def _is_short(self, lasting: Fraction) -> bool:
-        return self._ended < lasting - Fraction(MISSING_SECONDS)
 
     def __enter__(self) -> "Clip":
         return self

@@ -21,6 +21,7 @@ MATRICES = {
     9: Colorspace.BT2020,
     10: Colorspace.BT2020,
 }
+LAYOUTS = {3: "rgb24", 4: "rgba"}
 HD_SIDE, SD_LINES = 1280, 576  # from here on an untagged clip is BT.709, as players take it
 
 
@@ -72,8 +73,8 @@ def to_rgb(frame: av.VideoFrame, colour: Colour, size: tuple[int, int]) -> NDArr
 
 
 def from_rgb(pixels: NDArray[np.uint8], colour: Colour, format: str) -> av.VideoFrame:
-    """Pixels (H, W, 3) RGB or (H, W, 4) RGBA as a frame of a YUV format, with its tags."""
-    given = "rgba" if pixels.shape[2] == 4 else "rgb24"
+    """Pixels (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA as a frame of a YUV format, with tags."""
+    given = "gray" if pixels.ndim == 2 else LAYOUTS[pixels.shape[2]]
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), given).reformat(
         format=format,
         src_color_range=FULL,

@@ -108,9 +108,7 @@ def _seen_from(now: _View, other: _View) -> tuple[Plane, Plane]:
     off = cv2.blur(np.abs(difference).max(axis=2), (BLUR, BLUR))
     astray = np.linalg.norm(there + _taken(back, places), axis=2)
     trust = _likely(off, COLOUR_SIGMA) * _likely(astray, FLOW_SIGMA) * _inside(places)
-    alpha = cv2.remap(
-        other.alpha, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
+    alpha = cv2.remap(other.alpha, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return np.clip(alpha, 0, 1), trust
 
 

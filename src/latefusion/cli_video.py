@@ -18,15 +18,14 @@ from latefusion.compositing import as_background
 from latefusion.devices import AUTO
 from latefusion.errors import OutputError
 from latefusion.lazy import EPSILON
-from latefusion.outputs import Look
+from latefusion.outputs import CLIP_KINDS, Look
 from latefusion.pipeline import side_by_side
 from latefusion.predictor import Matter
+from latefusion.steady import SMOOTH
 from latefusion.subject import ALL
 from latefusion.terminal import check_size, complain, extra_packages, item_bar
 
 video_app = typer.Typer()
-
-SAVED = ("cutout", "alpha", "foreground")
 
 
 @video_app.command()
@@ -43,7 +42,7 @@ def video(
             " with a --background. A folder, or a name like out/%05d.png: a PNG for each frame.",
         ),
     ] = None,
-    save: Annotated[str, typer.Option(help=f"What to save: {', '.join(SAVED)}.")] = "cutout",
+    save: Annotated[str, typer.Option(help=f"What to save: {', '.join(CLIP_KINDS)}.")] = "cutout",
     background: Annotated[
         str | None,
         typer.Option(help="Behind the cut-out: a colour, an image, blur or blur:RADIUS."),
@@ -54,7 +53,7 @@ def video(
     smooth: Annotated[
         float,
         typer.Option(min=0, max=0.95, help="How much is done against flicker; 0 does nothing."),
-    ] = 0.8,
+    ] = SMOOTH,
     raw: Annotated[
         tuple[int, int] | None,
         typer.Option(
@@ -112,11 +111,11 @@ def video(
 def _check_words(
     clip: Path | None, out: Path | None, raw: tuple[int, int] | None, save: str
 ) -> None:
-    if save not in SAVED:
-        raise typer.BadParameter(f"{save!r} is not one of {', '.join(SAVED)}")
+    if save not in CLIP_KINDS:
+        raise typer.BadParameter(f"{save!r} is not one of {', '.join(CLIP_KINDS)}")
     if raw is None and (clip is None or out is None):
         raise typer.BadParameter("give a CLIP and -o, or --raw W H")
-    if raw is not None and (clip or out or save != SAVED[0]):
+    if raw is not None and (clip or out or save != CLIP_KINDS[0]):
         raise typer.BadParameter("--raw goes from stdin to stdout, without CLIP, -o and --save")
     if raw is not None and min(raw) < 1:
         raise typer.BadParameter(f"--raw {raw[0]} {raw[1]} is no size; use e.g. --raw 1920 1080")

@@ -5,12 +5,15 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.packet import Packet
+from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideData
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from latefusion.clip_colour import colour_of, to_rgb
@@ -30,7 +33,8 @@ class Frame(NamedTuple):
     lasts: int  # ticks; 0 where the clip does not say
 
 
-Event: TypeAlias = Frame | Packet  # a packet is sound
+SoundPacket: TypeAlias = "Packet[AudioStream]"
+Event: TypeAlias = "Frame | SoundPacket"
 
 
 class Clip:
@@ -109,20 +113,20 @@ class Clip:
         try:
             for packet in self._container.demux(streams):
                 self._count(packet)
-                if packet.stream_index == self._video.index:
-                    yield from self._decode(packet)
-                elif packet.size and packet.dts is not None:
-                    yield self._shift(packet)
+                if packet.stream.index == self._video.index:
+                    yield from self._decode(cast("Packet[VideoStream]", packet))
+                elif packet.size:
+                    yield self._shift(cast(SoundPacket, packet))
         except (av.FFmpegError, OSError) as error:
             self._error = reason(error)
 
-    def _count(self, packet: Packet) -> None:
+    def _count(self, packet: "Packet[Any]") -> None:
         if packet.size and packet.pts is not None:
             end = (packet.pts + (packet.duration or 0)) * packet.time_base - self._start
             self._ended = max(self._ended, end)
-            self._packets += packet.stream_index == self._video.index
+            self._packets += packet.stream.index == self._video.index
 
-    def _decode(self, packet: Packet) -> Iterator[Frame]:
+    def _decode(self, packet: "Packet[VideoStream]") -> Iterator[Frame]:
         try:
             decoded = self._video.decode(packet)
         except av.FFmpegError as error:
@@ -136,16 +140,17 @@ class Clip:
         """When a frame is shown; by the rate where it does not say, and later than the last one."""
         step = max(1, round(1 / (self.rate * self.time_base)))
         ticks = self._last + step if self._last >= 0 else 0
-        if frame.pts is not None:
+        if frame.pts is not None and frame.time_base is not None:
             ticks = round(frame.pts * frame.time_base / self.time_base)
             ticks -= round(self._start / self.time_base)
         self._last = max(ticks, self._last + 1)
         return self._last
 
-    def _shift(self, packet: Packet) -> Packet:
+    def _shift(self, packet: SoundPacket) -> SoundPacket:
         """A packet of sound, counted from the clip's start as the frames are."""
         start = round(self._start / packet.time_base)
-        packet.dts -= start
+        if packet.dts is not None:
+            packet.dts -= start
         if packet.pts is not None:
             packet.pts -= start
         return packet
@@ -200,9 +205,10 @@ def turn_of(frame: av.VideoFrame) -> Turn:
 
     The matrix takes a stored point (x, y) to (a x + c y, b x + d y), in 16.16 fixed point.
     """
-    if SideData.DISPLAYMATRIX not in frame.side_data:
+    beside = cast(SideDataContainer, frame.side_data)
+    if SideData.DISPLAYMATRIX not in beside:
         return Turn(False, False, False)
-    matrix = np.frombuffer(bytes(frame.side_data[SideData.DISPLAYMATRIX]), np.int32)
+    matrix = np.frombuffer(bytes(beside[SideData.DISPLAYMATRIX]), np.int32)
     a, b, c, d = (int(matrix[place]) for place in (0, 1, 3, 4))
     if abs(b) > abs(a):
         return Turn(True, c < 0, b < 0)

@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import av
 import numpy as np
-from av.packet import Packet
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from latefusion.clip import Clip
+from latefusion.clip import Clip, SoundPacket
 from latefusion.clip_colour import from_rgb
 from latefusion.errors import OutputError, reason, shown
 from latefusion.sound import OPUS, Sound
@@ -101,7 +102,7 @@ class Writer(Protocol):
     def add(self, prepared: Any) -> None:
         """The next frame."""
 
-    def add_sound(self, packet: Packet) -> None:
+    def add_sound(self, packet: SoundPacket) -> None:
         """A packet of the clip's sound."""
 
 
@@ -173,7 +174,7 @@ class Sequence:
     def add(self, prepared: None) -> None:
         """Nothing: it is written."""
 
-    def add_sound(self, packet: Packet) -> None:
+    def add_sound(self, packet: SoundPacket) -> None:
         """Nothing: PNGs have none."""
 
 
@@ -208,13 +209,15 @@ class MovieFile:
     """A movie in the making, with the clip's size, times, colours and sound."""
 
     def __init__(
-        self, container: av.container.OutputContainer, movie: Movie, clip: Clip, transparent: bool
+        self, container: OutputContainer, movie: Movie, clip: Clip, transparent: bool
     ) -> None:
         self._container, self._even = container, movie.even
         self._format = (movie.transparent if transparent else None) or movie.opaque
         self._colour = clip.colour if movie.full else clip.colour.limited()
         self._time_base = clip.time_base
-        video = container.add_stream(movie.codec, rate=clip.rate, options=movie.options)
+        video = cast(
+            VideoStream, container.add_stream(movie.codec, rate=clip.rate, options=movie.options)
+        )
         height, width = (length + (length % 2 if movie.even else 0) for length in clip.size)
         video.width, video.height, video.pix_fmt = width, height, self._format
         video.time_base = video.codec_context.time_base = clip.time_base
@@ -244,9 +247,9 @@ class MovieFile:
         """Encode the next frame."""
         self._container.mux(self._video.encode(prepared))
 
-    def add_sound(self, packet: Packet) -> None:
+    def add_sound(self, packet: SoundPacket) -> None:
         """Copy a packet of sound, or encode it anew."""
-        for ready in self._sounds[packet.stream_index].add(packet):
+        for ready in self._sounds[packet.stream.index].add(packet):
             self._container.mux(ready)
 
     def end(self) -> None:

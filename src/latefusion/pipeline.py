@@ -7,7 +7,8 @@ from typing import TypeVar
 
 from latefusion.batch import MOST_WORKERS, usable_cores
 
-Given, Made = TypeVar("Given"), TypeVar("Made")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 def side_by_side(threads: int | None = None) -> int:

@@ -77,4 +77,4 @@ def _look(matter: Matter, image: NDArray[np.uint8]) -> tuple[Matte, None]:
 
 
 def _show(look: Look, seen: tuple[Matte, None]) -> NDArray[np.uint8]:
-    return render(seen[0], "cutout", look).pixels
+    return np.asarray(render(seen[0], "cutout", look).pixels, np.uint8)

@@ -1,11 +1,14 @@
 """The sound of a clip on its way out: copied where the container takes it, else encoded anew."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
+from typing import cast
 
 import av
+from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.packet import Packet
+
+from latefusion.clip import SoundPacket
 
 OPUS, OPUS_RATE = "libopus", 48000
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # AAC
@@ -22,6 +25,7 @@ class Sound:
     def __init__(
         self, target: OutputContainer, source: AudioStream, copied: Container[str], codec: str
     ) -> None:
+        self._source = source
         self._copies = source.codec_context.name in copied
         self._last = -(2**63)  # time of the packet before, in the source's time base
         if self._copies:
@@ -29,30 +33,34 @@ class Sound:
         else:
             rate = OPUS_RATE if codec == OPUS else _rate_for(source.codec_context.sample_rate)
             layout = LAYOUTS.get(source.codec_context.channels, "stereo")
-            self._stream = target.add_stream(codec, rate=rate, layout=layout)
+            made = target.add_stream(codec, rate=rate, layout=layout)
+            self._stream = cast(AudioStream, made)
         if language := source.metadata.get("language"):
             self._stream.metadata["language"] = language
 
-    def add(self, packet: Packet) -> Iterator[Packet]:
-        """What is to be muxed for a packet of the source; one that goes back in time is left out."""
+    def add(self, packet: SoundPacket) -> Iterator[SoundPacket]:
+        """What is to be muxed for a packet of the source; nothing where it goes back in time."""
         if not self._copies:
-            yield from self._encode(packet)
+            yield from self._encode(self._decode(packet))
         elif packet.dts is not None and packet.dts > self._last:
             self._last = packet.dts
             packet.stream = self._stream
             yield packet
 
-    def _encode(self, packet: Packet) -> Iterator[Packet]:
+    def _decode(self, packet: "SoundPacket | None") -> list[AudioFrame]:
         try:
-            frames = packet.decode()
-        except av.FFmpegError:  # a moment of silence; the pictures tell of damage
-            return
+            return self._source.decode(packet)
+        except av.FFmpegError:  # a moment of silence
+            return []
+
+    def _encode(self, frames: Iterable[AudioFrame]) -> Iterator[SoundPacket]:
         for frame in frames:
             yield from self._stream.encode(frame)
 
-    def end(self) -> Iterator[Packet]:
-        """What the encoder still holds."""
+    def end(self) -> Iterator[SoundPacket]:
+        """What decoder and encoder still hold."""
         if not self._copies:
+            yield from self._encode(self._decode(None))
             yield from self._stream.encode(None)
 
 

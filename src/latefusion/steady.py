@@ -51,7 +51,7 @@ def steadied(
         waiting.append((matte, tag))
         views.append(_view(matte))
         if len(views) == 3:
-            calm = _calm(*views, pull=smooth / (1 - smooth))
+            calm = _calm(views[0], views[1], views[2], smooth / (1 - smooth))
             now, its_tag = waiting.popleft()
             yield _moved(now, calm - views[1].alpha), its_tag
             views[1] = views[1]._replace(alpha=calm)
@@ -80,7 +80,7 @@ def _view(matte: Matte) -> _View:
 def _moved(matte: Matte, change: Plane) -> Matte:
     """The matte with a change of the working size added to its alpha, fine detail kept."""
     height, width = matte.alpha.shape
-    alpha = cv2.resize(change, (width, height), interpolation=cv2.INTER_LINEAR)
+    alpha = np.asarray(cv2.resize(change, (width, height)), np.float32)
     alpha += matte.alpha
     return replace(matte, alpha=np.clip(alpha, 0, 1, out=alpha))
 
@@ -108,13 +108,14 @@ def _seen_from(now: _View, other: _View) -> tuple[Plane, Plane]:
     off = cv2.blur(np.abs(difference).max(axis=2), (BLUR, BLUR))
     astray = np.linalg.norm(there + _taken(back, places), axis=2)
     trust = _likely(off, COLOUR_SIGMA) * _likely(astray, FLOW_SIGMA) * _inside(places)
-    alpha = cv2.remap(other.alpha, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    alpha = _taken(other.alpha, places, cv2.INTER_CUBIC)  # which blurs less, over many frames
     return np.clip(alpha, 0, 1), trust
 
 
 def _flow(here: _View, there: _View) -> Flow:
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    return np.asarray(dis.calc(here.grey, there.grey, None), np.float32)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    flow = np.zeros((*here.grey.shape, 2), np.float32)
+    return np.asarray(dis.calc(here.grey, there.grey, flow), np.float32)
 
 
 def _places(flow: Flow) -> Flow:
@@ -123,8 +124,11 @@ def _places(flow: Flow) -> Flow:
     return flow + np.dstack([columns, rows])
 
 
-def _taken(plane: NDArray[np.float32], places: Flow) -> NDArray[np.float32]:
-    taken = cv2.remap(plane, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _taken(
+    plane: NDArray[np.float32], places: Flow, method: int = cv2.INTER_LINEAR
+) -> NDArray[np.float32]:
+    x, y = places[..., 0], places[..., 1]
+    taken = cv2.remap(plane, x, y, method, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(taken, np.float32)
 
 

@@ -7,17 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from latefusion.clip import Clip, Frame
 from latefusion.clip_writing import Writer, check_target, open_writer
 from latefusion.errors import LatefusionError, OutputError, VideoError, shown
 from latefusion.matte import Matte
-from latefusion.outputs import PLAIN, Look, render
+from latefusion.outputs import CLIP_KINDS, PLAIN, Look, render
 from latefusion.pipeline import in_order, side_by_side
 from latefusion.predictor import WHOLE, Matter
 from latefusion.reading import Photo
 from latefusion.steady import SMOOTH, steadied
-
-KINDS = ("cutout", "alpha", "foreground")
 
 
 def never() -> bool:
@@ -40,15 +40,17 @@ def matte_video(
     """Write the matte of a clip as a clip, with its sound and times; the number of its frames.
 
     `target` is a .mov (ProRes 4444), .webm (VP9) or .mp4 (H.264, which needs a background), or,
-    for numbered PNGs, a folder or a pattern like `out/%05d.png`. `kind` is one of KINDS, `look`
-    and `matter` are as for photos, `smooth` as in `steadied`. `workers` frames are worked on at a
-    time, one a core unless given; `step` is called after each. Where `stop` says so, what was done
-    by then becomes a whole clip. Raises VideoError, also for a clip that is damaged or cut short,
-    after writing what there is of it; and OutputError.
+    for numbered PNGs, a folder or a pattern like `out/%05d.png`. `kind` is one of CLIP_KINDS;
+    `look` and `matter` are as for photos, `smooth` as in `steadied`. `workers` frames are worked on
+    at a time, one a core unless given; `step` is called after each. Where `stop` says so, what was
+    done by then becomes a whole clip.
+
+    Raises OutputError; and VideoError, for a clip that is damaged or cut short after writing what
+    there is of it.
     """
     source, target = Path(source), Path(target)
-    if kind not in KINDS:
-        raise LatefusionError(f"{kind!r} is not one of {', '.join(KINDS)}")
+    if kind not in CLIP_KINDS:
+        raise LatefusionError(f"{kind!r} is not one of {', '.join(CLIP_KINDS)}")
     transparent = kind == "cutout" and look.background is None
     check_target(target, transparent)
     _refuse_same(source, target)
@@ -122,7 +124,7 @@ def _look(matter: Matter, clip: Clip, frame: Frame) -> tuple[Matte, Frame]:
 
 def _show(writer: Writer, kind: str, look: Look, numbered: tuple[int, tuple[Matte, Frame]]) -> Any:
     number, (matte, frame) = numbered
-    pixels = render(matte, kind, look).pixels
+    pixels = np.asarray(render(matte, kind, look).pixels, np.uint8)
     return writer.prepare(pixels, number, frame.ticks, frame.lasts)
 
 

@@ -60,6 +60,10 @@ def video(
             metavar="W H", help="Raw RGB24 frames from stdin, RGBA frames to stdout; no CLIP."
         ),
     ] = None,
+    framing: Annotated[
+        str,
+        typer.Option(help="auto looks closer at a small subject, in a view held still; or whole."),
+    ] = AUTO,
     subject: Annotated[
         str, typer.Option(help="Whom to keep: all, largest, or the one at X,Y in pixels.")
     ] = ALL,
@@ -95,7 +99,7 @@ def video(
         device,
         strict=strict,
         epsilon=epsilon,
-        framing="whole",
+        framing=framing,
         subject=subject,
         fill_holes=fill_holes,
     )

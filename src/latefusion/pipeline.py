@@ -1,12 +1,21 @@
-"""Work on several frames at a time: results in their order, and only so many of them held."""
+"""The frames of a clip through the network: several at a time, in their order, few of them held."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
-from latefusion.batch import MOST_WORKERS, usable_cores
+import numpy as np
+from numpy.typing import NDArray
 
+from latefusion.batch import MOST_WORKERS, usable_cores
+from latefusion.framing import Box
+from latefusion.held_view import held_views
+from latefusion.matte import Matte
+from latefusion.predictor import WHOLE, Matter
+from latefusion.steady import steadied
+
+Item = TypeVar("Item")
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
@@ -34,3 +43,30 @@ def in_order(
     finally:
         for future in waiting:
             future.cancel()
+
+
+def frame_mattes(
+    items: Iterable[Item],
+    pixels: Callable[[Item], NDArray[np.uint8]],
+    matter: Matter,
+    smooth: float,
+    pool: Executor,
+    workers: int,
+) -> Iterator[tuple[Matte, Item]]:
+    """The steadied matte of each frame with the item it came of, `workers` at a time.
+
+    `pixels` makes an item (H, W, 3) RGB, on any thread. A small subject is looked at closer, unless
+    the matter's framing is `whole`, in a view that is held still.
+    """
+
+    def look(item: Item) -> tuple[Matte, Item]:
+        return matter.look(pixels(item)), item
+
+    def look_closer(view: tuple[Matte, Box | None, Item]) -> tuple[Matte, Item]:
+        found, box, item = view
+        return matter.finish(matter.look_at(found, box) if box else found), item
+
+    looks = in_order(pool, look, items, workers)
+    views = ((found, None, item) for found, item in looks)
+    closer = views if matter.framing == WHOLE else held_views(looks)
+    return steadied(in_order(pool, look_closer, closer, workers), smooth)

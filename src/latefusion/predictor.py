@@ -11,10 +11,10 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion.closeup import look_closer
+from latefusion.closeup import look_at, look_closer
 from latefusion.devices import AUTO, Hardware
 from latefusion.errors import LatefusionError
-from latefusion.framing import Letterbox, check_side
+from latefusion.framing import Box, Letterbox, check_side
 from latefusion.lazy import EPSILON
 from latefusion.matte import Matte
 from latefusion.model_file import PACKAGED, ModelFile, read_model
@@ -66,7 +66,7 @@ class Matter:
         self._size = size if size is None else check_side(size)
         self._hardware = Hardware(device, threads, strict)
         self._epsilon = epsilon
-        self._framing = framing
+        self.framing = framing
         self._subject = parse_subject(subject) if isinstance(subject, str) else subject
         self._fill_holes = fill_holes
         self._rotate_search = rotate_search
@@ -93,22 +93,34 @@ class Matter:
 
     def of(self, photo: Photo) -> Matte:
         """The matte of a photo that is decoded already."""
-        found = self._search(photo.image)
+        found = self.finish(self._search(photo.image))
         found = replace(found, icc=photo.icc, dpi=photo.dpi)
+        if photo.opacity is None:
+            return found
+        return replace(found, alpha=found.alpha * photo.opacity)
+
+    def look(self, image: NDArray[np.uint8]) -> Matte:
+        """One look at a whole image (H, W, 3), as it is."""
+        frame = self.model.frame((image.shape[0], image.shape[1]), self._size)
+        return _look(self._network, image, frame)
+
+    def look_at(self, found: Matte, box: Box) -> Matte:
+        """A closer look at a part of an image; the first one stays where the two contradict."""
+        return look_at(self._network, self.model, found, self._size, box)
+
+    def finish(self, found: Matte) -> Matte:
+        """What was seen, with the subject that is wanted alone and its holes closed, if wished."""
         alpha = keep_subject(found.alpha, self._subject)
         if self._fill_holes:
             alpha = fill_holes(alpha)
-        if photo.opacity is not None:
-            alpha = alpha * photo.opacity
         return found if alpha is found.alpha else replace(found, alpha=alpha)
 
     def _search(self, image: NDArray[np.uint8]) -> Matte:
         return search_turn(self._found, image) if self._rotate_search else self._found(image)
 
     def _found(self, image: NDArray[np.uint8]) -> Matte:
-        frame = self.model.frame((image.shape[0], image.shape[1]), self._size)
-        found = _look(self._network, image, frame)
-        if self._framing == AUTO:
+        found = self.look(image)
+        if self.framing == AUTO:
             found = look_closer(self._network, self.model, found, self._size)
         return found
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,9 @@ from latefusion.errors import OutputError, VideoError, reason
 from latefusion.framing import Size
 from latefusion.matte import Matte
 from latefusion.outputs import PLAIN, Look, render
-from latefusion.pipeline import in_order
+from latefusion.pipeline import frame_mattes, in_order
 from latefusion.predictor import Matter
-from latefusion.reading import Photo
-from latefusion.steady import SMOOTH, steadied
+from latefusion.steady import SMOOTH
 
 
 def matte_raw(
@@ -37,8 +36,8 @@ def matte_raw(
     done = 0
     frames = RawFrames(source, size)
     with ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool:
-        seen = in_order(pool, partial(_look, matter), frames, workers)
-        for pixels in in_order(pool, partial(_show, look), steadied(seen, smooth), workers):
+        seen = frame_mattes(frames, np.asarray, matter, smooth, pool, workers)
+        for pixels in in_order(pool, partial(_show, look), seen, workers):
             try:
                 target.write(pixels.tobytes())
                 target.flush()
@@ -72,9 +71,5 @@ class RawFrames:
         self.left = len(given)
 
 
-def _look(matter: Matter, image: NDArray[np.uint8]) -> tuple[Matte, None]:
-    return matter.of(Photo(image, None, None)), None
-
-
-def _show(look: Look, seen: tuple[Matte, None]) -> NDArray[np.uint8]:
+def _show(look: Look, seen: tuple[Matte, Any]) -> NDArray[np.uint8]:
     return np.asarray(render(seen[0], "cutout", look).pixels, np.uint8)

@@ -14,10 +14,9 @@ from latefusion.clip_writing import Writer, check_target, open_writer
 from latefusion.errors import LatefusionError, OutputError, VideoError, shown
 from latefusion.matte import Matte
 from latefusion.outputs import CLIP_KINDS, PLAIN, Look, render
-from latefusion.pipeline import in_order, side_by_side
-from latefusion.predictor import WHOLE, Matter
-from latefusion.reading import Photo
-from latefusion.steady import SMOOTH, steadied
+from latefusion.pipeline import frame_mattes, in_order, side_by_side
+from latefusion.predictor import Matter
+from latefusion.steady import SMOOTH
 
 
 def never() -> bool:
@@ -63,7 +62,7 @@ def matte_video(
         ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool,
     ):
         frames = _frames(clip, writer, stop)
-        seen = steadied(in_order(pool, partial(_look, matter, clip), frames, workers), smooth)
+        seen = frame_mattes(frames, clip.upright, matter, smooth, pool, workers)
         numbered = enumerate(seen, 1)
         for ready in in_order(pool, partial(_show, writer, kind, look), numbered, workers):
             writer.add(ready)
@@ -89,8 +88,7 @@ def mattes(
     workers = workers or side_by_side()
     with Clip(Path(source)) as clip, ThreadPoolExecutor(workers) as pool:
         frames = (event for event in clip.events() if isinstance(event, Frame))
-        seen = in_order(pool, partial(_look, matter, clip), frames, workers)
-        for matte, _ in steadied(seen, smooth):
+        for matte, _ in frame_mattes(frames, clip.upright, matter, smooth, pool, workers):
             yield matte
     if clip.damage:
         raise VideoError(clip.damage)
@@ -104,7 +102,7 @@ def about_frames(source: str | os.PathLike[str]) -> int | None:
 
 def fast_matter() -> Matter:
     """A Matter for frames side by side, one thread each."""
-    return Matter(threads=1, framing=WHOLE)
+    return Matter(threads=1)
 
 
 def _frames(clip: Clip, writer: Writer, stop: Callable[[], bool]) -> Iterator[Frame]:
@@ -116,10 +114,6 @@ def _frames(clip: Clip, writer: Writer, stop: Callable[[], bool]) -> Iterator[Fr
             yield event
         else:
             writer.add_sound(event)
-
-
-def _look(matter: Matter, clip: Clip, frame: Frame) -> tuple[Matte, Frame]:
-    return matter.of(Photo(clip.upright(frame), None, None)), frame
 
 
 def _show(writer: Writer, kind: str, look: Look, numbered: tuple[int, tuple[Matte, Frame]]) -> Any:

@@ -14,7 +14,9 @@ SIZE = (200, 400)
 def framed(alpha: NDArray[np.float32]) -> Matte:
     """A first look that found this alpha, in a network input of the frame's own size and more."""
     frame = letterbox(SIZE, 416)
-    small = frame.fit(np.dstack([np.uint8(255) * alpha.astype(np.uint8)] * 3))[:, :, 0] / 255
+    small = frame.fit(np.dstack([np.uint8(255) * alpha.astype(np.uint8)] * 3))[
+        :, :, 0
+    ] / np.float32(255)
     planes = Planes(small, small, small, small)
     return Matte(np.zeros((*SIZE, 3), np.uint8), alpha, planes, frame)
 

@@ -65,15 +65,18 @@ def test_a_change_that_stays_is_kept_from_its_first_frame_on() -> None:
 def test_noise_falls_and_nothing_trails_behind_what_moves(step: int) -> None:
     rng = np.random.default_rng(0)
     frames = [moving(number, step) for number in range(8)]
-    coarse = [np.kron(rng.normal(0, 0.1, (12, 20)), np.ones((10, 10))) for _ in frames]
-    noisy = [np.clip(alpha + noise, 0, 1) for (_, alpha), noise in zip(frames, coarse, strict=True)]
+    truth = [0.2 + 0.6 * alpha for _, alpha in frames]  # so that noise stays in 0..1
+    noise = [np.kron(rng.normal(0, 0.05, (12, 20)), np.ones((10, 10))) for _ in frames]
+    noisy = [alpha + more for alpha, more in zip(truth, noise, strict=True)]
     found = alphas([seen(image, each) for (image, _), each in zip(frames, noisy, strict=True)])
-    truth = [alpha for _, alpha in frames]
     assert flicker(found, truth) < 0.7 * flicker(noisy, truth)
-    for alpha, before, after in list(zip(truth, noisy, found, strict=True))[1:-1]:
-        assert np.abs(after - alpha).mean() < np.abs(before - alpha).mean()
-        outside = alpha == 0
-        assert after[outside].mean() < before[outside].mean() + 0.001
+    before, after = (
+        np.array([np.abs(plane - alpha) for plane, alpha in zip(clip, truth, strict=True)])[1:-1]
+        for clip in (noisy, found)
+    )
+    assert after.mean() < 0.8 * before.mean()
+    outside = np.array(truth)[1:-1] < 0.5
+    assert after[outside].mean() < 0.8 * before[outside].mean()
 
 
 def flicker(found: Sequence[NDArray[np.floating]], truth: Sequence[NDArray[np.float64]]) -> float:

@@ -44,11 +44,14 @@ def test_a_last_frame_that_is_not_whole_is_told_after_the_others(toy: Matter) ->
     assert len(out.getvalue()) == 3 * 4 * SIZE[0] * SIZE[1]
 
 
-def run(toy: Matter, given: bytes, shell: str = "") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "latefusion", "video", "--raw", "80", "48"]
+def run(
+    toy: Matter, given: bytes, shell: str = "", size: tuple[str, str] = ("80", "48")
+) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "latefusion", "video", "--raw", *size]
     command += ["--model", str(toy.model.path), "--size", "64"]
     words = ["sh", "-c", f'"$@" {shell}', "sh", *command] if shell else command
-    return subprocess.run(words, input=given, capture_output=True, check=False)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(words, input=given, capture_output=True, check=False, env=buffered)
 
 
 def test_the_command_is_a_pipe(toy: Matter) -> None:
@@ -65,7 +68,7 @@ def test_the_command_is_a_pipe(toy: Matter) -> None:
 def test_a_target_that_takes_no_more_ends_it_in_one_line(
     shell: str, why: bytes, toy: Matter
 ) -> None:
-    done = run(toy, frames(40), shell)
+    done = run(toy, frames(40), shell, ("40", "24"))  # less than Python keeps back
     assert done.stderr.startswith(b"error: stdout takes no more after ")
     assert done.stderr.endswith(why + b"\n")
     assert done.stderr.count(b"\n") == 1

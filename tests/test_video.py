@@ -45,6 +45,7 @@ def write_clip(
     tags: tuple[int, int] = (BT709, LIMITED),
     turned: int = 0,
     sound: str = "",
+    late: float = 0,
     options: dict[str, str] | None = None,
 ) -> Path:
     """A clip of 8 frames at 30000/1001 a second, or at `ticks` in milliseconds."""
@@ -75,7 +76,7 @@ def write_clip(
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio:
-            tone(container, audio, len(frames) / float(rate))
+            tone(container, audio, len(frames) / float(rate), late)
     return path
 
 
@@ -85,11 +86,16 @@ def add_sound(container: av.container.OutputContainer, codec: str) -> av.AudioSt
     return stream
 
 
-def tone(container: av.container.OutputContainer, stream: av.AudioStream, seconds: float) -> None:
+def tone(
+    container: av.container.OutputContainer,
+    stream: av.AudioStream,
+    seconds: float,
+    late: float = 0,
+) -> None:
     times = np.arange(int(48000 * seconds)) / 48000
     samples = (0.5 * np.sin(2 * np.pi * 440 * times))[None].astype(np.float32)
     frame = av.AudioFrame.from_ndarray(samples, "fltp", "mono")
-    frame.sample_rate, frame.pts = 48000, 0
+    frame.sample_rate, frame.pts = 48000, round(48000 * late)
     container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
 
@@ -295,18 +301,25 @@ def test_sound_is_copied_where_it_can_be_and_else_encoded(
             assert copied[0] == copied[1]
 
 
-def test_a_clip_that_starts_late_starts_at_once_with_its_sound_in_step(
-    toy: Matter, tmp_path: Path
-) -> None:
+def test_a_clip_that_starts_late_starts_at_once(toy: Matter, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.ts", sound="aac", options={"output_ts_offset": "10"})
     with av.open(clip) as container:
         starts = [float(stream.start_time or 0) / 90000 for stream in container.streams]
         assert starts[0] > 9
     matte_video(clip, tmp_path / "out.mov", matter=toy)
     first = times(tmp_path / "out.mov")[0]
+    assert 0 <= first < 0.1
     apart = loud_from(tmp_path / "out.mov") - first
     assert apart == pytest.approx(starts[1] - starts[0], abs=0.025)
-    assert 0 <= first < 0.1
+
+
+@pytest.mark.parametrize("name", ["out.mov", "out.webm", "out.mp4"])
+def test_sound_that_sets_in_later_does_so_still(name: str, toy: Matter, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mkv", sound="pcm_s16le", late=0.15)
+    assert loud_from(clip) == pytest.approx(0.15, abs=0.025)
+    matte_video(clip, tmp_path / name, kind="alpha", matter=toy)
+    assert loud_from(tmp_path / name) == pytest.approx(0.15, abs=0.03)
+    assert times(tmp_path / name)[0] == pytest.approx(0, abs=0.002)
 
 
 @pytest.mark.parametrize(
@@ -495,6 +508,10 @@ def test_words_that_contradict_each_other_are_refused() -> None:
     for words in (["in.mp4"], ["in.mp4", "-o", "a.mov", "--raw", "4", "4"], ["--raw", "0", "4"]):
         assert call(*words)[0] == 2
     assert call("in.mp4", "-o", "a.mov", "--save", "trimap")[0] == 2
+    for words in (["-", "-o", "a.mov"], ["in.mp4", "-o", "-"]):
+        code, _, err = call(*words)
+        assert code == 2
+        assert "--raw" in err
 
 
 def test_a_clip_says_what_it_is(tmp_path: Path) -> None:

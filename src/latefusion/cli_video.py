@@ -13,7 +13,7 @@ from typing import Annotated
 import cv2
 import typer
 
-from latefusion.cli_matte import Device, Model, Threads
+from latefusion.cli_matte import PIPE, Device, Model, Threads
 from latefusion.compositing import as_background
 from latefusion.devices import AUTO
 from latefusion.errors import OutputError
@@ -119,6 +119,8 @@ def _check_words(
         raise typer.BadParameter(f"{save!r} is not one of {', '.join(CLIP_KINDS)}")
     if raw is None and (clip is None or out is None):
         raise typer.BadParameter("give a CLIP and -o, or --raw W H")
+    if PIPE in (clip, out):
+        raise typer.BadParameter("- is no clip; for pipes use --raw W H")
     if raw is not None and (clip or out or save != CLIP_KINDS[0]):
         raise typer.BadParameter("--raw goes from stdin to stdout, without CLIP, -o and --save")
     if raw is not None and min(raw) < 1:

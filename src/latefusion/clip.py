@@ -50,6 +50,8 @@ class Clip:
         _refuse_what_is_no_file(path, self.name)
         try:
             self._container = av.open(f"file:{path}", "r")
+        except PermissionError:
+            raise VideoError(f"{self.name} may not be read; change its permissions") from None
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"{self.name} is not a clip, or damaged: {reason(error)}") from None
         try:

@@ -69,4 +69,5 @@ def frame_mattes(
     looks = in_order(pool, look, items, workers)
     views = ((found, None, item) for found, item in looks)
     closer = views if matter.framing == WHOLE else held_views(looks)
-    return steadied(in_order(pool, look_closer, closer, workers), smooth)
+    seen = in_order(pool, look_closer, closer, workers)
+    return steadied(seen, smooth, lambda work, many: in_order(pool, work, many, workers))

@@ -7,10 +7,9 @@ the idea of MODNet's one-frame delay (Ke et al., AAAI 2022), made soft and motio
 only one frame saw goes, a change that stays is kept from its first frame on.
 """
 
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -30,42 +29,64 @@ BLUR = 3  # pixels of the working size, over which colours are compared
 
 Colours = NDArray[np.float32]  # (H, W, 3), range 0 to 255
 Flow = NDArray[np.float32]  # (H, W, 2): x and y of the same thing in another frame, from here
+Each: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 Tag = TypeVar("Tag")
 
 
 def steadied(
-    seen: Iterable[tuple[Matte, Tag]], smooth: float = SMOOTH
+    seen: Iterable[tuple[Matte, Tag]], smooth: float = SMOOTH, each: Each = map
 ) -> Iterator[tuple[Matte, Tag]]:
     """The mattes of a clip's frames, one frame late, without what flickers; tags pass through.
 
     `smooth` in [0, 1) is the weight that the frames before have where all agrees: 0 leaves the
     mattes as they are. Where a clip cuts, nothing agrees, and nothing is carried over. The first
-    and the last frame, which have one neighbour only, stay as they are.
+    and the last frame, which have one neighbour only, stay as they are. `each` is `map`, or does
+    the same side by side.
     """
-    waiting: deque[tuple[Matte, Tag]] = deque()
-    views: deque[_View] = deque(maxlen=3)  # before, now, after
-    for matte, tag in seen:
-        if not smooth:
+    if not smooth:
+        yield from seen
+        return
+    viewed = ((_view(matte), matte, tag) for matte, tag in seen)
+    past: tuple[Plane, _Link] | None = None  # the calm alpha of the frame before, the way to it
+    last = None
+    for now, after, links in each(_linked, _neighbours(viewed)):
+        if now and links:
+            view, matte, tag = now
+            alpha = view.alpha
+            if past:
+                future = after[0].alpha, links.ahead
+                alpha = _calm(alpha, past, future, smooth / (1 - smooth))
+                matte = _changed(matte, alpha - view.alpha)
             yield matte, tag
-            continue
-        waiting.append((matte, tag))
-        views.append(_view(matte))
-        if len(views) == 3:
-            calm = _calm(views[0], views[1], views[2], smooth / (1 - smooth))
-            now, its_tag = waiting.popleft()
-            yield _moved(now, calm - views[1].alpha), its_tag
-            views[1] = views[1]._replace(alpha=calm)
-        elif len(views) == 2:
-            yield waiting.popleft()
-    yield from waiting
+            past = alpha, links.back
+        last = after
+    if last:
+        yield last[1], last[2]
 
 
 class _View(NamedTuple):
-    """A frame at the working size; of one that was calmed, with its new alpha."""
+    """A frame at the working size."""
 
     colours: Colours
     grey: NDArray[np.uint8]
     alpha: Plane
+
+
+class _Link(NamedTuple):
+    """Where each pixel of a frame is in another one, and how far to trust that."""
+
+    places: Flow
+    trust: Plane
+
+
+class _Links(NamedTuple):
+    """Between two frames: from the first one to the second, and the way back."""
+
+    ahead: _Link
+    back: _Link
+
+
+_Seen: TypeAlias = tuple[_View, Matte, Any]
 
 
 def _view(matte: Matte) -> _View:
@@ -77,39 +98,61 @@ def _view(matte: Matte) -> _View:
     return _View(small.astype(np.float32), grey, resize(matte.alpha, size))
 
 
-def _moved(matte: Matte, change: Plane) -> Matte:
-    """The matte with a change of the working size added to its alpha, fine detail kept."""
-    height, width = matte.alpha.shape
-    alpha = np.asarray(cv2.resize(change, (width, height)), np.float32)
-    alpha += matte.alpha
-    return replace(matte, alpha=np.clip(alpha, 0, 1, out=alpha))
+def _neighbours(viewed: Iterable[_Seen]) -> Iterator[tuple[_Seen | None, _Seen]]:
+    """Each frame with the one before it."""
+    before = None
+    for now in viewed:
+        yield before, now
+        before = now
 
 
-def _calm(before: _View, now: _View, after: _View, pull: float) -> Plane:
-    """The alpha of a frame, drawn to those of its neighbours where all three agree.
-
-    The one before, which is calm itself, counts twice as much as the one after.
-    """
-    earlier, trust_earlier = _seen_from(now, before)
-    later, trust_later = _seen_from(now, after)
-    agreed = pull * _likely(earlier - later, ALPHA_SIGMA)
-    trust_earlier *= agreed
-    trust_later *= agreed / 2
-    total = now.alpha + trust_earlier * earlier + trust_later * later
-    return total / (1 + trust_earlier + trust_later)
+def _linked(
+    pair: tuple[_Seen | None, _Seen],
+) -> tuple[_Seen | None, _Seen, _Links | None]:
+    """Two frames with the links between them; none for the first frame, which has none before."""
+    first, second = pair
+    if first is None:
+        return None, second, None
+    ahead, back = _flow(first[0], second[0]), _flow(second[0], first[0])
+    links = _Links(_link(first[0], second[0], ahead, back), _link(second[0], first[0], back, ahead))
+    return first, second, links
 
 
-def _seen_from(now: _View, other: _View) -> tuple[Plane, Plane]:
-    """The alpha of another frame moved to where its things are now, and how far to trust it."""
-    there, back = _flow(now, other), _flow(other, now)
+def _link(now: _View, other: _View, there: Flow, back: Flow) -> _Link:
     places = _places(there)
     difference = now.colours - _taken(other.colours, places)
     difference -= np.median(difference.reshape(-1, 3), axis=0)  # a change of the light
     off = cv2.blur(np.abs(difference).max(axis=2), (BLUR, BLUR))
     astray = np.linalg.norm(there + _taken(back, places), axis=2)
     trust = _likely(off, COLOUR_SIGMA) * _likely(astray, FLOW_SIGMA) * _inside(places)
-    alpha = _taken(other.alpha, places, cv2.INTER_CUBIC)  # which blurs less, over many frames
-    return np.clip(alpha, 0, 1), trust
+    return _Link(places, trust)
+
+
+def _calm(
+    alpha: Plane, past: tuple[Plane, _Link], future: tuple[Plane, _Link], pull: float
+) -> Plane:
+    """The alpha of a frame, drawn to those of its neighbours where all three agree.
+
+    The one before, which is calm itself, counts twice as much as the one after.
+    """
+    earlier, later = (_moved_along(other, link) for other, link in (past, future))
+    agreed = pull * _likely(earlier - later, ALPHA_SIGMA)
+    trust_earlier, trust_later = agreed * past[1].trust, agreed / 2 * future[1].trust
+    total = alpha + trust_earlier * earlier + trust_later * later
+    return np.asarray(total / (1 + trust_earlier + trust_later), np.float32)
+
+
+def _moved_along(alpha: Plane, link: _Link) -> Plane:
+    """The alpha of another frame where its things are now; bicubic, to blur less over many."""
+    return np.clip(_taken(alpha, link.places, cv2.INTER_CUBIC), 0, 1)
+
+
+def _changed(matte: Matte, change: Plane) -> Matte:
+    """The matte with a change of the working size added to its alpha, fine detail kept."""
+    height, width = matte.alpha.shape
+    alpha = np.asarray(cv2.resize(change, (width, height)), np.float32)
+    alpha += matte.alpha
+    return replace(matte, alpha=np.clip(alpha, 0, 1, out=alpha))
 
 
 def _flow(here: _View, there: _View) -> Flow:

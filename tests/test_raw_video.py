@@ -4,7 +4,6 @@ import io
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,11 +21,6 @@ def frames(count: int) -> bytes:
     for number in range(count):
         clip[number, :, : 8 + 4 * number] = (255, 255, 40)
     return clip.tobytes()
-
-
-@pytest.fixture
-def toy(toy_model: Path) -> Matter:
-    return Matter(toy_model, 64, threads=1, framing="whole")
 
 
 def test_frames_come_out_in_order_with_straight_colours(toy: Matter) -> None:

@@ -14,7 +14,7 @@ Pixels = NDArray[np.uint8]
 SUBJECT, BEHIND = (255, 255, 40), (20, 10, 200)  # alpha 1 and .07, as the toy network sees them
 
 
-BT709, BT601 = 1, 6
+BT709, BT601, BT2020 = 1, 6, 9
 
 
 LIMITED, FULL = 1, 2
@@ -57,7 +57,9 @@ def write_clip(
             video.set_display_rotation(turned)
         audio = add_sound(container, sound) if sound else None
         for number, pixels in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(
+            rgb = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            rgb.colorspace = matrix
+            frame = rgb.reformat(
                 format=format,
                 src_color_range=FULL,
                 dst_colorspace=5 if matrix == BT601 else matrix,

@@ -1,9 +1,19 @@
 """What a frame says of its colours, and what players guess where it says nothing."""
 
 import av
+import numpy as np
 import pytest
 
-from latefusion.clip_colour import BT709, FULL, LIMITED, SMPTE170M, colour_of
+from latefusion.clip_colour import (
+    BT709,
+    FULL,
+    LIMITED,
+    SMPTE170M,
+    Colour,
+    colour_of,
+    from_rgb,
+    to_rgb,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,3 +36,20 @@ def test_what_a_frame_says_counts() -> None:
 def test_old_jpeg_formats_are_of_full_range() -> None:
     assert colour_of(av.VideoFrame(64, 48, "yuvj420p")).range == FULL
     assert colour_of(av.VideoFrame(64, 48, "rgb24")).range == LIMITED
+
+
+@pytest.mark.parametrize(
+    ("matrix", "red", "blue"),
+    [(1, 0.2126, 0.0722), (5, 0.299, 0.114), (6, 0.299, 0.114), (9, 0.2627, 0.0593)],
+)
+@pytest.mark.parametrize(("range_", "least", "span"), [(LIMITED, 16, 219), (FULL, 0, 255)])
+def test_luma_follows_the_matrix_and_the_range(
+    matrix: int, red: float, blue: float, range_: int, least: int, span: int
+) -> None:
+    pixels = np.full((16, 32, 3), (200, 30, 60), np.uint8)
+    frame = from_rgb(pixels, Colour(matrix, range_), "yuv444p")
+    luma = red * 200 + (1 - red - blue) * 30 + blue * 60
+    assert bytes(frame.planes[0])[0] == pytest.approx(least + span * luma / 255, abs=1)
+    assert (frame.colorspace, frame.color_range) == (matrix, range_)
+    back = to_rgb(frame, Colour(matrix, range_), (16, 32))
+    assert np.abs(back.astype(int) - pixels).max() <= 2

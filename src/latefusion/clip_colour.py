@@ -4,23 +4,15 @@ from dataclasses import dataclass, replace
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
 UNSPECIFIED = 2  # of matrix, primaries and transfer, as in ITU-T H.273
-BT709, BT470BG, SMPTE170M = 1, 5, 6
+BT709, BT470BG, SMPTE170M, BT2020 = 1, 5, 6, 9
 
 # The matrices of H.273 by number -> swscale's; all others are rare, and taken for one of these.
-MATRICES = {
-    BT709: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    BT470BG: Colorspace.ITU601,
-    SMPTE170M: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
+MATRICES = {BT709: 1, 4: 4, BT470BG: 5, SMPTE170M: 5, 7: 7, BT2020: 9, 10: 9}
 LAYOUTS = {3: "rgb24", 4: "rgba"}
 HD_SIDE, SD_LINES = 1280, 576  # from here on an untagged clip is BT.709, as players take it
 
@@ -75,7 +67,9 @@ def to_rgb(frame: av.VideoFrame, colour: Colour, size: tuple[int, int]) -> NDArr
 def from_rgb(pixels: NDArray[np.uint8], colour: Colour, format: str) -> av.VideoFrame:
     """Pixels (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA as a frame of a YUV format, with tags."""
     given = "gray" if pixels.ndim == 2 else LAYOUTS[pixels.shape[2]]
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), given).reformat(
+    rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), given)
+    rgb.colorspace = colour.matrix  # PyAV 17 takes BT.2020 from here only
+    frame = rgb.reformat(
         format=format,
         src_color_range=FULL,
         dst_colorspace=MATRICES[colour.matrix],

@@ -53,3 +53,13 @@ def test_luma_follows_the_matrix_and_the_range(
     assert (frame.colorspace, frame.color_range) == (matrix, range_)
     back = to_rgb(frame, Colour(matrix, range_), (16, 32))
     assert np.abs(back.astype(int) - pixels).max() <= 2
+
+
+@pytest.mark.parametrize("range_", [LIMITED, FULL])
+@pytest.mark.parametrize("format", ["yuv420p", "yuv444p10le"])
+def test_every_level_of_an_alpha_survives(format: str, range_: int) -> None:
+    levels = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
+    colour = Colour(BT709, range_)
+    back = to_rgb(from_rgb(levels, colour, format), colour, (16, 256))
+    assert np.abs(back.astype(int) - levels[:, :, None]).max() <= 2
+    assert back[8, [0, 255]].tolist() == [[0] * 3, [255] * 3]

@@ -66,8 +66,9 @@ def to_rgb(frame: av.VideoFrame, colour: Colour, size: tuple[int, int]) -> NDArr
 
 def from_rgb(pixels: NDArray[np.uint8], colour: Colour, format: str) -> av.VideoFrame:
     """Pixels (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA as a frame of a YUV format, with tags."""
-    given = "gray" if pixels.ndim == 2 else LAYOUTS[pixels.shape[2]]
-    rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), given)
+    if pixels.ndim == 2:  # as RGB, since swscale takes grey to limited range up to 4 levels off
+        pixels = np.dstack([pixels] * 3)
+    rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), LAYOUTS[pixels.shape[2]])
     rgb.colorspace = colour.matrix  # PyAV 17 takes BT.2020 from here only
     frame = rgb.reformat(
         format=format,

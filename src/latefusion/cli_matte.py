@@ -24,7 +24,7 @@ from latefusion.outputs import KINDS, Look, render
 from latefusion.predictor import CLOSED_FORM, Matter
 from latefusion.review import THUMBS, write_review
 from latefusion.subject import ALL
-from latefusion.terminal import check_size, complain, one_line, photo_bar
+from latefusion.terminal import check_size, complain, item_bar, one_line
 from latefusion.writing import FORMATS_OUT, make_folder, remove_parts, write_picture
 
 photos_app = typer.Typer()
@@ -332,7 +332,7 @@ def _run(rounds: Iterable[list[Job]], batch: Batch, workers: int) -> bool:
     try:
         for jobs in rounds:
             by_name = {job.name: job for job in jobs}
-            with photo_bar(len(jobs)) as step:
+            with item_bar(len(jobs), "photos") as step:
 
                 def report(done: Done) -> None:
                     step()

@@ -36,10 +36,12 @@ from latefusion.data.sources import (
     read_images,
     read_pairs,
 )
+from latefusion.devices import AUTO
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import cover
 from latefusion.held_view import held_views
 from latefusion.metrics import dtssd, mad
+from latefusion.predictor import CLOSED_FORM, WHOLE
 from latefusion.steady import SMOOTH, steadied
 from latefusion.video import mattes
 
@@ -65,6 +67,7 @@ def main() -> None:
     parser.add_argument("backgrounds", type=Path, help="tar shard or folder of photos")
     parser.add_argument("--subjects", type=int, default=5)
     parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--refine", default=CLOSED_FORM, help="closed-form or off")
     parser.add_argument("--sheet", type=Path, help="where to put a picture of the real clip")
     args = parser.parse_args()
     cv2.setNumThreads(1)
@@ -72,9 +75,9 @@ def main() -> None:
     subjects = whole[:: len(whole) // args.subjects][: args.subjects]
     backgrounds = [decode_image(each) for each in read_images([args.backgrounds])[5::37]]
     scenes = list(zip(subjects, backgrounds, strict=False))
-    made_clips(scenes, args.frames)
-    small_subjects(scenes, args.frames)
-    real_clip(args.clip, args.sheet)
+    made_clips(scenes, args.frames, args.refine)
+    small_subjects(scenes, args.frames, args.refine)
+    real_clip(args.clip, args.sheet, args.refine)
 
 
 def is_whole(pair: Pair) -> bool:
@@ -82,16 +85,16 @@ def is_whole(pair: Pair) -> bool:
     return bool(truth[:, 0].max() < CLEAR and truth[:, -1].max() < CLEAR)
 
 
-def made_clips(scenes: Sequence[tuple[Pair, Image]], count: int) -> None:
+def made_clips(scenes: Sequence[tuple[Pair, Image]], count: int, refine: str) -> None:
     """Print what steadying does to clips of different speeds."""
-    matter = Matter(framing="whole")
+    matter = Matter(framing="whole", refine=refine)
     print("| clip | dtSSD x 100 | steadied | MAD | steadied | growth | outside | steadied |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, speed in SPEEDS.items():
         rows = []
         for seed, (pair, background) in enumerate(scenes):
             clip = moving(pair, background, speed, count, seed)
-            looks = [matter.look(frame) for frame in clip.frames]
+            looks = [matter(frame) for frame in clip.frames]
             before, after = alphas_of(looks), alphas_of(steady(looks))
             growth = max(
                 mad(new, true) - mad(old, true)
@@ -107,11 +110,11 @@ def made_clips(scenes: Sequence[tuple[Pair, Image]], count: int) -> None:
         )
 
 
-def small_subjects(scenes: Sequence[tuple[Pair, Image]], count: int) -> None:
+def small_subjects(scenes: Sequence[tuple[Pair, Image]], count: int, refine: str) -> None:
     """Print what a closer look does to clips, one for each frame or one that is held."""
-    matter, closer = Matter(framing="whole"), Matter(framing="auto")
+    matter, closer = (Matter(framing=framing, refine=refine) for framing in (WHOLE, AUTO))
     looks: dict[str, Callable[[list[Image]], list[Matte]]] = {
-        "whole": lambda frames: [matter.look(frame) for frame in frames],
+        "whole": lambda frames: [matter(frame) for frame in frames],
         "each frame its own": lambda frames: [closer(frame) for frame in frames],
         "held": lambda frames: held(matter, frames),
     }
@@ -133,15 +136,18 @@ def small_subjects(scenes: Sequence[tuple[Pair, Image]], count: int) -> None:
 
 def held(matter: Matter, frames: list[Image]) -> list[Matte]:
     looks = ((matter.look(frame), None) for frame in frames)
-    return [matter.look_at(found, box) if box else found for found, box, _ in held_views(looks)]
+    return [
+        matter.finish(matter.look_at(found, box) if box else found)
+        for found, box, _ in held_views(looks)
+    ]
 
 
-def real_clip(path: Path, sheet: Path | None) -> None:
+def real_clip(path: Path, sheet: Path | None, refine: str) -> None:
     """Print what steadying does to a clip without a truth, and how long all takes."""
     print("\n| real clip | flicker x 100 | still x 100 | frames/s |\n| --- | --- | --- | --- |")
     for smooth in (0.0, SMOOTH):
         start = perf_counter()
-        found = list(mattes(path, smooth=smooth))
+        found = list(mattes(path, matter=Matter(threads=1, refine=refine), smooth=smooth))
         rate = len(found) / (perf_counter() - start)
         frames, alphas = [matte.image for matte in found], alphas_of(found)
         along, still = changes(frames, alphas)

@@ -20,7 +20,7 @@ from latefusion.errors import OutputError
 from latefusion.lazy import EPSILON
 from latefusion.outputs import CLIP_KINDS, Look
 from latefusion.pipeline import side_by_side
-from latefusion.predictor import Matter
+from latefusion.predictor import CLOSED_FORM, Matter
 from latefusion.steady import SMOOTH
 from latefusion.subject import ALL
 from latefusion.terminal import check_size, complain, extra_packages, item_bar
@@ -64,6 +64,10 @@ def video(
         str,
         typer.Option(help="auto looks closer at a small subject, in a view held still; or whole."),
     ] = AUTO,
+    refine: Annotated[
+        str,
+        typer.Option(help="closed-form solves outlines anew from the frame's colours; or off."),
+    ] = CLOSED_FORM,
     subject: Annotated[
         str, typer.Option(help="Whom to keep: all, largest, or the one at X,Y in pixels.")
     ] = ALL,
@@ -100,6 +104,7 @@ def video(
         strict=strict,
         epsilon=epsilon,
         framing=framing,
+        refine=refine,
         subject=subject,
         fill_holes=fill_holes,
     )

@@ -122,7 +122,7 @@ class Matter:
         return look_at(self._network, self.model, found, self._size, box)
 
     def finish(self, found: Matte) -> Matte:
-        """What was seen, its outline refined, the wanted subject alone, its holes closed, as wished."""
+        """What was seen, its outline refined, the subject alone and its holes closed, as wished."""
         if self._refine == CLOSED_FORM:
             found = solve_outline(found)
         alpha = keep_subject(found.alpha, self._subject)

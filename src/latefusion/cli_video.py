@@ -13,8 +13,23 @@ from typing import Annotated
 import cv2
 import typer
 
-from latefusion.cli_matte import PIPE, Device, Model, Threads
-from latefusion.compositing import as_background
+from latefusion.cli_matte import PIPE
+from latefusion.cli_options import (
+    TRANSPARENT,
+    Behind,
+    Device,
+    Epsilon,
+    FillHoles,
+    Framing,
+    Linear,
+    Model,
+    Refine,
+    Side,
+    Strict,
+    Subject,
+    Threads,
+    parse_background,
+)
 from latefusion.devices import AUTO
 from latefusion.errors import OutputError
 from latefusion.lazy import EPSILON
@@ -23,7 +38,7 @@ from latefusion.pipeline import side_by_side
 from latefusion.predictor import CLOSED_FORM, Matter
 from latefusion.steady import SMOOTH
 from latefusion.subject import ALL
-from latefusion.terminal import check_size, complain, extra_packages, item_bar
+from latefusion.terminal import complain, extra_packages, item_bar
 
 video_app = typer.Typer()
 
@@ -43,13 +58,8 @@ def video(
         ),
     ] = None,
     save: Annotated[str, typer.Option(help=f"What to save: {', '.join(CLIP_KINDS)}.")] = "cutout",
-    background: Annotated[
-        str | None,
-        typer.Option(help="Behind the cut-out: a colour, an image, blur or blur:RADIUS."),
-    ] = None,
-    linear: Annotated[
-        bool, typer.Option("--linear", help="Mix subject and background in linear light.")
-    ] = False,
+    background: Behind = TRANSPARENT,
+    linear: Linear = False,
     smooth: Annotated[
         float,
         typer.Option(min=0, max=0.95, help="How much is done against flicker; 0 does nothing."),
@@ -60,33 +70,16 @@ def video(
             metavar="W H", help="Raw RGB24 frames from stdin, RGBA frames to stdout; no CLIP."
         ),
     ] = None,
-    framing: Annotated[
-        str,
-        typer.Option(help="auto looks closer at a small subject, in a view held still; or whole."),
-    ] = AUTO,
-    refine: Annotated[
-        str,
-        typer.Option(help="closed-form solves outlines anew from the frame's colours; or off."),
-    ] = CLOSED_FORM,
-    subject: Annotated[
-        str, typer.Option(help="Whom to keep: all, largest, or the one at X,Y in pixels.")
-    ] = ALL,
-    fill_holes: Annotated[
-        bool, typer.Option("--fill-holes", help="Close small gaps that the subject encloses.")
-    ] = False,
+    framing: Framing = AUTO,
+    refine: Refine = CLOSED_FORM,
+    subject: Subject = ALL,
+    fill_holes: FillHoles = False,
     model: Model = None,
-    size: Annotated[
-        int | None,
-        typer.Option(callback=check_size, help="Longer side of the network's input."),
-    ] = None,
+    size: Side = None,
     device: Device = AUTO,
     threads: Threads = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where the device is not there.")
-    ] = False,
-    epsilon: Annotated[
-        float, typer.Option(min=0, max=1, help="As with matte; 0 runs the fusion everywhere.")
-    ] = EPSILON,
+    strict: Strict = False,
+    epsilon: Epsilon = EPSILON,
 ) -> None:
     """Cut people out of a clip: sound, times, rotation and colours are kept.
 
@@ -94,7 +87,7 @@ def video(
     Ctrl-C ends a run with a whole clip of what was done.
     """
     _check_words(clip, out, raw, save)
-    look = Look(None if background is None else as_background(background), linear)
+    look = Look(parse_background(background), linear)
     workers = side_by_side(threads)
     matter = Matter(
         model,

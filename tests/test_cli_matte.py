@@ -203,6 +203,21 @@ def test_a_photo_is_overwritten_only_if_asked(tree: Path, toy_model: Path) -> No
         assert cutout.mode == "RGBA"
 
 
+def test_what_is_read_beside_the_photos_is_not_overwritten_either(
+    tree: Path, toy_model: Path
+) -> None:
+    before = photo(Path("back.png"), (9, 200, 9)).read_bytes()
+    words = ("--background", "back.png", "-o", "back.png")
+    for given in ("in/b.png", "-"):
+        code, _, err = call(
+            "matte", given, *words, model=toy_model, given=Path("in/b.png").read_bytes()
+        )
+        assert code == 2
+        assert "is one of the files that are read" in " ".join(err.replace("│", " ").split())
+    assert Path("back.png").read_bytes() == before
+    assert call("matte", "in/b.png", *words, "--overwrite", model=toy_model)[0] == 0
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_watch_goes_on_with_what_arrives(tree: Path, toy_model: Path) -> None:
     command = [sys.executable, "-m", "latefusion", "matte", "in", "-o", "out", "--watch"]

@@ -70,7 +70,7 @@ def test_a_folder_link_is_not_followed(tree: Path, tmp_path: Path) -> None:
 def test_a_result_takes_a_photos_place_only_if_asked(tmp_path: Path) -> None:
     photo = tmp_path / "me.png"
     photo.touch()
-    with pytest.raises(OutputError, match="is one of the photos"):
+    with pytest.raises(OutputError, match="is one of the files that are read"):
         plan([photo], Wish(["cutout"], photo.with_suffix(".png")))
     wish = Wish(["cutout"], photo, overwrite=True)
     assert [job.results for job in plan([photo], wish)] == [[("cutout", photo)]]

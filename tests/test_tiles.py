@@ -39,8 +39,8 @@ def test_the_outline_is_seen_in_the_photos_own_pixels(toy_model: Path) -> None:
     errors = [np.abs(found.alpha - truth)[outline].mean() for found in (whole, tiled)]
     assert errors[1] < 0.5 * errors[0]
     np.testing.assert_array_equal(tiled.alpha[:, 400:], whole.alpha[:, 400:])  # nothing soft
-    np.testing.assert_allclose(tiled.fg[outline], tiled.alpha[outline], atol=1e-4)
-    assert tiled.doubt[outline].max() < 1e-4
+    np.testing.assert_allclose(tiled.fg[outline], tiled.alpha[outline], atol=1e-3)
+    assert tiled.doubt[outline].max() < 1e-3
 
 
 def test_a_photo_of_the_networks_own_size_is_seen_once(toy_model: Path) -> None:

@@ -36,10 +36,14 @@ def look(image: NDArray[np.uint8]) -> Matte:
     return Matte(image, alpha, planes, frame, details=(Detail(box, closer, inside),))
 
 
+def as_it_is(found: Matte) -> Matte:
+    return found
+
+
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_a_turned_photo_is_found_and_everything_lies_as_it_does(turns: int) -> None:
     image = np.rot90(scene(), turns).copy()
-    found = search_turn(look, image)
+    found = search_turn(look, as_it_is, image)
     assert found.image is image
     assert found.alpha.shape == image.shape[:2]
     assert found.confidence > 0.9
@@ -57,7 +61,7 @@ def test_where_no_turn_is_surer_the_photo_stays() -> None:
         return Matte(image, np.full(image.shape[:2], 0.5, np.float32), found.planes, found.frame)
 
     image = scene()
-    found = search_turn(unsure, image)
+    found = search_turn(unsure, as_it_is, image)
     assert found.image is image
     assert found.frame == look(image).frame
     assert len(calls) == 4
@@ -70,5 +74,16 @@ def test_a_sure_look_is_the_only_one() -> None:
         calls.append(image.shape)
         return look(image)
 
-    search_turn(counted, scene())
+    search_turn(counted, as_it_is, scene())
     assert len(calls) == 1
+
+
+def test_only_the_turn_that_is_taken_is_looked_at_in_detail() -> None:
+    seen = []
+
+    def detail(found: Matte) -> Matte:
+        seen.append(found.image[5, 5, 2])
+        return found
+
+    search_turn(look, detail, np.rot90(scene(), 2).copy())
+    assert seen == [UPRIGHT]

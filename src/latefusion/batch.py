@@ -25,6 +25,7 @@ from latefusion.writing import make_folder, write_picture
 
 MOST_WORKERS = 8
 HUGE = 30_000_000  # pixels: of such photos only one at a time is worked on
+HUGE_IN_TILES = 8_000_000  # each tile holds some memory, too
 THUMB_KIND, THUMB_SUFFIX = "preview", ".jpg"
 
 _huge = threading.Lock()
@@ -122,7 +123,8 @@ def _matte(job: Job, batch: Batch) -> dict[str, Any]:
     start = perf_counter()
     photo = read_photo(job.photo)
     height, width = photo.image.shape[:2]
-    with _huge if height * width > HUGE else nullcontext():
+    huge = HUGE_IN_TILES if batch.matter.tiles else HUGE
+    with _huge if height * width > huge else nullcontext():
         found = batch.matter.of(photo)
         del photo
         for kind, path in job.results:

@@ -85,7 +85,7 @@ def evaluate(
         about |= {"tiles": "yes" if tiles else "no", "refine": refine}
         pairs = read_pairs(data, VAL_LIST)
         found = evaluate_model(predictor, pairs, chosen, _track, watch)
-    elif pred and true and not (data or model or size or tiles):
+    elif pred and true and not (data or model or size or tiles or refine != CLOSED_FORM):
         about = {"predictions": str(pred), "truths": str(true)}
         found = evaluate_folders(pred, true, chosen, _track, watch, images if out else None)
     else:

@@ -1,5 +1,6 @@
 """The commands for photos: matte, and doctor."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -132,7 +133,9 @@ def matte(
     if shadow != NO_SHADOW:
         raise typer.BadParameter(f"--shadow {shadow}: shadows are not made up; leave it at no")
     look = Look(parse_background(background), linear, margin if crop else None, _deep(bits))
-    wish = Wish(kinds, out, _suffix(format_, out), recursive, overwrite)
+    read = (Path(background), *([model] if model else []))
+    inputs = frozenset(path for path in read if os.path.isfile(path))  # noqa: PTH113 - never raises
+    wish = Wish(kinds, out, _suffix(format_, out), recursive, overwrite, inputs)
     _check_alpha(wish, look)
     network = partial(
         Matter,
@@ -322,6 +325,8 @@ def _pipe(matter: Matter, photos: list[Path], wish: Wish, look: Look) -> None:
     path = wish.out
     if path.suffix.lower() not in FORMATS_OUT:
         path = path / f"stdin-{wish.kinds[0]}{wish.suffix}"
+    if path.resolve() in {read.resolve() for read in wish.inputs} and not wish.overwrite:
+        raise typer.BadParameter(f"{path} is one of the files that are read; choose another -o")
     make_folder(path.parent)
     write_picture(path, picture)
     typer.echo(path)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion.framing import Size, cuts, resize, scales
+from latefusion.framing import cuts, resize, resize_plane, scales
 from latefusion.matte import Matte
 from latefusion.planes import Plane
 
@@ -51,16 +51,9 @@ def refine(image: NDArray[np.uint8], alpha: Plane, seen: float) -> Plane:
         image = image if size == image.shape[:2] else resize(image, size)
         images.append(image)
     for image in reversed(images):
-        alpha = _solve_in_parts(image, _at(alpha, (image.shape[0], image.shape[1])))
-    return _at(alpha, photo)
-
-
-def _at(alpha: Plane, size: Size) -> Plane:
-    """Alpha at another size; bicubic overshoots."""
-    if alpha.shape == size:
-        return alpha
-    resized = np.asarray(resize(alpha, size), np.float32)
-    return np.clip(resized, 0, 1, out=resized)
+        size = image.shape[0], image.shape[1]
+        alpha = _solve_in_parts(image, alpha if size == alpha.shape else resize_plane(alpha, size))
+    return alpha if alpha.shape == photo else resize_plane(alpha, photo)
 
 
 def _solve_in_parts(image: NDArray[np.uint8], alpha: Plane) -> Plane:

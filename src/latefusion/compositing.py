@@ -33,10 +33,7 @@ def read_background(background: Background, size: Size) -> RGB:
         colour = _named(background)
         if colour is not None:
             return colour
-        if not Path(background).exists():
-            raise ImageError(
-                f"{background!r} is neither a colour nor a file; use e.g. white or #1e90ff"
-            )
+        return cover(_read(background), size)
     return cover(read_photo(background).image, size)
 
 
@@ -44,8 +41,13 @@ def as_background(text: str) -> Background:
     """What a text names; an image is read once for many photos. Raises ImageError."""
     if parse_blur(text) is not None or _named(text) is not None:
         return text
-    read_background(text, (1, 1))  # says what is wrong with it
-    return read_photo(text).image
+    return _read(text)
+
+
+def _read(name: str) -> RGB:
+    if not Path(name).exists():
+        raise ImageError(f"{name!r} is neither a colour nor a file; use e.g. white or #1e90ff")
+    return read_photo(name).image
 
 
 def parse_blur(background: object) -> float | None:

@@ -25,7 +25,7 @@ RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxrunti
 EXTRAS = {
     "video": ("av", "video, ProRes and VP9 with alpha"),
     "heic": ("pillow-heif", "photos in HEIC"),
-    "refine": ("pymatting", "closed-form matting"),
+    "refine": ("pymatting", "soft alphas from masks, by prepare --refine"),
     "train": ("torch", "training, export, info"),
 }
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.framing import resize
-from latefusion.planes import ROWS, to_levels
+from latefusion.planes import ROWS, Plane, to_levels
 
 WORK_PIXELS = 3 * 256 * 256  # at most, and a quarter at least: colours change slowly
 WORK_SIDE = 8192  # of a strip of a photo; cv2.remap ends at 32,767
@@ -25,7 +25,6 @@ MARGIN = 8  # pixels outside the subject that get its colour, so that a later re
 CHUNK = 16384  # pixels of the full-size step at once, few enough for a processor's cache
 
 Colours = NDArray[np.float32]  # (H, W, 3), range 0 to 255
-Plane = NDArray[np.float32]  # (H, W)
 Pair = NDArray[np.float32]  # (6, H, W): fg and bg, plane by plane, which NumPy is quickest with
 Places = NDArray[np.intp]  # (N,): of pixels, counted row by row
 

@@ -20,6 +20,11 @@ OTHERS = (
     (rb"\s*<(!doctype html|html)", "a web page", "download the photo itself"),
     (rb"\s*(<\?xml.*)?<svg", "an SVG drawing", "export it as PNG"),
     (rb"8BP[SB]", "a Photoshop document", "export it as PNG or TIFF"),
+    (
+        rb"\x1aE\xdf\xa3|.{4}ftyp(qt  |isom|iso\d|mp4|M4V|avc1|3gp|dash)|RIFF.{4}AVI ",
+        "a clip",
+        "`latefusion video` takes clips",
+    ),
     (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL photo", "convert it to PNG or TIFF"),
     (
         rb"II\*\0.{4}CR|II[U\x55]\0|IIR[OS]|MMOR|FUJIFILMCCD|\0MRM|FOVb|.{4}ftypcrx",

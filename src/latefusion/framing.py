@@ -1,8 +1,8 @@
 """From a photo's size to the network's and back: the only resizing and padding at inference."""
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -54,8 +54,7 @@ class Letterbox:
 
     def restore(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
         """A plane of the network's output of size `outer` in [0, 1] at the photo's size."""
-        resized = np.asarray(resize(np.ascontiguousarray(self.inside(plane)), self.photo))
-        return np.clip(resized, 0, 1, out=resized)  # bicubic overshoots
+        return resize_plane(np.ascontiguousarray(self.inside(plane)), self.photo)
 
     def inside(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
         """The photo's part of a plane of the network's output."""
@@ -96,7 +95,7 @@ class Detail:
     def paste(self, whole: NDArray[np.float32], plane: NDArray[np.float32]) -> None:
         """Put a plane of this view into that of the photo, with a soft seam inside the box."""
         part = whole[self.box.slices]
-        closer = self.frame.restore(plane)
+        closer = self.frame.restore(plane.astype(np.float32, copy=False))
         closer -= part
         down, across = (
             _ramp(first, last, length)
@@ -105,8 +104,14 @@ class Detail:
         closer *= down[:, None]
         closer *= across[None]
         if self.share is not None:
-            closer *= np.clip(resize(self.share, self.frame.photo), 0, 1)
+            closer *= resize_plane(self.share.astype(np.float32, copy=False), self.frame.photo)
         part += closer
+
+    def halved(self) -> "Detail":
+        """The same in half precision: of a large photo many are held."""
+        alpha, fg, bg, blend = (cast(Any, plane.astype(np.float16)) for plane in self.planes[:4])
+        share = None if self.share is None else cast(Any, self.share.astype(np.float16))
+        return replace(self, planes=Planes(alpha, fg, bg, blend, self.planes.fused), share=share)
 
 
 def _ramp(first: int, last: int, length: int) -> NDArray[np.float32]:
@@ -188,6 +193,12 @@ def cover(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
 
 def _next_multiple(length: int) -> int:
     return -(-length // MULTIPLE) * MULTIPLE
+
+
+def resize_plane(plane: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    """A plane (h, w) in [0, 1] at another size; bicubic overshoots, so it is clipped."""
+    resized = np.asarray(resize(plane, size), np.float32)
+    return np.clip(resized, 0, 1, out=resized)
 
 
 def resize(pixels: NDArray[Any], size: Size) -> NDArray[Any]:

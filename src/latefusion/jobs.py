@@ -28,8 +28,8 @@ class Wish:
     """Where the results go.
 
     `out` is a folder, in which the tree of a source folder is mirrored, or, for one photo and one
-    kind, a file. `suffix` chooses the format. Only with `overwrite` may a result take a photo's
-    place.
+    kind, a file. `suffix` chooses the format. Only with `overwrite` may a result take the place of
+    a photo, or of one of the other files that are read, `inputs`.
     """
 
     kinds: Sequence[str]
@@ -37,6 +37,7 @@ class Wish:
     suffix: str = SUFFIX
     recursive: bool = False
     overwrite: bool = False
+    inputs: frozenset[Path] = frozenset()
 
 
 def plan(sources: Iterable[Path], wish: Wish) -> list[Job]:
@@ -63,7 +64,8 @@ def plan(sources: Iterable[Path], wish: Wish) -> list[Job]:
             for kind in wish.kinds
         ]
         jobs.append(Job(photo, name, results))
-    _refuse_collisions(jobs, set() if wish.overwrite else set(found))
+    read = set(found) | {path.resolve() for path in wish.inputs}
+    _refuse_collisions(jobs, set() if wish.overwrite else read)
     return jobs
 
 
@@ -113,12 +115,12 @@ def _below(folder: Path, wish: Wish) -> Iterator[Path]:
             yield path
 
 
-def _refuse_collisions(jobs: Sequence[Job], photos: set[Path]) -> None:
+def _refuse_collisions(jobs: Sequence[Job], kept: set[Path]) -> None:
     owners: dict[str, Path] = {}
     for job in jobs:
         for _, path in job.results:
-            if path.resolve() in photos:
-                raise OutputError(f"{path} is one of the photos; choose another -o")
+            if path.resolve() in kept:
+                raise OutputError(f"{path} is one of the files that are read; choose another -o")
             other = owners.setdefault(_key(str(path)), job.photo)
             if other != job.photo:
                 raise OutputError(

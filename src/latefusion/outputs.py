@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from latefusion.compositing import Background, compose
 from latefusion.foreground import estimate_foreground
-from latefusion.framing import resize
+from latefusion.framing import resize, resize_plane
 from latefusion.matte import Matte
 from latefusion.planes import to_deep_levels, to_levels
 from latefusion.writing import Picture
@@ -86,7 +86,7 @@ def _preview(matte: Matte, look: Look) -> Pixels:
     scale = min(1.0, PANEL_SIDE / max(matte.alpha.shape))
     size = tuple(max(1, round(length * scale)) for length in matte.alpha.shape)
     image = resize(matte.image, (size[0], size[1]))
-    alpha = np.clip(resize(matte.alpha, (size[0], size[1])), 0, 1)
+    alpha = resize_plane(matte.alpha, (size[0], size[1]))
     panels = [image, np.repeat(to_levels(alpha)[:, :, None], 3, axis=2)]
     for colour in (GREEN, WHITE):
         subject = estimate_foreground(image, alpha)

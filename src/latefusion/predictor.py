@@ -78,7 +78,7 @@ class Matter:
         self._hardware = Hardware(device, threads, strict)
         self._epsilon = epsilon
         self.framing = framing
-        self._tiles = tiles
+        self.tiles = tiles
         self._refine = refine
         self._subject = parse_subject(subject) if isinstance(subject, str) else subject
         self._fill_holes = fill_holes
@@ -131,13 +131,18 @@ class Matter:
         return found if alpha is found.alpha else replace(found, alpha=alpha)
 
     def _search(self, image: NDArray[np.uint8]) -> Matte:
-        return search_turn(self._found, image) if self._rotate_search else self._found(image)
+        if self._rotate_search:
+            return search_turn(self._found, self._detail, image)
+        return self._detail(self._found(image))
 
     def _found(self, image: NDArray[np.uint8]) -> Matte:
         found = self.look(image)
         if self.framing == AUTO:
             found = look_closer(self._network, self.model, found, self._size)
-        return look_in_tiles(self._network, self.model, found) if self._tiles else found
+        return found
+
+    def _detail(self, found: Matte) -> Matte:
+        return look_in_tiles(self._network, self.model, found) if self.tiles else found
 
     @cached_property
     def model(self) -> ModelFile:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.errors import LatefusionError
+from latefusion.planes import Plane
 
-Plane: TypeAlias = NDArray[np.float32]  # (H, W) in [0, 1]
 Point: TypeAlias = tuple[int, int]  # x, y of a pixel of the photo
 
 ALL, LARGEST = "all", "largest"

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion.framing import SEAM_SHARE, Box, Detail, cuts, resize, scales
+from latefusion.framing import SEAM_SHARE, Box, Detail, cuts, resize_plane, scales
 from latefusion.matte import Matte
 from latefusion.model_file import ModelFile
 from latefusion.planes import Plane
@@ -35,7 +35,7 @@ def look_in_tiles(network: Network, model: ModelFile, found: Matte) -> Matte:
         for box in _boxes(alpha, _longest(model, scale)):
             detail = _look(network, model, found.image, alpha, box, scale)
             detail.paste(alpha, detail.planes.alpha)
-            details.append(detail)
+            details.append(detail.halved())
     if not details:
         return found
     return replace(found, alpha=alpha, details=(*found.details, *details))
@@ -71,7 +71,7 @@ def _look(
     size = part.shape[0], part.shape[1]
     frame = model.frame(size, None if model.size else max(1, round(max(size) * scale)))
     planes = network(frame.fit(part).transpose(2, 0, 1)[None])
-    known = np.clip(resize(np.ascontiguousarray(alpha[box.slices]), frame.inner), 0, 1)
+    known = resize_plane(np.ascontiguousarray(alpha[box.slices]), frame.inner)
     return Detail(box, frame, planes, _share(known, frame.inside(planes.alpha)))
 
 

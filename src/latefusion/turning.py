@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,23 +11,25 @@ from latefusion.framing import Box, Detail, Letterbox
 from latefusion.matte import Matte
 from latefusion.planes import Planes
 
+Look: TypeAlias = Callable[[Any], Matte]
+
 LEAD = 0.5  # in confidence: by less an upright photo may be taken for a turned one
 
 
-def search_turn(look: Callable[[NDArray[np.uint8]], Matte], image: NDArray[np.uint8]) -> Matte:
+def search_turn(look: Look, detail: Look, image: NDArray[np.uint8]) -> Matte:
     """The matte of an image (H, W, 3) as it lies, found in whichever of four turns is surest.
 
     Another turn has to lead by half in confidence, so where the first look is surer than that no
-    other is tried.
+    other is tried. `detail` looks further at the one that is taken, while it is turned.
     """
-    found = look(image)
-    if found.confidence > 1 - LEAD:
-        return found
-    others = [
-        _turned_back(look(np.rot90(image, turns).copy()), turns, image) for turns in (1, 2, 3)
-    ]
-    best = max(others, key=lambda matte: matte.confidence)
-    return best if best.confidence >= found.confidence + LEAD else found
+    best, turned = look(image), 0
+    others = (1, 2, 3) if best.confidence <= 1 - LEAD else ()
+    least = best.confidence + LEAD
+    for turns in others:
+        found = look(np.rot90(image, turns).copy())
+        if found.confidence >= least:
+            best, turned, least = found, turns, found.confidence
+    return _turned_back(detail(best), turned, image) if turned else detail(best)
 
 
 def _turned_back(found: Matte, turns: int, image: NDArray[np.uint8]) -> Matte:

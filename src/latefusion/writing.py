@@ -128,7 +128,10 @@ def _encode(file: IO[bytes], picture: Picture, format: str) -> None:
         options["exif"] = _exif(picture.dpi)
     elif picture.dpi:
         options["dpi"] = picture.dpi
-    Image.fromarray(picture.pixels).save(file, format=format, **options)
+    # libtiff writes to files by itself, and of a full disk it tells stderr.
+    encoded = io.BytesIO()
+    Image.fromarray(picture.pixels).save(encoded, format=format, **options)
+    file.write(encoded.getbuffer())
 
 
 def _exif(dpi: tuple[float, float]) -> bytes:

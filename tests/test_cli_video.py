@@ -71,7 +71,13 @@ def test_a_full_disk_leaves_nothing_behind(name: str, toy: Matter, tmp_path: Pat
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_ctrl_c_leaves_a_clip_that_plays(toy: Matter, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_run_that_is_stopped_leaves_a_clip_that_plays(
+    number: signal.Signals, code: int, said: str, toy: Matter, tmp_path: Path
+) -> None:
     clip = write_clip(
         tmp_path / "in.mp4",
         [picture(number % 16, (240, 320)) for number in range(200)],
@@ -89,9 +95,9 @@ def test_ctrl_c_leaves_a_clip_that_plays(toy: Matter, tmp_path: Path) -> None:
         parts = list(out.parent.glob(".latefusion-*"))
         if parts and parts[0].stat().st_size > 50_000:
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.splitlines()[-1]) == (130, "interrupted")
+    assert (process.returncode, err.splitlines()[-1]) == (code, said)
     assert [path.name for path in out.parent.iterdir()] == ["cut.mov"]
     assert 0 < len(times(out)) < 200
     assert sound_of(out)[0] == "aac"

@@ -158,6 +158,18 @@ def test_a_target_is_checked_before_any_work(tmp_path: Path) -> None:
         matte_video(clip, tmp_path / "out.mov", kind="trimap")
 
 
+@pytest.mark.parametrize("name", ["out/cut.mov", "out", "out/%03d.png"])
+def test_what_a_killed_run_left_goes_at_the_next_one(
+    name: str, toy: Matter, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "in.mp4")
+    killed = tmp_path / "out" / ".latefusion-99999999-00.part"
+    killed.parent.mkdir()
+    killed.touch()
+    matte_video(clip, tmp_path / name, kind="alpha", matter=toy)
+    assert not killed.exists()
+
+
 def test_an_mp4_without_background_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"H\.264 holds no transparency; choose \.mov, \.webm"):
         matte_video(tmp_path / "none.mp4", tmp_path / "out.mp4")

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +83,7 @@ def video(
     """Cut people out of a clip: sound, times, rotation and colours are kept.
 
     A clip that is damaged or cut short is done as far as it can be read; the exit code is then 1.
-    Ctrl-C ends a run with a whole clip of what was done.
+    Ctrl-C or SIGTERM ends a run with a whole clip of what was done.
     """
     _check_words(clip, out, raw, save)
     look = Look(parse_background(background), linear)
@@ -149,31 +148,36 @@ def _movie(
                 smooth=smooth,
                 workers=workers,
                 step=count,
-                stop=asked.is_set,
+                stop=lambda: bool(asked),
             )
         finally:
             if done:
                 rate = done / (perf_counter() - start)
                 complain(f"{matter.device}: {done} frames, {rate:.1f} frames/s")
     typer.echo(out)
-    if asked.is_set():
+    if asked == [signal.SIGTERM]:
+        complain("terminated")
+        raise typer.Exit(128 + signal.SIGTERM)
+    if asked:
         raise KeyboardInterrupt
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event; a second one interrupts as ever."""
-    asked = threading.Event()
+def _asked_to_stop() -> Iterator[list[int]]:
+    """The signals that came so far: a first Ctrl-C or SIGTERM asks, a second one interrupts."""
+    asked: list[int] = []
 
-    def ask(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        asked.set()
+    def ask(number: int, _: object) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _raw(raw: tuple[int, int], matter: Matter, look: Look, smooth: float, workers: int) -> None:

@@ -17,7 +17,7 @@ from latefusion.clip import Clip, SoundPacket
 from latefusion.clip_colour import from_rgb
 from latefusion.errors import OutputError, reason, shown
 from latefusion.sound import OPUS, Sound
-from latefusion.writing import Picture, make_folder, whole_path, write_picture
+from latefusion.writing import Picture, make_folder, remove_parts, whole_path, write_picture
 
 COMPRESSED = ("aac", "mp3", "ac3", "eac3", "alac")
 PCM = tuple(
@@ -134,12 +134,14 @@ def is_sequence(target: Path) -> bool:
 def open_writer(target: Path, clip: Clip, transparent: bool) -> AbstractContextManager["Writer"]:
     """The writer that a name asks for; what it made is there, whole, when its block ends well.
 
+    What killed runs left half-written beside it goes.
     Raises OutputError.
     """
     check_target(target, transparent)
     if is_sequence(target):
         return _sequence(target)
     make_folder(target.parent)
+    remove_parts(target.parent)
     return _movie(target, clip, transparent)
 
 
@@ -157,6 +159,7 @@ class Sequence:
         if not self._name.lower().endswith(".png"):
             raise OutputError(f"{shown(target)} is no pattern of PNGs; use e.g. out/%05d.png")
         make_folder(self._folder)
+        remove_parts(self._folder)
         first = self._path(1)
         if first.exists():
             raise OutputError(

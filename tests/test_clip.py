@@ -20,7 +20,7 @@ from clips import (
     tone,
     write_clip,
 )
-from latefusion.clip import Clip
+from latefusion.clip import Clip, Frame, Times
 from latefusion.errors import VideoError
 from latefusion.predictor import Matter
 from latefusion.video import matte_video, mattes
@@ -122,6 +122,36 @@ def test_what_is_no_clip_is_refused(toy: Matter, tmp_path: Path) -> None:
             matte_video(tmp_path / name, out, matter=toy)
     assert not list(tmp_path.glob("out*"))
     assert not list(tmp_path.glob(".latefusion*"))
+
+
+def reordered(path: Path) -> Path:
+    """A clip of 30 frames at 10 a second, coded in another order than shown."""
+    options = {"bf": "3", "x264-params": "b-adapt=0:scenecut=0"}
+    with av.open(path, "w") as container:
+        stream = container.add_stream("libx264", rate=10, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width, stream.pix_fmt = 48, 80, "yuv420p"
+        for number in range(30):
+            frame = av.VideoFrame.from_ndarray(picture(number), "rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("name", ["in.avi", "in.mp4", "in.ts", "in.mkv"])
+def test_frames_that_are_coded_in_another_order_keep_their_times(name: str, tmp_path: Path) -> None:
+    with Clip(reordered(tmp_path / name)) as clip:
+        ticks = [event.ticks for event in clip.events() if isinstance(event, Frame)]
+        found = [float(each * clip.time_base) for each in ticks]
+    assert found == pytest.approx([number / 10 for number in range(30)])
+
+
+def test_times_that_step_back_are_left_for_those_that_do_not() -> None:
+    own = Times()
+    given = [(70, 0), (60, 10), (80, 20), (50, None), (None, 40)]
+    assert [own.of(pts, dts) for pts, dts in given] == [70, 10, 20, 50, 40]
+    own = Times()
+    assert [own.of(pts, dts) for pts, dts in [(1, 5), (2, 5), (3, 4)]] == [1, 2, 3]
 
 
 def test_a_clip_says_what_it_is(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from latefusion.errors import VideoError, reason, shown
 from latefusion.framing import Size
 
 STILL = ("image2", "_pipe")  # in the names of the formats that hold single pictures
+UNTIMED = "avi"  # which counts frames in the order of coding; when they are shown FFmpeg guesses
 DEFAULT_RATE = Fraction(25)  # of a raw stream that does not say
 MISSING = Fraction(1, 2)  # seconds: what ends so much before its own duration is cut short
 
@@ -69,6 +70,8 @@ class Clip:
         self.time_base = video.time_base or 1 / self.rate
         self._start = Fraction(self._container.start_time or 0, av.time_base)
         self._lasting = Fraction(self._container.duration or 0, av.time_base)
+        timed = self._container.format.name != UNTIMED
+        self._times = Times(None if timed else video.start_time or 0)
         self._last = -1  # ticks of the frame before
         self._ended = Fraction(0)  # how far packets went
         self._packets = self._broken = 0
@@ -142,8 +145,9 @@ class Clip:
         """When a frame is shown; by the rate where it does not say, and later than the last one."""
         step = max(1, round(1 / (self.rate * self.time_base)))
         ticks = self._last + step if self._last >= 0 else 0
-        if frame.pts is not None and frame.time_base is not None:
-            ticks = round(frame.pts * frame.time_base / self.time_base)
+        when = self._times.of(frame.pts, frame.dts)
+        if when is not None and frame.time_base is not None:
+            ticks = round(when * frame.time_base / self.time_base)
             ticks -= round(self._start / self.time_base)
         self._last = max(ticks, self._last + 1)
         return self._last
@@ -182,6 +186,42 @@ class Clip:
         trace: TracebackType | None,
     ) -> None:
         self._container.close()
+
+
+class Times:
+    """Which of its two times a frame is shown at: its own, or that of the packet it came with.
+
+    The one that stepped back less often so far, its own if both are as good: FFmpeg's best effort
+    (guess_correct_pts in libavcodec/decode.c). Where frames have no times of their own, only the
+    packets' count, from `start` on, when the first frame is shown.
+    """
+
+    def __init__(self, start: int | None = None) -> None:
+        self._start = start
+        self._waited: int | None = None
+        self._last_pts = self._last_dts = -(2**63)
+        self._faulty_pts = self._faulty_dts = 0
+
+    def of(self, pts: int | None, dts: int | None) -> int | None:
+        """The time of the next frame; None where nothing says it."""
+        if self._start is not None:
+            return self._counted(self._start, dts)
+        if dts is not None:
+            self._faulty_dts += dts <= self._last_dts
+            self._last_dts = dts
+        if pts is not None:
+            self._faulty_pts += pts <= self._last_pts
+            self._last_pts = pts
+        if dts is None or self._faulty_pts <= self._faulty_dts:
+            return dts if pts is None else pts
+        return dts
+
+    def _counted(self, start: int, dts: int | None) -> int | None:
+        if dts is None:
+            return None
+        if self._waited is None:  # for the packets that its own refers to
+            self._waited = dts - start
+        return dts - self._waited
 
 
 class Turn(NamedTuple):

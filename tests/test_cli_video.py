@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from clips import (
@@ -40,6 +41,19 @@ def test_a_background_makes_an_opaque_mp4(toy: Matter, tmp_path: Path) -> None:
     frame = decoded(tmp_path / "green.mp4", "rgb24")[3]
     assert near(frame[30, 70], (0, 177, 64), 16)
     assert near(frame[30, 8], SUBJECT, 20)
+
+
+@pytest.mark.parametrize(("out", "behind"), [("b.mov", "b.mov"), ("out/%03d.png", "out/004.png")])
+def test_a_background_is_never_written_over(out: str, behind: str, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4")
+    image = tmp_path / behind
+    image.parent.mkdir(exist_ok=True)
+    Image.fromarray(picture(0)).save(image, format="PNG")
+    before = image.read_bytes()
+    code, _, err = call(str(clip), "-o", str(tmp_path / out), "--background", str(image))
+    assert code == 1
+    assert f"{image} is " in err
+    assert image.read_bytes() == before
 
 
 FULL_DISK = """

@@ -1,5 +1,6 @@
 """Clips as they are written: alpha, colours, times and shape, read back by PyAV and OpenCV."""
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from clips import (
 from latefusion.clip import Clip, Frame
 from latefusion.clip_writing import open_writer
 from latefusion.errors import LatefusionError, OutputError
+from latefusion.outputs import Look
 from latefusion.predictor import Matter
 from latefusion.video import matte_video
 
@@ -66,8 +68,32 @@ def test_a_folder_or_a_pattern_gets_a_png_for_each_frame(toy: Matter, tmp_path: 
     grey = cv2.imread(str(tmp_path / "other" / "f-008.png"), cv2.IMREAD_UNCHANGED)
     assert grey is not None
     assert grey.shape == (48, 80)
-    with pytest.raises(OutputError, match=r"00001\.png is there from another clip"):
-        matte_video(clip, tmp_path / "frames", matter=toy)
+
+
+@pytest.mark.parametrize(
+    ("target", "there"),
+    [
+        ("out", "00001.png"),
+        ("out", "00007.png"),
+        ("out/f-%03d.png", "f-1234.png"),
+        ("out/f%d+.png", "f12+.PNG"),
+    ],
+)
+def test_frames_are_not_mixed_with_others(target: str, there: str, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / there).touch()
+    with pytest.raises(OutputError, match=rf"{re.escape(there)} is there already"):
+        matte_video(clip, tmp_path / target)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [there]
+
+
+def test_pngs_that_are_no_frames_may_lie_beside_them(toy: Matter, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4")
+    (tmp_path / "out").mkdir()
+    for name in ("back.png", "g-001.png", "f-001.jpg", "f-01.png"):
+        (tmp_path / "out" / name).touch()
+    assert matte_video(clip, tmp_path / "out" / "f-%03d.png", kind="alpha", matter=toy) == 8
 
 
 TAGS = ((BT709, LIMITED), (BT709, FULL), (BT601, LIMITED), (BT601, FULL), (BT2020, LIMITED))
@@ -151,6 +177,9 @@ def test_a_target_is_checked_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "link.mov").symlink_to(clip)
     with pytest.raises(OutputError, match="is the clip itself"):
         matte_video(clip, tmp_path / "link.mov")
+    (tmp_path / "back.mov").touch()
+    with pytest.raises(OutputError, match="is the background itself"):
+        matte_video(clip, tmp_path / "back.mov", look=Look(tmp_path / "back.mov"))
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be made"):
         matte_video(clip, tmp_path / "file" / "out.mov")

@@ -38,6 +38,7 @@ from latefusion.predictor import CLOSED_FORM, Matter
 from latefusion.steady import SMOOTH
 from latefusion.subject import ALL
 from latefusion.terminal import complain, extra_packages, item_bar
+from latefusion.writing import refuse_input
 
 video_app = typer.Typer()
 
@@ -87,6 +88,8 @@ def video(
     """
     _check_words(clip, out, raw, save)
     look = Look(parse_background(background), linear)
+    if out:
+        refuse_input(out, Path(background), "background")
     workers = side_by_side(threads)
     matter = Matter(
         model,

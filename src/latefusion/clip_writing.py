@@ -160,12 +160,19 @@ class Sequence:
             raise OutputError(f"{shown(target)} is no pattern of PNGs; use e.g. out/%05d.png")
         make_folder(self._folder)
         remove_parts(self._folder)
-        first = self._path(1)
-        if first.exists():
+        there = next(filter(self._names, sorted(self._folder.iterdir())), None)
+        if there:
             raise OutputError(
-                f"{shown(first)} is there from another clip, and the frames of two would mix;"
-                " choose another folder, or empty this one"
+                f"{shown(there)} is there already, and the frames of two clips would mix; choose"
+                " another folder, or empty this one"
             )
+
+    def _names(self, path: Path) -> bool:
+        """Whether a file is one that a frame could be written to."""
+        around = PATTERN.split(self._name)  # text, digits, text and so on
+        around[::2] = map(re.escape, around[::2])
+        around[1::2] = (rf"\d{{{digits or 1},}}" for digits in around[1::2])
+        return bool(re.fullmatch("".join(around), path.name, re.IGNORECASE))
 
     def _path(self, number: int) -> Path:
         return self._folder / PATTERN.sub(lambda found: f"{number:0{found[1] or 1}}", self._name)

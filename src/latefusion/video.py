@@ -11,12 +11,13 @@ import numpy as np
 
 from latefusion.clip import Clip, Frame
 from latefusion.clip_writing import Writer, check_target, open_writer
-from latefusion.errors import LatefusionError, OutputError, VideoError, shown
+from latefusion.errors import LatefusionError, VideoError, shown
 from latefusion.matte import Matte
 from latefusion.outputs import CLIP_KINDS, PLAIN, Look, render
 from latefusion.pipeline import frame_mattes, in_order, side_by_side
 from latefusion.predictor import Matter
 from latefusion.steady import SMOOTH
+from latefusion.writing import refuse_input
 
 
 def never() -> bool:
@@ -52,7 +53,9 @@ def matte_video(
         raise LatefusionError(f"{kind!r} is not one of {', '.join(CLIP_KINDS)}")
     transparent = kind == "cutout" and look.background is None
     check_target(target, transparent)
-    _refuse_same(source, target)
+    refuse_input(target, source, "clip")
+    if isinstance(look.background, str | os.PathLike):
+        refuse_input(target, Path(look.background), "background")
     matter = matter or fast_matter()
     workers = workers or side_by_side()
     done = 0
@@ -120,8 +123,3 @@ def _show(writer: Writer, kind: str, look: Look, numbered: tuple[int, tuple[Matt
     number, (matte, frame) = numbered
     pixels = np.asarray(render(matte, kind, look).pixels, np.uint8)
     return writer.prepare(pixels, number, frame.ticks, frame.lasts)
-
-
-def _refuse_same(source: Path, target: Path) -> None:
-    if source.resolve() == target.resolve() or (target.exists() and target.samefile(source)):
-        raise OutputError(f"{shown(target)} is the clip itself; choose another name")

@@ -148,6 +148,15 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"the folder {shown(folder)} cannot be made: {reason(error)}") from None
 
 
+def refuse_input(target: Path, given: Path, what: str) -> None:
+    """Refuse to write over a file that is read: `what` it is. Raises OutputError."""
+    same = False
+    with suppress(OSError, ValueError):  # one of them is not there
+        same = target.samefile(given)
+    if same:
+        raise OutputError(f"{shown(target)} is the {what} itself; choose another name")
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what killed runs left half-written in a folder, but not what others are writing."""
     for part in folder.glob(f"{PART}*.part"):

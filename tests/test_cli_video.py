@@ -132,6 +132,9 @@ def test_words_that_contradict_each_other_are_refused() -> None:
     for words in (["in.mp4"], ["in.mp4", "-o", "a.mov", "--raw", "4", "4"], ["--raw", "0", "4"]):
         assert call(*words)[0] == 2
     assert call("in.mp4", "-o", "a.mov", "--save", "trimap")[0] == 2
+    code, _, err = call("--raw", "100000", "100000")
+    assert code == 2
+    assert "250 million" in err
     for words in (["-", "-o", "a.mov"], ["in.mp4", "-o", "-"]):
         code, _, err = call(*words)
         assert code == 2

@@ -113,8 +113,8 @@ def test_what_is_no_clip_is_refused(toy: Matter, tmp_path: Path) -> None:
         "none.mp4": "does not exist; check the spelling",
         "photo.png": "is a photo; use latefusion matte",
         "photo.jpg": "is a photo; use latefusion matte",
-        "text.mp4": "is not a clip, or damaged",
-        "empty.mp4": "is not a clip, or damaged",
+        "text.mp4": r"^[^ ]+ is not a clip, or damaged: Invalid data found when processing input$",
+        "empty.mp4": "is empty; get a whole copy",
         "sound.m4a": "has no video in it",
         ".": "is a folder; latefusion matte does folders",
     }.items():

@@ -4,9 +4,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import pytest
 
-from latefusion.pipeline import in_order
+from latefusion.errors import VideoError
+from latefusion.pipeline import in_order, too_much_named
 
 
 def test_results_come_in_order_whatever_ends_first() -> None:
@@ -40,3 +42,12 @@ def test_an_error_comes_at_its_place() -> None:
         assert [next(results) for _ in range(3)] == [2, 3, 6]
         with pytest.raises(ZeroDivisionError):
             next(results)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(MemoryError(), "in.mp4 does not fit into the memory"), (cv2.error("odd"), "in.mp4: odd")],
+)
+def test_what_is_too_much_is_told_of_its_clip(error: Exception, said: str) -> None:
+    with pytest.raises(VideoError, match=said), too_much_named("in.mp4"):
+        raise error

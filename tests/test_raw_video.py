@@ -38,6 +38,23 @@ def test_a_last_frame_that_is_not_whole_is_told_after_the_others(toy: Matter) ->
     assert len(out.getvalue()) == 3 * 4 * SIZE[0] * SIZE[1]
 
 
+def test_no_frames_at_all_are_told(toy: Matter) -> None:
+    with pytest.raises(VideoError, match="stdin held no frames"):
+        matte_raw(io.BytesIO(), io.BytesIO(), SIZE, toy)
+
+
+class Endless(io.BytesIO):
+    """Frames for which there is no memory."""
+
+    def read(self, size: int | None = None) -> bytes:
+        raise MemoryError
+
+
+def test_frames_that_are_too_much_for_the_memory_are_told(toy: Matter) -> None:
+    with pytest.raises(VideoError, match="stdin does not fit into the memory"):
+        matte_raw(Endless(), io.BytesIO(), SIZE, toy)
+
+
 def run(
     toy: Matter, given: bytes, shell: str = "", size: tuple[str, str] = ("80", "48")
 ) -> subprocess.CompletedProcess[bytes]:

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from clips import BEHIND, SUBJECT, Pixels, times, write_clip
+from latefusion.errors import VideoError
 from latefusion.predictor import Matter
 from latefusion.video import about_frames, matte_video, mattes
 
@@ -48,3 +50,13 @@ def test_a_run_that_is_stopped_leaves_a_whole_clip(toy: Matter, tmp_path: Path) 
 def test_about_how_many_frames_there_are_is_known(tmp_path: Path) -> None:
     assert about_frames(write_clip(tmp_path / "in.mp4")) == 8
     assert about_frames(write_clip(tmp_path / "in.mkv")) == 8
+
+
+def test_a_clip_that_is_too_much_for_the_memory_is_told(toy: Matter, tmp_path: Path) -> None:
+    def full() -> None:
+        raise MemoryError
+
+    clip = write_clip(tmp_path / "in.mp4")
+    with pytest.raises(VideoError, match=r"in\.mp4 does not fit into the memory"):
+        matte_video(clip, tmp_path / "out.mov", matter=toy, step=full)
+    assert [path.name for path in tmp_path.glob("[.o]*")] == []

@@ -35,6 +35,7 @@ from latefusion.lazy import EPSILON
 from latefusion.outputs import CLIP_KINDS, Look
 from latefusion.pipeline import side_by_side
 from latefusion.predictor import CLOSED_FORM, Matter
+from latefusion.reading import MAX_PIXELS
 from latefusion.steady import SMOOTH
 from latefusion.subject import ALL
 from latefusion.terminal import complain, extra_packages, item_bar
@@ -125,6 +126,11 @@ def _check_words(
         raise typer.BadParameter("--raw goes from stdin to stdout, without CLIP, -o and --save")
     if raw is not None and min(raw) < 1:
         raise typer.BadParameter(f"--raw {raw[0]} {raw[1]} is no size; use e.g. --raw 1920 1080")
+    if raw is not None and raw[0] * raw[1] > MAX_PIXELS:
+        raise typer.BadParameter(
+            f"--raw {raw[0]} {raw[1]} is more than the {MAX_PIXELS // 10**6} million pixels"
+            " latefusion accepts; make the frames smaller"
+        )
 
 
 def _movie(

@@ -264,3 +264,5 @@ def _refuse_what_is_no_file(path: Path, name: str) -> None:
         raise VideoError(f"{name} does not exist; check the spelling")
     if not path.is_file():
         raise VideoError(f"{name} is a pipe or a device; give a file, or use --raw")
+    if not path.stat().st_size:
+        raise VideoError(f"{name} is empty; get a whole copy of it")

@@ -44,5 +44,5 @@ def shown(name: str | Path) -> str:
 
 def reason(error: BaseException) -> str:
     """Why something failed, in one line and without the file's name, which the message has."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    text = getattr(error, "strerror", None) or str(error)  # OSError's, and PyAV's
     return shown(" ".join(text.split())) or type(error).__name__

@@ -3,12 +3,15 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.batch import MOST_WORKERS, usable_cores
+from latefusion.errors import VideoError, reason
 from latefusion.framing import Box
 from latefusion.held_view import held_views
 from latefusion.matte import Matte
@@ -43,6 +46,17 @@ def in_order(
     finally:
         for future in waiting:
             future.cancel()
+
+
+@contextmanager
+def too_much_named(name: str) -> Iterator[None]:
+    """What the memory or OpenCV refuses as a VideoError, of which clip it is."""
+    try:
+        yield
+    except MemoryError:
+        raise VideoError(f"{name} does not fit into the memory; make it smaller") from None
+    except cv2.error as error:
+        raise VideoError(f"{name}: {reason(error)}") from None
 
 
 def frame_mattes(

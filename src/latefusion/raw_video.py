@@ -12,7 +12,7 @@ from latefusion.errors import OutputError, VideoError, reason
 from latefusion.framing import Size
 from latefusion.matte import Matte
 from latefusion.outputs import PLAIN, Look, render
-from latefusion.pipeline import frame_mattes, in_order
+from latefusion.pipeline import frame_mattes, in_order, too_much_named
 from latefusion.predictor import Matter
 from latefusion.steady import SMOOTH
 
@@ -29,13 +29,16 @@ def matte_raw(
 ) -> int:
     """The cut-outs of raw RGB24 frames of `size`, (H, W), as raw RGBA frames; how many there were.
 
-    With a background they are RGB24. They come a few frames late. Raises VideoError where the last
-    frame is not whole, after writing those before it, and OutputError where the target takes no
-    more.
+    With a background they are RGB24. They come a few frames late. Raises VideoError where there are
+    none, or where the last one is not whole, after writing those before it, and OutputError where
+    the target takes no more.
     """
     done = 0
     frames = RawFrames(source, size)
-    with ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool:
+    with (
+        too_much_named("stdin"),
+        ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool,
+    ):
         seen = frame_mattes(frames, np.asarray, matter, smooth, pool, workers)
         for pixels in in_order(pool, partial(_show, look), seen, workers):
             try:
@@ -52,6 +55,8 @@ def matte_raw(
             f"stdin ends within frame {done + 1}, after {frames.left} of {frames.whole} bytes; are"
             f" the frames RGB24 of {width} x {height}?"
         )
+    if not done:
+        raise VideoError("stdin held no frames; did the program before it fail?")
     return done
 
 

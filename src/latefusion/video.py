@@ -14,7 +14,7 @@ from latefusion.clip_writing import Writer, check_target, open_writer
 from latefusion.errors import LatefusionError, VideoError, shown
 from latefusion.matte import Matte
 from latefusion.outputs import CLIP_KINDS, PLAIN, Look, render
-from latefusion.pipeline import frame_mattes, in_order, side_by_side
+from latefusion.pipeline import frame_mattes, in_order, side_by_side, too_much_named
 from latefusion.predictor import Matter
 from latefusion.steady import SMOOTH
 from latefusion.writing import refuse_input
@@ -60,6 +60,7 @@ def matte_video(
     workers = workers or side_by_side()
     done = 0
     with (
+        too_much_named(shown(source)),
         Clip(source) as clip,
         open_writer(target, clip, transparent) as writer,
         ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool,
@@ -89,7 +90,11 @@ def mattes(
     """
     matter = matter or fast_matter()
     workers = workers or side_by_side()
-    with Clip(Path(source)) as clip, ThreadPoolExecutor(workers) as pool:
+    with (
+        too_much_named(shown(Path(source))),
+        Clip(Path(source)) as clip,
+        ThreadPoolExecutor(workers) as pool,
+    ):
         frames = (event for event in clip.events() if isinstance(event, Frame))
         for matte, _ in frame_mattes(frames, clip.upright, matter, smooth, pool, workers):
             yield matte

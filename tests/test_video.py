@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clips import BEHIND, SUBJECT, Pixels, times, write_clip
-from latefusion.errors import VideoError
+from latefusion.errors import LatefusionError, VideoError
 from latefusion.predictor import Matter
 from latefusion.video import about_frames, matte_video, mattes
 
@@ -60,3 +60,14 @@ def test_a_clip_that_is_too_much_for_the_memory_is_told(toy: Matter, tmp_path: P
     with pytest.raises(VideoError, match=r"in\.mp4 does not fit into the memory"):
         matte_video(clip, tmp_path / "out.mov", matter=toy, step=full)
     assert [path.name for path in tmp_path.glob("[.o]*")] == []
+
+
+def test_what_only_photos_know_is_refused(toy_model: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4")
+    turning = Matter(toy_model, 64, rotate_search=True)
+    with pytest.raises(LatefusionError, match=r"^rotate_search: for photos only"):
+        next(mattes(clip, matter=turning))
+    both = Matter(toy_model, 64, tiles=True, rotate_search=True)
+    with pytest.raises(LatefusionError, match=r"^tiles and rotate_search: for photos only"):
+        matte_video(clip, tmp_path / "out.mov", matter=both)
+    assert not (tmp_path / "out.mov").exists()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.batch import MOST_WORKERS, usable_cores
-from latefusion.errors import VideoError, reason
+from latefusion.errors import LatefusionError, VideoError, reason
 from latefusion.framing import Box
 from latefusion.held_view import held_views
 from latefusion.matte import Matte
@@ -70,8 +70,11 @@ def frame_mattes(
     """The steadied matte of each frame with the item it came of, `workers` at a time.
 
     `pixels` makes an item (H, W, 3) RGB, on any thread. A small subject is looked at closer, unless
-    the matter's framing is `whole`, in a view that is held still.
+    the matter's framing is `whole`, in a view that is held still. Raises LatefusionError for a
+    matter with options that only photos know.
     """
+    if matter.photos_only:
+        raise LatefusionError(f"{' and '.join(matter.photos_only)}: for photos only, not for clips")
 
     def look(item: Item) -> tuple[Matte, Item]:
         return matter.look(pixels(item)), item

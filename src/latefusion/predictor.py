@@ -144,6 +144,12 @@ class Matter:
     def _detail(self, found: Matte) -> Matte:
         return look_in_tiles(self._network, self.model, found) if self.tiles else found
 
+    @property
+    def photos_only(self) -> tuple[str, ...]:
+        """Which of the options it has that nothing but photos knows: clips refuse them."""
+        asked = {"tiles": self.tiles, "rotate_search": self._rotate_search}
+        return tuple(name for name, wanted in asked.items() if wanted)
+
     @cached_property
     def model(self) -> ModelFile:
         """The checked file. Raises WeightsError."""

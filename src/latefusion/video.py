@@ -41,12 +41,12 @@ def matte_video(
 
     `target` is a .mov (ProRes 4444), .webm (VP9) or .mp4 (H.264, which needs a background), or,
     for numbered PNGs, a folder or a pattern like `out/%05d.png`. `kind` is one of CLIP_KINDS;
-    `look` and `matter` are as for photos, `smooth` as in `steadied`. `workers` frames are worked on
-    at a time, one a core unless given; `step` is called after each. Where `stop` says so, what was
-    done by then becomes a whole clip.
+    `look` and `matter` are as for photos, `tiles` and `rotate_search` apart, `smooth` as in
+    `steadied`. `workers` frames are worked on at a time, one a core unless given; `step` is called
+    after each. Where `stop` says so, what was done by then becomes a whole clip.
 
-    Raises OutputError; and VideoError, for a clip that is damaged or cut short after writing what
-    there is of it.
+    Raises LatefusionError where it is asked for what clips cannot have, and OutputError; VideoError
+    for a clip that is damaged or cut short, after writing what there is of it.
     """
     source, target = Path(source), Path(target)
     if kind not in CLIP_KINDS:

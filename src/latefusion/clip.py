@@ -74,7 +74,7 @@ class Clip:
         self._times = Times(None if timed else video.start_time or 0)
         self._last = -1  # ticks of the frame before
         self._ended = Fraction(0)  # how far packets went
-        self._packets = self._broken = 0
+        self._packets = self._broken = self._patched = 0
         self._error = ""
         self._expected = video.frames
         events = self._read()
@@ -139,6 +139,7 @@ class Clip:
             self._error = self._error or reason(error)
             return
         for frame in decoded:
+            self._patched += frame.is_corrupt
             yield Frame(frame, self._ticks(frame), frame.duration or 0)
 
     def _ticks(self, frame: av.VideoFrame) -> int:
@@ -168,8 +169,11 @@ class Clip:
     @property
     def damage(self) -> str | None:
         """Once all events were taken: what of the clip could not be read, None where all could."""
-        if self._broken:
-            return f"{self.name} is damaged: {self._broken} packets could not be decoded"
+        if self._broken or self._patched:
+            return (
+                f"{self.name} is damaged: packets not decoded {self._broken}, frames decoded only"
+                f" in part {self._patched}"
+            )
         short = self._ended < self._lasting - MISSING
         if self._error or self._expected > self._packets or short:
             lasting = f"{float(self._ended):.1f} of {float(self._lasting):.1f} s"

@@ -45,8 +45,14 @@ def look_at(network: Network, model: ModelFile, found: Matte, side: int | None, 
     return replace(found, alpha=alpha, details=(detail,))
 
 
-def subject_box(alpha: Plane, frame: Letterbox, margin: float = MARGIN) -> Box | None:
-    """Where the subject is in the photo, with its margin, given alpha at the network's size.
+def subject_box(alpha: Plane, frame: Letterbox) -> Box | None:
+    """Where the subject is in the photo, with its margin, given alpha at the network's size."""
+    found = find_subject(alpha, frame)
+    return with_margin(found, frame, MARGIN) if found else None
+
+
+def find_subject(alpha: Plane, frame: Letterbox) -> Box | None:
+    """The subject in alpha at the network's size, in pixels from where the frame lies in it.
 
     Of several parts all that are not small beside the largest one; None where there is none.
     """
@@ -59,13 +65,18 @@ def subject_box(alpha: Plane, frame: Letterbox, margin: float = MARGIN) -> Box |
     left, top = parts[:, cv2.CC_STAT_LEFT].min(), parts[:, cv2.CC_STAT_TOP].min()
     right = (parts[:, cv2.CC_STAT_LEFT] + parts[:, cv2.CC_STAT_WIDTH]).max()
     bottom = (parts[:, cv2.CC_STAT_TOP] + parts[:, cv2.CC_STAT_HEIGHT]).max()
-    room = margin * max(right - left, bottom - top)
-    down, across = (photo / small for photo, small in zip(frame.photo, inner.shape, strict=True))
+    return Box(int(top), int(bottom), int(left), int(right))
+
+
+def with_margin(found: Box, frame: Letterbox, margin: float) -> Box:
+    """What `find_subject` found as a part of the photo; the margin is a share of its side."""
+    room = margin * max(found.right - found.left, found.bottom - found.top)
+    down, across = (photo / small for photo, small in zip(frame.photo, frame.inner, strict=True))
     return Box(
-        max(0, int((top - room) * down)),
-        min(frame.photo[0], int(np.ceil((bottom + room) * down))),
-        max(0, int((left - room) * across)),
-        min(frame.photo[1], int(np.ceil((right + room) * across))),
+        max(0, int((found.top - room) * down)),
+        min(frame.photo[0], int(np.ceil((found.bottom + room) * down))),
+        max(0, int((found.left - room) * across)),
+        min(frame.photo[1], int(np.ceil((found.right + room) * across))),
     )
 
 

@@ -7,7 +7,7 @@ tremble with it.
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from latefusion.closeup import LEAST_ZOOM, MARGIN, subject_box, zoom
+from latefusion.closeup import LEAST_ZOOM, MARGIN, find_subject, with_margin, zoom
 from latefusion.framing import Box
 from latefusion.matte import Matte
 
@@ -22,10 +22,11 @@ def held_views(seen: Iterable[tuple[Matte, Tag]]) -> Iterator[tuple[Matte, Box |
     """First looks at the frames of a clip, each with the part to look at closer, None for none."""
     held: Box | None = None
     for matte, tag in seen:
-        wanted = subject_box(matte.planes.alpha, matte.frame, ROOM)
-        tight = subject_box(matte.planes.alpha, matte.frame, TIGHT)
-        if wanted and tight and (held is None or not _serves(held, tight, wanted)):
-            held = wanted
+        subject = find_subject(matte.planes.alpha, matte.frame)
+        if subject:
+            wanted, tight = (with_margin(subject, matte.frame, room) for room in (ROOM, TIGHT))
+            if held is None or not _serves(held, tight, wanted):
+                held = wanted
         closer = held is not None and zoom(held, matte.alpha.shape) >= LEAST_ZOOM
         yield matte, held if closer else None, tag
 

@@ -43,6 +43,20 @@ def test_a_background_makes_an_opaque_mp4(toy: Matter, tmp_path: Path) -> None:
     assert near(frame[30, 8], SUBJECT, 20)
 
 
+def test_transparent_is_the_background_unless_given(toy: Matter, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4")
+    network = ("--model", str(toy.model.path), "--size", "64")
+    given = ("--background", "transparent")
+    assert call(str(clip), "-o", str(tmp_path / "a.mov"), *network)[0] == 0
+    assert call(str(clip), "-o", str(tmp_path / "b.mov"), *network, *given)[0] == 0
+    plain, asked = (decoded(tmp_path / name, "rgba") for name in ("a.mov", "b.mov"))
+    assert np.array_equal(plain, asked)
+    assert near(asked[3][30, 8], (*SUBJECT, 255))
+    assert asked[3][30, 70, 3] < 30
+    code, _, err = call(str(clip), "-o", str(tmp_path / "c.mp4"), *network, *given)
+    assert (code, "holds no transparency" in err) == (1, True)
+
+
 @pytest.mark.parametrize(("out", "behind"), [("b.mov", "b.mov"), ("out/%03d.png", "out/004.png")])
 def test_a_background_is_never_written_over(out: str, behind: str, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
@@ -86,11 +100,11 @@ def test_a_full_disk_leaves_nothing_behind(name: str, toy: Matter, tmp_path: Pat
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 @pytest.mark.parametrize(
-    ("number", "code", "said"),
-    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    ("numbers", "code"),
+    [([signal.SIGINT], 130), ([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGTERM], 143)],
 )
-def test_a_run_that_is_stopped_leaves_a_clip_that_plays(
-    number: signal.Signals, code: int, said: str, toy: Matter, tmp_path: Path
+def test_a_run_that_is_stopped_leaves_a_clip_that_plays_or_nothing(
+    numbers: list[signal.Signals], code: int, toy: Matter, tmp_path: Path
 ) -> None:
     clip = write_clip(
         tmp_path / "in.mp4",
@@ -109,9 +123,13 @@ def test_a_run_that_is_stopped_leaves_a_clip_that_plays(
         parts = list(out.parent.glob(".latefusion-*"))
         if parts and parts[0].stat().st_size > 50_000:
             break
-    process.send_signal(number)
+    for number in numbers:
+        process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert (process.returncode, err.splitlines()[-1]) == (code, said)
+    assert (process.returncode, err.splitlines()[-1]) == (code, "interrupted")
+    if len(numbers) > 1:  # at once
+        assert list(out.parent.iterdir()) == []
+        return
     assert [path.name for path in out.parent.iterdir()] == ["cut.mov"]
     assert 0 < len(times(out)) < 200
     assert sound_of(out)[0] == "aac"

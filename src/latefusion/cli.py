@@ -1,6 +1,7 @@
 """The command line: parse, call one function, print."""
 
 import logging
+import signal
 import sys
 import warnings
 from typing import Annotated, Any
@@ -22,7 +23,10 @@ class Commands(TyperGroup):
     """All commands; here, and only here, an error becomes one line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; LatefusionError exits with 1, Ctrl-C with 130, a bug with a traceback."""
+        """Run a command; LatefusionError exits with 1, a bug with a traceback.
+
+        Ctrl-C exits with 130; what another signal ends, as shells have it, with 128 and its number.
+        """
         logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what it raises
         warnings.filterwarnings("ignore", module="PIL")  # and warns of what it can read
         warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
@@ -33,9 +37,10 @@ class Commands(TyperGroup):
         except LatefusionError as error:
             complain(f"error: {error}")
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             complain("interrupted")
-            raise typer.Exit(130) from None
+            number = stopped.args[0] if stopped.args else signal.SIGINT
+            raise typer.Exit(128 + number) from None
 
 
 app = typer.Typer(

@@ -164,11 +164,8 @@ def _movie(
                 rate = done / (perf_counter() - start)
                 complain(f"{matter.device}: {done} frames, {rate:.1f} frames/s")
     typer.echo(out)
-    if asked == [signal.SIGTERM]:
-        complain("terminated")
-        raise typer.Exit(128 + signal.SIGTERM)
     if asked:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(asked[0])
 
 
 @contextmanager
@@ -179,7 +176,7 @@ def _asked_to_stop() -> Iterator[list[int]]:
     def ask(number: int, _: object) -> None:
         asked.append(number)
         if len(asked) > 1:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -29,7 +29,7 @@ export function background() {
 
 /** Call `changed` whenever another background is chosen. */
 export function listen(changed) {
-  for (const input of panel.querySelectorAll("[value^='#']")) {
+  for (const input of panel.querySelectorAll("[name=background][value^='#']")) {
     input.nextElementSibling.style.background = input.value;
   }
   const choose = (value) => {

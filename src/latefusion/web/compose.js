@@ -1,7 +1,7 @@
 // Pixels made in the browser: a cut-out on a background, the blurred background, the tint of doubt.
 import { blurred } from "./blur.js";
 
-const FINE = 3; // pixels: a greater blur is made at reduced size
+const FINE = 6; // pixels: a greater blur is made at reduced size, as in compositing.py
 const BLUR_SIDE = 1500; // pixels at most
 const DOUBT_SIDE = 2048; // doubt comes from a smaller network, and is soft
 const TINT = [255, 20, 60];

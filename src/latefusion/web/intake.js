@@ -9,6 +9,9 @@ export function listen(input, take) {
   for (const button of document.querySelectorAll("[data-add]")) {
     button.addEventListener("click", () => input.click());
   }
+  document.getElementById("empty").addEventListener("click", (event) => {
+    if (!event.target.closest("button")) input.click(); // the whole area invites to it
+  });
   document.addEventListener("paste", (event) => give([...event.clipboardData.files], take));
   listenToDrops(take);
 }

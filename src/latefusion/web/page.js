@@ -60,7 +60,7 @@ function chosen(item) {
 }
 
 function changed(item) {
-  if (item.state === "done") say(`${item.name} is cut out: ${verdict(item)}`);
+  if (item.state === "done") say(`${item.name} is cut out: ${isSure(item) ? "sure" : "look at it"}`);
   if (item.state === "failed") say(`${item.name} failed: ${item.note}`);
   refresh();
   if (item === queue.current) showPhoto(item);
@@ -92,7 +92,7 @@ function noticeOf(item) {
   return {
     waiting: [working, { busy: true }],
     working: [working, { busy: true }],
-    failed: [item.note, { again: true }],
+    failed: [`${item.name}: ${item.note}`, { again: true }],
     done: [""],
   }[item.state];
 }
@@ -187,6 +187,7 @@ function listenToButtons() {
   $("show-doubt").addEventListener("click", () => {
     doubting = !doubting;
     $("show-doubt").setAttribute("aria-pressed", doubting);
+    if (doubting) say("Red: where the two branches of the network contradict each other");
     attempt($("show-doubt"), paintDoubt);
   });
   $("again").addEventListener("click", () => queue.cut(queue.current, options()));

@@ -129,7 +129,8 @@ export class Queue {
   #set(item, state, note = "") {
     Object.assign(item, { state, note });
     item.row.dataset.state = state === "done" && !isSure(item) ? "unsure" : state;
-    item.row.querySelector(".state").textContent = note || STATES[state] || verdictOf(item);
+    item.row.querySelector(".state").textContent = STATES[state] || verdictOf(item);
+    item.row.querySelector(".open").title = note;
     this.changed(item);
   }
 

@@ -52,6 +52,6 @@ function bounded({ scale, x, y }, photo, stage) {
 
 /** In the middle where it is smaller than the room, otherwise without a gap at either end. */
 function kept(offset, length, room) {
-  if (length <= room) return (room - length) / 2;
-  return Math.min(0, Math.max(room - length, offset));
+  const wish = length <= room ? (room - length) / 2 : Math.min(0, Math.max(room - length, offset));
+  return Math.round(wish * devicePixelRatio) / devicePixelRatio; // pixel on pixel at 1 to 1
 }

@@ -138,6 +138,15 @@ def test_backgrounds_change_at_once(page: Page, mood: Mood, tmp_path: Path) -> N
     assert np.abs(made - wanted).max() <= 2  # a canvas keeps colours times alpha, in 8 bits
 
 
+def test_what_no_canvas_holds_comes_from_the_server(page: Page, mood: Mood) -> None:
+    page.open(ASTRONAUT).choose("#1e90ff")
+    page.js("HTMLCanvasElement.prototype.toBlob = (give) => give(null)")
+    page.find("[data-save=jpg]").click()
+    made = pixels(page.saved("astronaut-composite.jpg")).astype(int)
+    assert made[4, 300] == pytest.approx(np.array(BLUE), abs=4)
+    assert mood.asked[1:] == [{"background": "#1e90ff", "format": "jpg"}]
+
+
 def test_the_blur_is_the_servers(page: Page) -> None:
     page.open(ASTRONAUT).choose("blur")
     page.wait("!document.getElementById('backdrop-blur').hidden")
@@ -298,7 +307,7 @@ def test_whom_to_keep_is_pointed_at_by_mouse_or_keys(page: Page, mood: Mood) -> 
     page.js("document.getElementById('options').open = true")
     page.find("#pick").click()
     page.chain().move_to_element(page.find("#photo")).click().perform()
-    page.wait("document.querySelector('#queue [data-state=waiting], #queue [data-state=working]')")
+    page.wait("!document.querySelector('#stage.picking')")
     page.settle()
     page.find("#pick").click()
     page.press(Keys.ARROW_UP, Keys.ENTER)

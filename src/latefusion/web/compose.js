@@ -2,7 +2,7 @@
 import { blurred } from "./blur.js";
 
 const FINE = 6; // pixels: a greater blur is made at reduced size, as in compositing.py
-const BLUR_SIDE = 1500; // pixels at most
+const BLUR_SIDE = 1000; // pixels at most: the least blur takes a quarter of a second
 const DOUBT_SIDE = 2048; // doubt comes from a smaller network, and is soft
 const TINT = [255, 20, 60];
 const STRONG = 1.6; // so that half a doubt is seen well

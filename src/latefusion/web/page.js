@@ -187,7 +187,7 @@ function listenToButtons() {
   $("show-doubt").addEventListener("click", () => {
     doubting = !doubting;
     $("show-doubt").setAttribute("aria-pressed", doubting);
-    if (doubting) say("Red: where the two branches of the network contradict each other");
+    say(doubting ? "Red: where the two branches of the network contradict each other" : "");
     attempt($("show-doubt"), paintDoubt);
   });
   $("again").addEventListener("click", () => queue.cut(queue.current, options()));

@@ -134,7 +134,8 @@ class Page:
 
     def served(self, query: str) -> Pixels:
         """What the server makes of the sample."""
-        request = Request(f"{self.address}api/matte?{query}", ASTRONAUT.read_bytes())
+        kind = {"Content-Type": "application/octet-stream"}
+        request = Request(f"{self.address}api/matte?{query}", ASTRONAUT.read_bytes(), kind)
         with urlopen(request) as answer:
             return pixels(answer.read())
 

@@ -32,22 +32,29 @@ def absent(reason: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, Mood]]:
-    """A stand-in that can be told to be busy or to want a key."""
+def moody() -> Iterator[tuple[str, Mood]]:
+    """A stand-in that can be told to be busy or to want a key, and remembers what it was asked."""
     with stand_in() as running:
         yield running
 
 
-@pytest.fixture
-def mood(server: tuple[str, Mood]) -> Mood:
-    server[1].reset()
-    return server[1]
+@pytest.fixture(scope="module")
+def site(moody: tuple[str, Mood]) -> str:
+    """Where the page is, for the tests to which every server is as good."""
+    return moody[0]
 
 
 @pytest.fixture
-def address(server: tuple[str, Mood], mood: Mood) -> str:
-    """Where the page is."""
-    return server[0]
+def mood(moody: tuple[str, Mood]) -> Mood:
+    """For the tests that need the stand-in."""
+    moody[1].reset()
+    return moody[1]
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest, moody: tuple[str, Mood], site: str) -> str:
+    moody[1].reset()
+    return moody[0] if "mood" in request.fixturenames else site
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +336,7 @@ def test_options_go_with_a_photo_that_is_cut_out_again(page: Page, mood: Mood) -
     assert mood.asked[1] == {"tiles": "true", "fill_holes": "true", "subject": "largest"}
 
 
-def test_everything_is_reached_by_keys(page: Page, mood: Mood) -> None:
+def test_everything_is_reached_by_keys(page: Page) -> None:
     page.press(Keys.TAB)
     assert page.js("return document.activeElement.textContent") == "Choose photos"
     page.open(ASTRONAUT)  # the browser's own window for files is out of reach here

@@ -63,14 +63,16 @@ async function persist(address, photo, signal, busy) {
     const key = sessionStorage.getItem(KEY);
     const answer = await post(address, photo, key, signal);
     if (answer.ok) return answer;
+    const seconds = secondsUntilNext(answer);
     if (answer.status === 401) await newKey(key);
-    else if (answer.status === 429) await pause(answer, signal, busy);
+    else if (seconds) await pause(seconds, signal, busy);
     else throw new Refusal(await lineOf(answer));
   }
 }
 
 async function post(address, photo, key, signal) {
-  const headers = { "Content-Type": photo.type || "application/octet-stream" };
+  // Not the file's own type, which its name only suggests: the server looks at the bytes.
+  const headers = { "Content-Type": "application/octet-stream" };
   if (key) headers.Authorization = `Bearer ${key}`;
   try {
     return await fetch(address, { method: "POST", body: photo, headers, signal });
@@ -89,9 +91,14 @@ async function newKey(refused) {
   sessionStorage.setItem(KEY, key);
 }
 
-function pause(answer, signal, busy) {
-  const asked = Number(answer.headers.get("Retry-After")) || PAUSE.usual;
-  const seconds = Math.min(asked, PAUSE.longest);
+/** How long a busy server, or one that starts anew, wants to be left alone; 0: it means no. */
+function secondsUntilNext(answer) {
+  if (![429, 503].includes(answer.status)) return 0;
+  const asked = Number(answer.headers.get("Retry-After"));
+  return Math.min(asked || (answer.status === 429 ? PAUSE.usual : 0), PAUSE.longest);
+}
+
+function pause(seconds, signal, busy) {
   busy?.(seconds);
   return new Promise((go, stop) => {
     const timer = setTimeout(go, 1000 * seconds);

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 from selenium import webdriver
@@ -298,8 +299,9 @@ def test_the_camera_is_off_after_the_shot(page: Page) -> None:
 
 
 def test_the_server_shows_a_photo_that_the_browser_cannot(page: Page, tmp_path: Path) -> None:
-    Image.open(ASTRONAUT).crop((0, 0, 512, 400)).save(tmp_path / "scan.tif")
-    page.open(tmp_path / "scan.tif")
+    photo = Image.open(ASTRONAUT).crop((0, 0, 512, 400))
+    pillow_heif.from_pillow(photo).save(tmp_path / "phone.heic", quality=95)
+    page.open(tmp_path / "phone.heic")
     page.wait("document.getElementById('photo').naturalWidth === 512")
     page.find("#divider").send_keys(Keys.END)
     page.find("[data-zoom='1']").click()
@@ -307,6 +309,16 @@ def test_the_server_shows_a_photo_that_the_browser_cannot(page: Page, tmp_path: 
     top, left = (shown.shape[0] - 400) // 2, (shown.shape[1] - 512) // 2
     flag = pixels(ASTRONAUT.read_bytes())[150, 40].astype(int)
     assert shown[top + 150, left + 40] == pytest.approx(flag, abs=12)
+
+
+def test_a_photo_on_its_side_lies_under_its_cutout(page: Page, tmp_path: Path) -> None:
+    photo = Image.open(ASTRONAUT).crop((100, 0, 400, 200))
+    exif = photo.getexif()
+    exif[0x0112] = 6  # to be turned clockwise
+    photo.save(tmp_path / "side.jpg", exif=exif)
+    page.open(tmp_path / "side.jpg")
+    size = "const {naturalWidth: w, naturalHeight: h} = window[arguments[0]]; return [w, h]"
+    assert page.js(size, "photo") == page.js(size, "cutout") == [200, 300]
 
 
 def test_whom_to_keep_is_pointed_at_by_mouse_or_keys(page: Page, mood: Mood) -> None:

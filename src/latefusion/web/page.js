@@ -57,6 +57,7 @@ function chosen(item) {
   for (const id of ["work", "panel", "more"]) $(id).hidden = !any;
   refresh();
   if (any) showPhoto(item);
+  else document.querySelector("#empty [data-add]").focus();
 }
 
 function changed(item) {
@@ -68,6 +69,7 @@ function changed(item) {
 
 async function showPhoto(item) {
   const same = item === shown;
+  if (!same) stage.picking?.(null);
   shown = item;
   stage.notice(...noticeOf(item));
   stage.setDoubt(null);
@@ -105,7 +107,7 @@ function refresh() {
   for (const button of document.querySelectorAll("[data-save]")) {
     const needs = ["png", "jpg"].includes(button.dataset.save);
     button.disabled = !done || (needs && bare);
-    if (needs) button.title = bare ? "Choose a background first" : "";
+    if (needs) button.lastElementChild.textContent = bare ? "needs a background" : "on background";
   }
   $("save-all").hidden = queue.done.length < 2;
   document.querySelector("[data-all=png]").disabled = bare;

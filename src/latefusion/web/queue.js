@@ -61,8 +61,7 @@ export class Queue {
     this.items.splice(at, 1);
     const heir = this.items[Math.min(at, this.items.length - 1)] ?? null;
     heir?.row.querySelector(".open").focus();
-    if (item === this.current) this.choose(heir);
-    else this.changed(this.current);
+    this.choose(item === this.current ? heir : this.current);
   }
 
   /** Ask the server for the cut-out; again where there was one. */

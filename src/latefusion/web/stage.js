@@ -19,6 +19,7 @@ export class Stage {
     this.view = { scale: 1, x: 0, y: 0 };
     this.fits = true;
     this.picking = null;
+    this.shows = { photo: null, cutout: null }; // blobs
     watch(this.root, {
       drag: (at, dx, dy) => (this.fits ? this.divideAt(at) : this.move(dx, dy)),
       pinch: (ratio, at, dx, dy) => {
@@ -54,16 +55,22 @@ export class Stage {
    */
   async show(photo, cutout, same) {
     const wish = (this.wish = Symbol("the last one counts"));
-    const images = await Promise.all([decoded(photo), decoded(cutout)]);
+    const images = await Promise.all([this.#image("photo", photo), this.#image("cutout", cutout)]);
     if (wish !== this.wish) return true;
     const shown = images.find((image) => image.naturalWidth);
     swap("photo", images[0]);
     swap("cutout", images[1]);
+    this.shows = { photo, cutout };
     this.root.classList.toggle("done", Boolean(images[1].naturalWidth));
     if (shown) this.photo = { width: shown.naturalWidth, height: shown.naturalHeight };
     this.root.classList.toggle("blank", !shown);
     this.#apply(same && !this.fits ? this.view : null);
     return Boolean(images[0].naturalWidth);
+  }
+
+  /** The element for a blob; the one that is there, where it shows that blob already. */
+  #image(id, blob) {
+    return this.shows[id] === blob ? $(id) : decoded(blob);
   }
 
   /** Put a background behind the cut-out; of a blurred one `blur` is the canvas. */
@@ -239,6 +246,7 @@ async function decoded(blob) {
 
 function swap(id, image) {
   const old = $(id);
+  if (image === old) return;
   image.id = id;
   old.replaceWith(image);
   if (old.src) URL.revokeObjectURL(old.src);

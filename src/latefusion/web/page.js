@@ -160,7 +160,7 @@ function markZoom(times) {
 
 async function pickSubject(item) {
   $("pick").setAttribute("aria-pressed", "true");
-  say("Point at whom to keep: click, or move the cross with the arrow keys and press Enter");
+  say("Click or tap whom to keep; or arrow keys and Enter");
   const pixel = await stage.pick();
   $("pick").setAttribute("aria-pressed", "false");
   if (!pixel || item !== queue.current) return;

@@ -1,0 +1,47 @@
+// A photo from the camera, which is on only while its window is open.
+
+const dialog = document.getElementById("camera");
+const viewfinder = document.getElementById("viewfinder");
+const FACING = { video: { width: { ideal: 1920 }, height: { ideal: 1080 }, facingMode: "user" } };
+
+/** Show the camera's buttons where there is a camera; `take` gets each photo, `say` what is wrong. */
+export async function offerCamera(take, say) {
+  const devices = await navigator.mediaDevices?.enumerateDevices?.();
+  if (!devices?.some((device) => device.kind === "videoinput")) return;
+  for (const button of document.querySelectorAll("[data-camera]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => open(say));
+  }
+  document.getElementById("shoot").addEventListener("click", async () => take([await shot()]));
+  document.getElementById("leave-camera").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", stop); // after Escape, too
+}
+
+async function open(say) {
+  dialog.showModal();
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia(FACING);
+    viewfinder.srcObject = stream;
+    await viewfinder.play();
+    if (!dialog.open) stop(); // left while the browser was asking
+  } catch (error) {
+    dialog.close();
+    say(`The camera cannot be used: ${error.message}`);
+  }
+}
+
+function stop() {
+  for (const track of viewfinder.srcObject?.getTracks() ?? []) track.stop();
+  viewfinder.srcObject = null;
+}
+
+async function shot() {
+  const canvas = document.createElement("canvas");
+  canvas.width = viewfinder.videoWidth;
+  canvas.height = viewfinder.videoHeight;
+  canvas.getContext("2d").drawImage(viewfinder, 0, 0);
+  dialog.close();
+  const blob = await new Promise((give) => canvas.toBlob(give, "image/png"));
+  const name = `camera-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.png`;
+  return new File([blob], name, { type: blob.type });
+}

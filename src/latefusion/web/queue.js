@@ -1,0 +1,164 @@
+// The photos of this visit, each with its state, and the row of thumbnails that shows them.
+import { matte } from "./api.js";
+
+const SURE = 0.5; // of confidence: the chance that few people would mend the matte
+const STATES = { waiting: "Waiting", working: "Cutting out …", done: "", failed: "Failed" };
+const REQUESTS = {
+  alpha: { save: "alpha" },
+  doubt: { save: "doubt" },
+  // A photo that this browser cannot show, HEIC say: so small a blur leaves its background as it is.
+  photo: { background: "blur:0.1", format: "jpg" },
+};
+
+/** Whether a photo that is done deserves no second look. */
+export function isSure(item) {
+  return item.confidence === null || item.confidence >= SURE;
+}
+
+export class Queue {
+  /**
+   * `list` is the element of the rows. `changed(item)` is called with each new state, `chosen(item)`
+   * with the photo to look at, null where there is none, and `say` with news for everyone.
+   */
+  constructor(list, { changed, chosen, say }) {
+    this.list = list;
+    this.items = [];
+    this.current = null;
+    this.changed = changed;
+    this.chosen = chosen;
+    this.say = say;
+    this.drawn = Promise.resolve(); // thumbnails are made one after another
+  }
+
+  get done() {
+    return this.items.filter((item) => item.state === "done");
+  }
+
+  /** Cut out files with the options given, and look at the first of them. */
+  add(files, options) {
+    const added = files.map((file) => this.#itemOf(file));
+    this.items.push(...added);
+    for (const item of added) {
+      this.#draw(item, item.photo);
+      this.cut(item, options);
+    }
+    this.choose(added[0]);
+  }
+
+  choose(item) {
+    this.current = item;
+    for (const { row } of this.items) {
+      row.querySelector(".open").setAttribute("aria-current", row === item?.row);
+    }
+    item?.row.scrollIntoView({ block: "nearest", inline: "nearest" });
+    this.chosen(item);
+  }
+
+  remove(item) {
+    const at = this.items.indexOf(item);
+    item.abort.abort();
+    item.row.remove();
+    this.items.splice(at, 1);
+    const heir = this.items[Math.min(at, this.items.length - 1)] ?? null;
+    heir?.row.querySelector(".open").focus();
+    this.choose(item === this.current ? heir : this.current);
+  }
+
+  /** Ask the server for the cut-out; again where there was one. */
+  async cut(item, options) {
+    item.abort.abort();
+    const { signal } = (item.abort = new AbortController());
+    Object.assign(item, { options, cutout: null, pictures: {} });
+    this.#set(item, "waiting");
+    try {
+      const answer = await matte(item.photo, options, {
+        signal,
+        started: () => this.#set(item, "working"),
+        busy: (seconds) => this.#set(item, "waiting", busyLine(seconds)),
+      });
+      const { blob, ...about } = answer;
+      Object.assign(item, about, { cutout: blob });
+      this.#draw(item, blob);
+      this.#set(item, "done");
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#set(item, "failed", error.message);
+    }
+  }
+
+  /** One more picture of a photo that is done, asked for once: a key of REQUESTS. */
+  async pictureOf(item, kind) {
+    item.pictures[kind] ??= matte(
+      item.photo,
+      { ...item.options, ...REQUESTS[kind] },
+      {
+        signal: item.abort.signal,
+        urgent: true,
+        busy: (seconds) => this.say(busyLine(seconds)),
+      },
+    );
+    try {
+      return (await item.pictures[kind]).blob;
+    } catch (error) {
+      delete item.pictures[kind];
+      throw error;
+    }
+  }
+
+  #itemOf(file) {
+    const row = document.getElementById("row").content.cloneNode(true).firstElementChild;
+    const item = {
+      photo: file,
+      view: file, // what the browser shows and blurs: the photo, or the server's version of it
+      name: file.name || "photo.png",
+      row,
+      state: "waiting",
+      note: "", // the server's line, or why it waits
+      confidence: null,
+      abort: new AbortController(),
+    };
+    row.querySelector(".name").textContent = item.name;
+    row.querySelector(".open").addEventListener("click", () => this.choose(item));
+    row.querySelector(".remove").setAttribute("aria-label", `Remove ${item.name}`);
+    row.querySelector(".remove").addEventListener("click", () => this.remove(item));
+    this.list.append(row);
+    return item;
+  }
+
+  #set(item, state, note = "") {
+    Object.assign(item, { state, note });
+    item.row.dataset.state = state === "done" && !isSure(item) ? "unsure" : state;
+    item.row.querySelector(".state").textContent = STATES[state] || verdictOf(item);
+    item.row.querySelector(".open").title = note;
+    this.changed(item);
+  }
+
+  #draw(item, blob) {
+    this.drawn = this.drawn.then(() => thumbnail(item.row.querySelector(".thumb"), blob));
+  }
+}
+
+/** What the confidence of a photo means, in two words. */
+function verdictOf(item) {
+  return isSure(item) ? "Sure" : "Look at it";
+}
+
+function busyLine(seconds) {
+  return `The server is busy; next try in ${seconds} s`;
+}
+
+async function thumbnail(canvas, blob) {
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(blob);
+  } catch {
+    return; // not a kind that this browser shows; the cut-out will be
+  }
+  const scale = Math.min(canvas.width / bitmap.width, canvas.height / bitmap.height);
+  const [w, h] = [scale * bitmap.width, scale * bitmap.height];
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(bitmap, (canvas.width - w) / 2, (canvas.height - h) / 2, w, h);
+  bitmap.close();
+}

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -122,7 +122,7 @@ def _matte(job: Job, batch: Batch) -> dict[str, Any]:
     start = perf_counter()
     photo = read_photo(job.photo)
     height, width = photo.image.shape[:2]
-    with _huge if height * width > HUGE else nullcontext():
+    with turn_of(height * width):
         found = batch.matter.of(photo)
         del photo
         for kind, path in job.results:
@@ -139,6 +139,11 @@ def _matte(job: Job, batch: Batch) -> dict[str, Any]:
         "confidence": round(found.confidence, 4),
         "fused": round(found.fused, 4),
     }
+
+
+def turn_of(pixels: int) -> AbstractContextManager[object]:
+    """What to hold while a photo of so many pixels is in work: of huge ones there is one a time."""
+    return _huge if pixels > HUGE else nullcontext()
 
 
 def relative(path: Path, root: Path) -> str:

@@ -11,6 +11,10 @@ class ImageError(LatefusionError):
     """A photo, alpha or background cannot be read, or has a form that is not understood."""
 
 
+class SizeError(ImageError):
+    """A photo has more pixels than are accepted."""
+
+
 class WeightsError(LatefusionError):
     """A weight file or its sidecar is missing, damaged, or made for something else."""
 

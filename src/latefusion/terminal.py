@@ -96,13 +96,13 @@ def parse_size(text: str) -> Size:
 
 
 @contextmanager
-def training_packages() -> Iterator[None]:
-    """Turn the import of a package that the base install lacks into its cure."""
+def extra_packages(extra: str) -> Iterator[None]:
+    """Turn the import of a package that only an extra brings into its cure."""
     try:
         yield
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "latefusion":
             raise
         raise LatefusionError(
-            f"the package {error.name} is not installed; pip install 'latefusion[train]'"
+            f"the package {error.name} is not installed; pip install 'latefusion[{extra}]'"
         ) from None

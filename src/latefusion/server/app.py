@@ -102,16 +102,14 @@ def _key_check(service: Service) -> Callable[..., None]:
 
 
 def _add_state(app: FastAPI, service: Service, guards: list[Any]) -> None:
-    refused: dict[int | str, Any] = {
-        503: {"description": "Not yet, or not any more.", "content": ERROR}
-    }
+    not_ready: dict[str, Any] = {"description": "Not yet, or not any more.", "content": ERROR}
 
     @app.get("/healthz", tags=["state"])
     async def healthz() -> dict[str, str]:
         """Whether the process is alive."""
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["state"], responses=refused)
+    @app.get("/readyz", tags=["state"], responses={503: not_ready})
     async def readyz() -> Response:
         """Whether photos are taken: not before the network is loaded, nor while shutting down."""
         if service.ready:

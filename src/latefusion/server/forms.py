@@ -4,10 +4,11 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
+from urllib.parse import parse_qsl
 
 import python_multipart  # noqa: F401 - Starlette misses it only when a form comes
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from latefusion.server.limits import BATCH_PHOTOS, FIELDS, soon, stream_of
@@ -65,19 +66,37 @@ async def _multipart(request: Request, most: int) -> Form:
         raise RefusedError(400, "the form is broken: its text is not UTF-8") from None
 
 
-async def _urlencoded(request: Request, most: int) -> Form:
-    return await _sorted(await FormParser(request.headers, stream_of(request, most)).parse())
-
-
 async def _sorted(data: FormData) -> Form:
     form = Form()
-    for name, value in data.multi_items():
-        if isinstance(value, UploadFile):
-            upload = Upload(value.filename or "", await value.read())
-            await value.close()
-            form.files.setdefault(name, []).append(upload)
-        elif form.fields.setdefault(name, value) != value:
-            raise RefusedError(400, f"the form says twice what {name[:40]!r} is")
+    try:
+        for name, value in data.multi_items():
+            if isinstance(value, UploadFile):
+                upload = Upload(value.filename or "", await value.read())
+                await value.close()
+                form.files.setdefault(name, []).append(upload)
+            else:
+                _add(form, name, value)
+    finally:
+        await data.close()
+    return form
+
+
+def _add(form: Form, name: str, value: str) -> None:
+    if form.fields.setdefault(name, value) != value:
+        raise RefusedError(400, f"the form says twice what {name[:40]!r} is")
+
+
+async def _urlencoded(request: Request, most: int) -> Form:
+    data = b"".join([piece async for piece in stream_of(request, most)])
+    form = Form()
+    try:
+        pairs = parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=FIELDS)
+    except ValueError:
+        raise RefusedError(
+            400, f"the form is not UTF-8, or has more than {FIELDS} fields"
+        ) from None
+    for name, value in pairs:
+        _add(form, name, value)
     return form
 
 

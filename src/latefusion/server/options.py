@@ -104,19 +104,21 @@ Some = TypeVar("Some", bound=Options)
 
 
 def merged(query: Options, fields: Mapping[str, str], kind: type[Some]) -> Some:
-    """The options of a query and of a form, which counts where both name one. Raises RefusedError."""
+    """The options of a query and of a form, which counts where both name one.
+
+    Raises RefusedError.
+    """
     given: dict[str, Any] = query.model_dump(exclude_unset=True)
     try:
         return kind.model_validate({**given, **fields})
     except ValidationError as error:
-        raise RefusedError(400, told(error.errors(), kind)) from None
+        raise RefusedError(400, told(error.errors())) from None
 
 
-def told(errors: Any, kind: type[Options] | None = None) -> str:
+def told(errors: Any) -> str:
     """The first of pydantic's errors in one line."""
     first = errors[0]
     name = shown(str(first["loc"][-1])[:40])
     if first["type"] == "extra_forbidden":
-        known = f"; there are {', '.join(kind.model_fields)}" if kind else ""
-        return f"{name} is no option{known}"
+        return f"{name} is no option; /docs names them all"
     return f"{name}: {shown(first['msg'][:200])}"

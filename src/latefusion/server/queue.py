@@ -83,7 +83,7 @@ class Queue:
     async def run(self, work: Callable[[Check], T], seconds: float) -> T:
         """What `work` returns, done by a worker within that many seconds.
 
-        It is abandoned where the caller is cancelled. Raises RefusedError, and what the work raises.
+        It is abandoned where the caller is cancelled. Raises RefusedError, and what the work does.
         """
         self.refuse_if_full()
         job = Job(work)

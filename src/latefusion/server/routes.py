@@ -211,7 +211,7 @@ async def _work(request: Request, order: Order, data: bytes) -> Result:
 
 
 async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """What the work gives; it is cancelled, and GoneError raised, where the client hangs up before."""
+    """What the work gives; where the client hangs up before, it is cancelled. Raises GoneError."""
     working = asyncio.ensure_future(work)
     listening = asyncio.ensure_future(_hung_up(request))
     try:

@@ -33,11 +33,13 @@ LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": JsonLines}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
     "handlers": {
         "stderr": {"class": "logging.StreamHandler", "formatter": "json"},
     },
     "loggers": {
         "latefusion.serve": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "python_multipart": {"level": "CRITICAL"},  # the client hears of it
         # Its start and stop are told by the server itself, and bad requests would flood it.
         "uvicorn": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
     },

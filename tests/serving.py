@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ class Serving:
     process: subprocess.Popen[str]
     url: str
     log: Path
-    client: httpx2.Client = field(default_factory=lambda: httpx2.Client(timeout=PATIENCE))
+    client: httpx2.Client
 
     @property
     def port(self) -> int:
@@ -71,10 +71,10 @@ def serving(folder: Path, *options: str, key: str | None = None) -> Iterator[Ser
         )
     try:
         assert process.stdout
-        server = Serving(process, process.stdout.readline().strip(), log)
-        assert server.url, log.read_text()
-        wait_until_ready(server)
-        with server.client, process.stdout:
+        with process.stdout as stdout, httpx2.Client(timeout=PATIENCE) as client:
+            server = Serving(process, stdout.readline().strip(), log, client)
+            assert server.url, log.read_text()
+            wait_until_ready(server)
             yield server
     finally:
         process.kill()

@@ -43,7 +43,8 @@ class Watch:
 
     async def _answer(self, request: "_Watched", working: bool) -> None:
         if working and self._service.draining:
-            headers = {"Connection": "close", "Retry-After": "10"}
+            # Not with Connection: close, which cuts those off who are still sending.
+            headers = {"Retry-After": "10"}
             refusal = refuse(503, "the server is shutting down; try again soon", headers)
             await refusal(request.scope, request.receive, request.send)
             return

@@ -8,7 +8,7 @@ RUN python -m venv /opt/latefusion \
     && /opt/latefusion/bin/pip install --no-cache-dir -c constraints.txt '.[serve,heic]'
 
 FROM python:3.12-slim
-RUN useradd --system --no-create-home --uid 10001 latefusion
+RUN useradd --no-create-home --shell /usr/sbin/nologin --uid 10001 latefusion
 COPY --from=build /opt/latefusion /opt/latefusion
 ENV PATH=/opt/latefusion/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 USER 10001

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from onnx import TensorProto, helper
 
+from latefusion.predictor import Matter
+
 
 @pytest.fixture
 def toy_model(tmp_path: Path) -> Path:
@@ -45,3 +47,9 @@ def toy_model(tmp_path: Path) -> Path:
     (folder / "toy.onnx").write_bytes(encoded)
     (folder / "toy.json").write_text(json.dumps(sidecar))
     return folder / "toy.onnx"
+
+
+@pytest.fixture
+def toy(toy_model: Path) -> Matter:
+    """That network on one thread, at a small size and without a closer look."""
+    return Matter(toy_model, 64, threads=1, framing="whole")

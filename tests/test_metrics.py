@@ -16,6 +16,7 @@ from latefusion.metrics import (
     WHOLE_IMAGE,
     Measure,
     conn,
+    dtssd,
     grad,
     iou,
     mad,
@@ -61,6 +62,20 @@ def test_sad_mse_and_mad_count_every_pixel() -> None:
     assert sad(pred, TRUE) == pytest.approx((0.5 + 0.25) / 1000)
     assert mse(pred, TRUE) == pytest.approx((0.25 + 0.0625) / 8)
     assert mad(pred, TRUE) == pytest.approx((0.5 + 0.25) / 8)
+
+
+def test_dtssd_sees_what_changes_and_not_what_is_wrong_all_along() -> None:
+    wrong = TRUE + np.float32(0.25)
+    assert dtssd(wrong, TRUE, wrong, TRUE) == 0
+    pred = TRUE.copy()
+    pred[0, 0], pred[1, 3] = 0.5, 0.75
+    assert dtssd(pred, TRUE, TRUE, TRUE) == pytest.approx(((0.25 + 0.0625) / 8) ** 0.5)
+    assert dtssd(TRUE, TRUE, pred, TRUE) == pytest.approx(((0.25 + 0.0625) / 8) ** 0.5)
+    later = TRUE * np.float32(0.5)
+    assert dtssd(later, later, TRUE, TRUE) == 0
+    left = np.zeros(TRUE.shape, np.bool_)
+    left[:, 0] = True
+    assert dtssd(pred, TRUE, TRUE, TRUE, left) == pytest.approx((0.25 / 2) ** 0.5)
 
 
 def test_mad_of_a_large_plane_does_not_lose_small_differences() -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from latefusion.cli_options import Refine, Side, Tiles
 from latefusion.metrics import MEASURES, Measure, measures_in_band
 from latefusion.predictor import CLOSED_FORM, WHOLE, Matter
-from latefusion.terminal import check_size, complain, progress_bar
+from latefusion.terminal import complain, progress_bar
 from latefusion.writing import make_folder
 
 if TYPE_CHECKING:  # only for a run, to keep the other commands quick
@@ -41,14 +42,9 @@ def evaluate(
     model: Annotated[
         str | None, typer.Option(help="lite (default), the built-in network, or an .onnx file.")
     ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(callback=check_size, help="Longer side of the network's input."),
-    ] = None,
-    tiles: Annotated[
-        bool, typer.Option("--tiles", help="See outlines in the photos' own pixels, as in matte.")
-    ] = False,
-    refine: Annotated[str, typer.Option(help="closed-form or off, as in matte.")] = CLOSED_FORM,
+    size: Side = None,
+    tiles: Tiles = False,
+    refine: Refine = CLOSED_FORM,
     pred: Annotated[
         Path | None, typer.Option(help="A folder of ready alphas of any tool, in place of a model.")
     ] = None,

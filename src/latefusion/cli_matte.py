@@ -14,8 +14,24 @@ import typer
 
 from latefusion import __version__
 from latefusion.batch import Batch, Done, digest, run, workers_for
-from latefusion.compositing import Background, as_background
-from latefusion.devices import AUTO, DEVICES, MOST_THREADS
+from latefusion.cli_options import (
+    TRANSPARENT,
+    Behind,
+    Device,
+    Epsilon,
+    FillHoles,
+    Framing,
+    Linear,
+    Model,
+    Refine,
+    Side,
+    Strict,
+    Subject,
+    Threads,
+    Tiles,
+    parse_background,
+)
+from latefusion.devices import AUTO
 from latefusion.errors import OutputError
 from latefusion.jobs import SUFFIX, Job, Wish, plan
 from latefusion.lazy import EPSILON
@@ -24,25 +40,15 @@ from latefusion.outputs import KINDS, Look, refuse_misfit, render
 from latefusion.predictor import CLOSED_FORM, Matter
 from latefusion.review import THUMBS, write_review
 from latefusion.subject import ALL
-from latefusion.terminal import check_size, complain, one_line, photo_bar
+from latefusion.terminal import complain, item_bar, one_line
 from latefusion.writing import FORMATS_OUT, make_folder, remove_parts, write_picture
 
 photos_app = typer.Typer()
 
 PIPE = Path("-")
 WATCH_SECONDS = 1.0
-TRANSPARENT = "transparent"
 NO_SHADOW = "no"
 MANY = 1000  # photos that a watched folder may bring
-
-Device = Annotated[str, typer.Option(help=f"Where the network runs: {', '.join(DEVICES)}.")]
-Threads = Annotated[
-    int | None,
-    typer.Option(min=1, max=MOST_THREADS, help="Threads on the CPU. Default: one a core."),
-]
-Model = Annotated[
-    Path | None, typer.Option(help="An exported .onnx file in place of the built-in network.")
-]
 
 
 def parse_kinds(text: str) -> list[str]:
@@ -77,15 +83,8 @@ def matte(
     format_: Annotated[
         str, typer.Option("--format", help="png, webp, tiff; jpg where there is no alpha.")
     ] = "",
-    background: Annotated[
-        str,
-        typer.Option(
-            help="Behind the cut-out: a colour, an image, blur, blur:RADIUS or transparent."
-        ),
-    ] = TRANSPARENT,
-    linear: Annotated[
-        bool, typer.Option("--linear", help="Mix subject and background in linear light.")
-    ] = False,
+    background: Behind = TRANSPARENT,
+    linear: Linear = False,
     shadow: Annotated[
         str, typer.Option(help="no: none is made up, and the photo's own stays behind.")
     ] = NO_SHADOW,
@@ -109,50 +108,20 @@ def matte(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Results may take the place of the photos.")
     ] = False,
-    framing: Annotated[
-        str,
-        typer.Option(help="auto looks a second time, closer, at a small subject; whole does not."),
-    ] = AUTO,
-    tiles: Annotated[
-        bool,
-        typer.Option(
-            "--tiles", help="See the outline of a large photo in its own pixels; takes longer."
-        ),
-    ] = False,
-    refine: Annotated[
-        str,
-        typer.Option(
-            help="closed-form solves the outline anew from the photo's colours; off does not."
-        ),
-    ] = CLOSED_FORM,
-    subject: Annotated[
-        str, typer.Option(help="Whom to keep: all, largest, or the one at X,Y in pixels.")
-    ] = ALL,
-    fill_holes: Annotated[
-        bool, typer.Option("--fill-holes", help="Close small gaps that the subject encloses.")
-    ] = False,
+    framing: Framing = AUTO,
+    tiles: Tiles = False,
+    refine: Refine = CLOSED_FORM,
+    subject: Subject = ALL,
+    fill_holes: FillHoles = False,
     rotate_search: Annotated[
         bool, typer.Option("--rotate-search", help="Try quarter turns where it is not sure.")
     ] = False,
     model: Model = None,
-    size: Annotated[
-        int | None,
-        typer.Option(callback=check_size, help="Longer side of the network's input."),
-    ] = None,
+    size: Side = None,
     device: Device = AUTO,
     threads: Threads = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Fail where the device is not there.")
-    ] = False,
-    epsilon: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="The fusion network runs where the branches disagree by that much; alpha is then"
-            " no further than that from the whole network's. 0 runs it everywhere.",
-        ),
-    ] = EPSILON,
+    strict: Strict = False,
+    epsilon: Epsilon = EPSILON,
 ) -> None:
     """Cut people out of photos: writes PHOTO-cutout.png, or what --save names.
 
@@ -162,7 +131,7 @@ def matte(
     kinds = parse_kinds(save)
     if shadow != NO_SHADOW:
         raise typer.BadParameter(f"--shadow {shadow}: shadows are not made up; leave it at no")
-    look = Look(_background(background), linear, margin if crop else None, _deep(bits))
+    look = Look(parse_background(background), linear, margin if crop else None, _deep(bits))
     wish = Wish(kinds, out, _suffix(format_, out), recursive, overwrite)
     _check_alpha(wish, look)
     network = partial(
@@ -211,10 +180,6 @@ def matte(
                 typer.echo(write_review(root, manifest.records.values()))
     if not fine:
         raise typer.Exit(1)
-
-
-def _background(text: str) -> Background | None:
-    return None if text == TRANSPARENT else as_background(text)
 
 
 def _deep(bits: int) -> bool:
@@ -329,7 +294,7 @@ def _run(rounds: Iterable[list[Job]], batch: Batch, workers: int) -> bool:
     try:
         for jobs in rounds:
             by_name = {job.name: job for job in jobs}
-            with photo_bar(len(jobs)) as step:
+            with item_bar(len(jobs), "photos") as step:
 
                 def report(done: Done) -> None:
                     step()

@@ -45,16 +45,22 @@ def refine(image: NDArray[np.uint8], alpha: Plane, seen: float) -> Plane:
     """
     photo = alpha.shape[0], alpha.shape[1]
     seen = min(1.0, seen)
-    for scale in scales(seen, max(seen, min(1.0, FINEST / max(photo)))):
+    images = []
+    for scale in reversed(scales(seen, max(seen, min(1.0, FINEST / max(photo))))):
         size = max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
-        small = image if size == photo else resize(image, size)
-        alpha = _solve_in_parts(small, _at(alpha, size))
+        image = image if size == image.shape[:2] else resize(image, size)
+        images.append(image)
+    for image in reversed(images):
+        alpha = _solve_in_parts(image, _at(alpha, (image.shape[0], image.shape[1])))
     return _at(alpha, photo)
 
 
 def _at(alpha: Plane, size: Size) -> Plane:
     """Alpha at another size; bicubic overshoots."""
-    return alpha if alpha.shape == size else np.clip(resize(alpha, size), 0, 1)
+    if alpha.shape == size:
+        return alpha
+    resized = np.asarray(resize(alpha, size), np.float32)
+    return np.clip(resized, 0, 1, out=resized)
 
 
 def _solve_in_parts(image: NDArray[np.uint8], alpha: Plane) -> Plane:

@@ -27,8 +27,13 @@ def look_closer(network: Network, model: ModelFile, found: Matte, side: int | No
     without its surroundings a thing may be hard to tell.
     """
     box = subject_box(found.planes.alpha, found.frame)
-    if box is None or _zoom(box, found.alpha.shape) < LEAST_ZOOM:
+    if box is None or zoom(box, found.alpha.shape) < LEAST_ZOOM:
         return found
+    return look_at(network, model, found, side, box)
+
+
+def look_at(network: Network, model: ModelFile, found: Matte, side: int | None, box: Box) -> Matte:
+    """The matte with that part of its photo seen closer, or itself where the looks contradict."""
     part = np.ascontiguousarray(found.image[box.slices])
     frame = model.frame((part.shape[0], part.shape[1]), side)
     planes = network(frame.fit(part).transpose(2, 0, 1)[None])
@@ -40,7 +45,7 @@ def look_closer(network: Network, model: ModelFile, found: Matte, side: int | No
     return replace(found, alpha=alpha, details=(detail,))
 
 
-def subject_box(alpha: Plane, frame: Letterbox) -> Box | None:
+def subject_box(alpha: Plane, frame: Letterbox, margin: float = MARGIN) -> Box | None:
     """Where the subject is in the photo, with its margin, given alpha at the network's size.
 
     Of several parts all that are not small beside the largest one; None where there is none.
@@ -54,7 +59,7 @@ def subject_box(alpha: Plane, frame: Letterbox) -> Box | None:
     left, top = parts[:, cv2.CC_STAT_LEFT].min(), parts[:, cv2.CC_STAT_TOP].min()
     right = (parts[:, cv2.CC_STAT_LEFT] + parts[:, cv2.CC_STAT_WIDTH]).max()
     bottom = (parts[:, cv2.CC_STAT_TOP] + parts[:, cv2.CC_STAT_HEIGHT]).max()
-    room = MARGIN * max(right - left, bottom - top)
+    room = margin * max(right - left, bottom - top)
     down, across = (photo / small for photo, small in zip(frame.photo, inner.shape, strict=True))
     return Box(
         max(0, int((top - room) * down)),
@@ -64,7 +69,8 @@ def subject_box(alpha: Plane, frame: Letterbox) -> Box | None:
     )
 
 
-def _zoom(box: Box, photo: tuple[int, ...]) -> float:
+def zoom(box: Box, photo: tuple[int, ...]) -> float:
+    """How much larger the network sees a part of a photo of size (H, W) than in the whole."""
     return max(photo) / max(box.bottom - box.top, box.right - box.left)
 
 

@@ -15,6 +15,10 @@ class SizeError(ImageError):
     """A photo has more pixels than are accepted."""
 
 
+class VideoError(LatefusionError):
+    """A clip cannot be read, or not to its end."""
+
+
 class WeightsError(LatefusionError):
     """A weight file or its sidecar is missing, damaged, or made for something else."""
 

@@ -86,6 +86,20 @@ def iou(pred: Alpha, true: Alpha, threshold: float = 0.5, region: Mask | None = 
     return int((p & t).sum()) / union if union else 1.0
 
 
+def dtssd(
+    pred: Alpha, true: Alpha, pred_before: Alpha, true_before: Alpha, region: Mask | None = None
+) -> float:
+    """Flicker at a frame: sqrt(mean(((p - p') - (t - t'))^2)), p' and t' of the frame before.
+
+    Erofeev et al., "Perceptually Motivated Benchmark for Video Matting" (BMVC 2015), dtSSD; of a
+    clip the mean over all frames but the first. RobustVideoMatting's tables have it times 100.
+    An error that stays with a moving subject counts, too: without any flicker it is not 0.
+    """
+    change = _difference(pred, pred_before, region)
+    change -= _difference(true, true_before, region)
+    return float(np.sqrt(_mean(np.square(change), region)))
+
+
 def outline_band(true: Alpha, radius: float = 10) -> Mask:
     """Pixels that have one of the other side of the true outline within `radius` pixels.
 

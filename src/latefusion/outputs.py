@@ -115,4 +115,5 @@ KINDS: dict[str, Callable[[Matte, Look], Pixels]] = {
     "branches": _branches,
     "preview": _preview,
 }
+CLIP_KINDS = ("cutout", "alpha", "foreground")  # that make sense as a clip
 SHEETS = ("branches", "preview")  # several pictures in one, never cropped

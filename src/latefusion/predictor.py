@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.closed_form import solve_outline
-from latefusion.closeup import look_closer
+from latefusion.closeup import look_at, look_closer
 from latefusion.devices import AUTO, Hardware
 from latefusion.errors import LatefusionError
-from latefusion.framing import Letterbox, check_side
+from latefusion.framing import Box, Letterbox, check_side
 from latefusion.lazy import EPSILON
 from latefusion.matte import Matte
 from latefusion.model_file import PACKAGED, ModelFile, read_model
@@ -78,7 +78,7 @@ class Matter:
         self._size = size if size is None else check_side(size)
         self._hardware = Hardware(device, threads, strict)
         self._epsilon = epsilon
-        self._framing = framing
+        self.framing = framing
         self._tiles = tiles
         self._refine = refine
         self._subject = parse_subject(subject) if isinstance(subject, str) else subject
@@ -108,24 +108,36 @@ class Matter:
 
     def of(self, photo: Photo) -> Matte:
         """The matte of a photo that is decoded already."""
-        found = self._search(photo.image)
+        found = self.finish(self._search(photo.image))
+        found = replace(found, icc=photo.icc, dpi=photo.dpi)
+        if photo.opacity is None:
+            return found
+        return replace(found, alpha=found.alpha * photo.opacity)
+
+    def look(self, image: NDArray[np.uint8]) -> Matte:
+        """One look at a whole image (H, W, 3), as it is."""
+        frame = self.model.frame((image.shape[0], image.shape[1]), self._size)
+        return _look(self._pass, image, frame)
+
+    def look_at(self, found: Matte, box: Box) -> Matte:
+        """A closer look at a part of an image; the first one stays where the two contradict."""
+        return look_at(self._pass, self.model, found, self._size, box)
+
+    def finish(self, found: Matte) -> Matte:
+        """What was seen, its outline refined, the subject alone and its holes closed, as wished."""
         if self._refine == CLOSED_FORM:
             found = solve_outline(found)
-        found = replace(found, icc=photo.icc, dpi=photo.dpi)
         alpha = keep_subject(found.alpha, self._subject)
         if self._fill_holes:
             alpha = fill_holes(alpha)
-        if photo.opacity is not None:
-            alpha = alpha * photo.opacity
         return found if alpha is found.alpha else replace(found, alpha=alpha)
 
     def _search(self, image: NDArray[np.uint8]) -> Matte:
         return search_turn(self._found, image) if self._rotate_search else self._found(image)
 
     def _found(self, image: NDArray[np.uint8]) -> Matte:
-        frame = self.model.frame((image.shape[0], image.shape[1]), self._size)
-        found = _look(self._pass, image, frame)
-        if self._framing == AUTO:
+        found = self.look(image)
+        if self.framing == AUTO:
             found = look_closer(self._pass, self.model, found, self._size)
         return look_in_tiles(self._pass, self.model, found) if self._tiles else found
 

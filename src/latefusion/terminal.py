@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,11 @@ def one_line(message: str) -> str:
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message)
 
 
-def progress_bar(items: int) -> "Progress":
-    """A bar for that many items; silent for fewer than two and where stderr is no terminal."""
+def progress_bar(items: int | None) -> "Progress":
+    """A bar for that many items, None where that is not known.
+
+    Silent for fewer than two and where stderr is no terminal.
+    """
     from rich.console import Console  # only for a run, to keep --help quick
     from rich.progress import Progress
 
@@ -37,13 +40,13 @@ def progress_bar(items: int) -> "Progress":
         transient=True,
         # A pipe must not lose its lines to the console; a closed stdout is None.
         redirect_stdout=bool(sys.stdout and sys.stdout.isatty()),
-        disable=items < 2 or not console.is_terminal,
+        disable=(items is not None and items < 2) or not console.is_terminal,
     )
 
 
 @contextmanager
-def photo_bar(items: int) -> Iterator[Callable[[], None]]:
-    """A bar with photos done, photos a second and the time left; yields what is called for each."""
+def item_bar(items: int | None, name: str) -> Iterator[Callable[[], None]]:
+    """A bar with items done, items a second and the time left; yields what is called for each."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     start = perf_counter()
@@ -59,7 +62,7 @@ def photo_bar(items: int) -> Iterator[Callable[[], None]]:
             nonlocal done
             done += 1
             rate = done / (perf_counter() - start)
-            bar.update(task, advance=1, rate=f"{rate:.1f} photos/s")
+            bar.update(task, advance=1, rate=f"{rate:.1f} {name}/s")
 
         yield step
 
@@ -97,7 +100,7 @@ def parse_size(text: str) -> Size:
 
 @contextmanager
 def extra_packages(extra: str) -> Iterator[None]:
-    """Turn the import of a package that only an extra brings into its cure."""
+    """Turn the import of a package that the base install lacks into its cure."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -106,3 +109,8 @@ def extra_packages(extra: str) -> Iterator[None]:
         raise LatefusionError(
             f"the package {error.name} is not installed; pip install 'latefusion[{extra}]'"
         ) from None
+
+
+def training_packages() -> AbstractContextManager[None]:
+    """`extra_packages` for the commands that train or export."""
+    return extra_packages("train")

@@ -170,23 +170,32 @@ def _is_alive(process: str) -> bool:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears under its name when the block ends well, and not at all otherwise.
+def whole_path(path: Path) -> Iterator[Path]:
+    """A temporary path in the folder of `path`; what is written there comes under its name.
 
-    The bytes go to a temporary file in the same folder, which is renamed at the end, or removed
-    after any failure, Ctrl-C included. Raises OutputError.
+    It is renamed when the block ends well, or removed after any failure, Ctrl-C included. Raises
+    OutputError.
     """
     part = path.with_name(f"{PART}{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
         try:
-            with part.open("xb") as file:
-                yield file
+            yield part
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise _cannot(shown(path), error) from None
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears under its name when the block ends well, and not at all otherwise.
+
+    Raises OutputError.
+    """
+    with whole_path(path) as part, part.open("xb") as file:
+        yield file
 
 
 def _cannot(name: str, error: OSError) -> OutputError:

@@ -1,0 +1,66 @@
+"""The options that commands share: how the network looks, where it runs, what comes behind."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from latefusion.compositing import Background, as_background
+from latefusion.devices import DEVICES, MOST_THREADS
+from latefusion.terminal import check_size
+
+TRANSPARENT = "transparent"
+
+Behind = Annotated[
+    str,
+    typer.Option(help="Behind the cut-out: a colour, an image, blur, blur:RADIUS or transparent."),
+]
+Linear = Annotated[
+    bool, typer.Option("--linear", help="Mix subject and background in linear light.")
+]
+Framing = Annotated[
+    str,
+    typer.Option(help="auto looks a second time, closer, at a small subject; whole does not."),
+]
+Tiles = Annotated[
+    bool,
+    typer.Option(
+        "--tiles", help="See the outline of a large photo in its own pixels; takes longer."
+    ),
+]
+Refine = Annotated[
+    str,
+    typer.Option(help="closed-form solves the outline anew from the photo's colours; or off."),
+]
+Subject = Annotated[
+    str, typer.Option(help="Whom to keep: all, largest, or the one at X,Y in pixels.")
+]
+FillHoles = Annotated[
+    bool, typer.Option("--fill-holes", help="Close small gaps that the subject encloses.")
+]
+Model = Annotated[
+    Path | None, typer.Option(help="An exported .onnx file in place of the built-in network.")
+]
+Side = Annotated[
+    int | None, typer.Option(callback=check_size, help="Longer side of the network's input.")
+]
+Device = Annotated[str, typer.Option(help=f"Where the network runs: {', '.join(DEVICES)}.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, max=MOST_THREADS, help="Threads on the CPU. Default: one a core."),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail where the device is not there.")]
+Epsilon = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="The fusion network runs where the branches disagree by that much; alpha is then no"
+        " further than that from the whole network's. 0 runs it everywhere.",
+    ),
+]
+
+
+def parse_background(text: str) -> Background | None:
+    """What comes behind a cut-out; None where it stays transparent. Raises ImageError."""
+    return None if text == TRANSPARENT else as_background(text)

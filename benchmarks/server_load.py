@@ -6,13 +6,15 @@ The clients keep asking, each as soon as it has its answer, over connections tha
 run in one process of their own, with little more to do than to write and read bytes. Bare is
 `matter(data)`, from encoded bytes to a Matte, in as many threads as the server has workers; it
 neither renders nor encodes. Done is all that a worker does, without HTTP. Bare, done and server
-take turns on the same photos, ROUNDS times, and the rates compared are those of a turn. Then the
-long run, with memory along the way; overload, with a queue of 4; and SIGTERM under load.
+take turns on the same photos, ROUNDS times, and the rates compared are those of a turn; so is core
+time, of all threads, which other work on the machine disturbs less. Then the long run, with memory
+along the way; overload, with a queue of 4; and SIGTERM under load. --seconds 0 ends it before.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -22,9 +24,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from time import perf_counter
-from typing import Any
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
 
 import cv2
 
@@ -79,7 +82,9 @@ def main() -> None:
     path = f"/api/matte?save={args.save}"
     with server() as (port, process, start):
         print(f"ready after {start:.2f} s", flush=True)
-        turns(photos, port, path, args)
+        turns(photos, port, process.pid, path, args)
+        if not args.seconds:
+            return
         found = asyncio.run(load(port, path, photos, args.clients, args.seconds, process.pid))
         print(f"{args.clients} clients for {args.seconds:.0f} s: {found.line()}")
         print(memory_line(found.memory), flush=True)
@@ -105,42 +110,46 @@ def server(*options: str) -> Iterator[tuple[int, subprocess.Popen[str], float]]:
         process.communicate(timeout=60)
 
 
-def turns(photos: list[bytes], port: int, path: str, args: argparse.Namespace) -> None:
+class Turn(NamedTuple):
+    """Of one contender: photos a second, and core-milliseconds a photo."""
+
+    rate: float
+    core: float
+
+
+def turns(photos: list[bytes], port: int, pid: int, path: str, args: argparse.Namespace) -> None:
     workers, threads = workers_for(MANY, None)
     cv2.setNumThreads(threads)
     matter = Matter(threads=threads)
     order = order_matte(matter, MatteOptions.model_validate({"save": args.save}), None)
-    work: dict[str, Callable[[bytes], Any]] = {
-        "bare": matter,
-        "done": lambda data: fulfil(order, data, MOST_PIXELS, lambda: None),
+    contenders: dict[str, Callable[[float], Turn]] = {
+        "bare": partial(in_threads, matter, photos, workers),
+        "done": partial(
+            in_threads, lambda data: fulfil(order, data, MOST_PIXELS, lambda: None), photos, workers
+        ),
+        "server": partial(served, port, pid, path, photos, args.clients),
     }
-    rates: dict[str, list[float]] = {"bare": [], "done": [], "server": []}
+    found: dict[str, list[Turn]] = {name: [] for name in contenders}
     for turn in range(ROUNDS + 1):  # the first one warms up
-        for name, function in work.items():
-            rate = in_threads(function, photos, workers, TURN if turn else 3)
-            rates[name] += [rate] if turn else []
-        seconds = TURN if turn else 3
-        found = asyncio.run(load(port, path, photos, args.clients, seconds))
-        rates["server"] += [found.rate()] if turn else []
-    shares = {
-        name: statistics.median(a / b for a, b in zip(rates["server"], rates[name], strict=True))
-        for name in work
-    }
-    shown = ", ".join(f"{name} {statistics.median(rate):.2f}" for name, rate in rates.items())
-    each = {name: [round(rate, 2) for rate in found_rates] for name, found_rates in rates.items()}
-    print(
-        f"{args.save}, photos a second: {shown}; the server's share of bare {shares['bare']:.3f},"
-        f" of done {shares['done']:.3f}; turns {each}",
-        flush=True,
-    )
+        for name, run in contenders.items():
+            one = run(TURN if turn else 3)
+            found[name] += [one] if turn else []
+    for name, of in found.items():
+        rates, cores = ([round(value, 2) for value in values] for values in zip(*of, strict=True))
+        print(f"{args.save}, {name}: photos a second {rates}, core-ms a photo {cores}")
+    for name in ("bare", "done"):
+        pairs = list(zip(found["server"], found[name], strict=True))
+        rate = statistics.median(server.rate / other.rate for server, other in pairs)
+        core = statistics.median(other.core / server.core for server, other in pairs)
+        print(f"the server's share of {name}: {rate:.3f}, in core time {core:.3f}", flush=True)
 
 
 def in_threads(
     function: Callable[[bytes], Any], photos: list[bytes], workers: int, seconds: float
-) -> float:
-    """Photos a second, side by side."""
+) -> Turn:
+    """Photos side by side."""
     ends: list[float] = []
-    end = perf_counter() + seconds
+    end, core = perf_counter() + seconds, process_time()
 
     def one(number: int) -> None:
         if perf_counter() < end:
@@ -149,7 +158,22 @@ def in_threads(
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(one, range(int(100 * seconds))))
-    return (len(ends) - 1) / (ends[-1] - ends[0])
+    core = process_time() - core
+    return Turn((len(ends) - 1) / (ends[-1] - ends[0]), 1000 * core / len(ends))
+
+
+def served(
+    port: int, pid: int, path: str, photos: list[bytes], clients: int, seconds: float
+) -> Turn:
+    core = core_seconds(pid)
+    found = asyncio.run(load(port, path, photos, clients, seconds))
+    return Turn(found.rate(), 1000 * (core_seconds(pid) - core) / len(found.ends))
+
+
+def core_seconds(pid: int) -> float:
+    """What a process has used of the cores, in user and system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def message(path: str, photo: bytes) -> bytes:

@@ -354,7 +354,7 @@ def test_the_state_is_told(toy: TestClient) -> None:
     assert 'latefusion_request_seconds_count{route="/api/matte"} 2\n' in text
     assert 'latefusion_photo_seconds_bucket{route="/api/matte",le="+Inf"} 1\n' in text
     assert "latefusion_queue_waiting 0\n" in text
-    assert "latefusion_body_bytes 0\n" in text
+    assert "latefusion_held_bytes 0\n" in text
     assert text.count("# TYPE latefusion_request_seconds histogram") == 1
 
 

@@ -85,10 +85,28 @@ def test_who_hangs_up_is_worked_for_no_longer(server: Serving) -> None:
             connection.close()
     server.wait_for("latefusion_open_requests", 0)
     server.wait_for("latefusion_queue_waiting", 0)
-    server.wait_for("latefusion_body_bytes", 0)
+    server.wait_for("latefusion_held_bytes", 0)
     server.wait_for("latefusion_in_work", 0)
     gone = [line for line in server.lines() if line.get("status") == 499]
     assert len(gone) >= 4
+
+
+def test_a_batch_is_given_up_where_nobody_takes_it(server: Serving) -> None:
+    files = [("image", ("a.jpg", slow_photo())) for _ in range(12)]
+    asked = server.client.build_request(
+        "POST", f"{server.url}/api/batch?save=alpha&tiles=1", files=files
+    )
+    answer = server.client.send(asked, stream=True)
+    assert answer.status_code == 200
+    next(answer.iter_raw())
+    answer.close()
+    server.wait_for("latefusion_open_requests", 0)
+    server.wait_for("latefusion_in_work", 0)
+    assert server.gauge("latefusion_held_bytes") == 0
+    done = server.get("/metrics").text.partition(
+        'latefusion_photo_seconds_count{route="/api/batch"}'
+    )
+    assert 1 <= int(done[2].split()[0]) < 12
 
 
 def test_the_log_holds_no_names_and_no_addresses(server: Serving) -> None:

@@ -17,7 +17,8 @@ BODY_SECONDS = 30  # for its body
 STALLED_SECONDS = 30  # for a piece of the answer to be taken
 PIECE = 256 * 1024  # bytes of an answer at a time
 BATCH_BODIES, BATCH_PHOTOS = 8, 100  # of a batch: its body in those of a photo, and its photos
-HELD_BODIES = 16  # of all requests together, in bodies of a photo
+HELD_BODIES = 16  # of all requests together, answers too, in bodies of a photo
+FETCHES = 8  # from the web at a time
 FIELDS = 40  # of a form
 DIGITS = 15  # of a length that can be meant
 
@@ -38,7 +39,7 @@ class Limits:
 
     @property
     def held(self) -> int:
-        """Bytes of the bodies of all requests that are being read or wait."""
+        """Bytes of the bodies and answers of all open requests; beyond them no body is read."""
         return HELD_BODIES * self.body
 
 

@@ -1,7 +1,7 @@
 """Counts and times for Prometheus, in its text format 0.0.4."""
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -14,13 +14,13 @@ class Histogram:
     def __init__(self, name: str, label: str, what: str) -> None:
         self.name, self.label, self.what = name, label, what
         self._counts: dict[str, list[int]] = {}
-        self._sums: Counter[str] = Counter()
+        self._sums: dict[str, float] = defaultdict(float)
 
     def add(self, label: str, seconds: float) -> None:
         """Count one."""
         counts = self._counts.setdefault(label, [0] * (len(BUCKETS) + 1))
         counts[bisect_left(BUCKETS, seconds)] += 1
-        self._sums[label] += seconds  # type: ignore[assignment]
+        self._sums[label] += seconds
 
     def lines(self) -> Iterator[str]:
         """As Prometheus reads it."""

@@ -11,7 +11,7 @@ from latefusion.server.refusals import RefusedError
 Kind = Literal["cutout", "alpha", "foreground", "trimap", "doubt", "branches", "preview"]
 Format = Literal["png", "webp", "tiff", "jpg"]
 Bits = Annotated[Literal[8, 16], BeforeValidator(lambda text: int(text) if text else text)]
-Levels = r"^\s*[0-9]{1,3}(\s*,\s*[0-9]{1,3}){3}\s*$"  # r,g,b,a
+LEVELS = r"^\s*[0-9]{1,3}(\s*,\s*[0-9]{1,3}){3}\s*$"  # r,g,b,a
 LONGEST = 100  # letters of an option
 
 
@@ -71,7 +71,7 @@ class RemoveOptions(Options):
     ae: int = Field(10, ge=0, le=10_000, description="No effect.")
     om: bool = Field(False, description="Only the mask.")
     ppm: bool = Field(False, description="Post-process the mask: keep the largest subject.")
-    bgc: str | None = Field(None, pattern=Levels, description="Background as r,g,b,a.")
+    bgc: str | None = Field(None, pattern=LEVELS, description="Background as r,g,b,a.")
 
 
 class RemovebgOptions(Options):

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 from functools import partial
 from typing import Annotated, TypeVar
 
@@ -41,7 +41,7 @@ from latefusion.server.orders import (
 )
 from latefusion.server.refusals import GoneError, RefusedError
 from latefusion.server.service import Service
-from latefusion.server.watch import FACTS
+from latefusion.server.watch import FACTS, HOLD
 from latefusion.server.zips import entry_names, zip_of
 
 T = TypeVar("T")
@@ -100,10 +100,11 @@ async def removebg(request: Request) -> Response:
     _only(form, "image_file")
     wish = merged(RemovebgOptions.model_construct(set()), form.fields, RemovebgFields)
     order = order_removebg(service.matter, wish)
-    return await _answer(request, order, await _removebg_photo(service, form, wish))
+    return await _answer(request, order, await _removebg_photo(request, form, wish))
 
 
-async def _removebg_photo(service: Service, form: Form, wish: RemovebgFields) -> bytes:
+async def _removebg_photo(request: Request, form: Form, wish: RemovebgFields) -> bytes:
+    service = _service(request)
     upload = form.one("image_file")
     given = [upload is not None, bool(wish.image_file_b64), bool(wish.image_url)]
     if sum(given) != 1:
@@ -117,7 +118,11 @@ async def _removebg_photo(service: Service, form: Form, wish: RemovebgFields) ->
             raise RefusedError(400, "image_file_b64 is no base64") from None
     if not service.urls:
         raise RefusedError(400, "image_url is not fetched by this server; send image_file")
-    return await fetch(str(wish.image_url), service.limits.body)
+    async with service.fetches:
+        data = await fetch(str(wish.image_url), service.limits.body)
+    request.scope[HOLD](len(data))
+    service.refuse_if_overfull()
+    return data
 
 
 @photos.post(
@@ -146,16 +151,7 @@ async def batch(request: Request, query: Annotated[MatteOptions, Query()]) -> Re
     names = entry_names(uploads, f"-{wish.save}.{wish.format}")
     pieces = zip_of(uploads, names, work, service.queue.workers)
     headers = {"Content-Disposition": 'attachment; filename="latefusion.zip"'}
-    return StreamingResponse(_closed(pieces), headers=headers, media_type=ZIP)
-
-
-async def _closed(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces; where nobody takes them, what makes them ends at once, too."""
-    try:
-        async for piece in pieces:
-            yield piece
-    finally:
-        await pieces.aclose()  # type: ignore[attr-defined]
+    return StreamingResponse(pieces, headers=headers, media_type=ZIP)
 
 
 def _service(request: Request) -> Service:
@@ -192,6 +188,7 @@ async def _answer(request: Request, order: Order, data: bytes) -> Response:
         "pixels": result.pixels,
         "confidence": round(result.confidence, 4),
     }
+    request.scope[HOLD](len(result.data))
     headers = {
         "X-Latefusion-Seconds": f"{result.seconds:.4f}",
         "X-Latefusion-Confidence": f"{result.confidence:.4f}",

@@ -7,13 +7,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from latefusion.server.limits import PIECE
 from latefusion.server.logs import say
-from latefusion.server.refusals import GONE, GoneError, RefusedError, refuse
+from latefusion.server.refusals import GONE, GoneError, refuse
 from latefusion.server.service import Service
 
 WORKING = ("/api/", "/v1.0/")  # how the routes begin that take photos
 QUIET = ("/healthz", "/readyz", "/metrics")  # asked every few seconds, and of no interest if fine
 OTHER = "other"
-FACTS = "latefusion.facts"  # the key, in a scope, of what a route has to say for the log
+# Keys in a scope: what a route has to say for the log, and how it says what it holds.
+FACTS, HOLD = "latefusion.facts", "latefusion.hold"
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
@@ -56,7 +57,8 @@ class _Watched:
 
     def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
-        self.held = self.sent = 0
+        scope[HOLD] = self.hold
+        self.held = self.received = self.sent = 0
         self.status = 500
         self._service, self._receive, self._send = service, receive, send
         self._start = perf_counter()
@@ -64,12 +66,16 @@ class _Watched:
     async def receive(self) -> Message:
         message = await self._receive()
         size = len(message.get("body", b""))
+        self.received += size
+        if size:
+            self.hold(size)
+            self._service.refuse_if_overfull()
+        return message
+
+    def hold(self, size: int) -> None:
+        """Count bytes that this request keeps in the memory until it is answered."""
         self.held += size
         self._service.held += size
-        if size and self._service.held > self._service.limits.held:
-            message_ = "the bodies of other requests fill the memory; come again in 5 s"
-            raise RefusedError(429, message_, {"Retry-After": "5"})
-        return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -94,7 +100,7 @@ class _Watched:
             route=route,
             status=self.status,
             seconds=round(seconds, 4),
-            bytes_in=self.held,
+            bytes_in=self.received,
             bytes_out=self.sent,
             **self.scope.get(FACTS, {}),
         )

@@ -67,8 +67,9 @@ async def zip_of(
     """The zip in pieces, an entry as each photo is done; bad photos stand in the manifest only."""
     pipe = _Pipe()
     lines: dict[int, str] = {}
+    results = _as_they_come(uploads, work, side_by_side)
     with zipfile.ZipFile(pipe, "w") as archive:  # type: ignore[call-overload]
-        async for number, done in _as_they_come(uploads, work, side_by_side):
+        async for number, done in results:
             record: dict[str, object] = {"photo": uploads[number].name}
             if isinstance(done, Result):
                 archive.writestr(zipfile.ZipInfo(names[number], WHEN), done.data)

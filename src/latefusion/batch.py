@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -123,8 +123,7 @@ def _matte(job: Job, batch: Batch) -> dict[str, Any]:
     start = perf_counter()
     photo = read_photo(job.photo)
     height, width = photo.image.shape[:2]
-    huge = HUGE_IN_TILES if batch.matter.tiles else HUGE
-    with _huge if height * width > huge else nullcontext():
+    with turn_of(height * width, batch.matter.tiles):
         found = batch.matter.of(photo)
         del photo
         for kind, path in job.results:
@@ -141,6 +140,11 @@ def _matte(job: Job, batch: Batch) -> dict[str, Any]:
         "confidence": round(found.confidence, 4),
         "fused": round(found.fused, 4),
     }
+
+
+def turn_of(pixels: int, tiles: bool = False) -> AbstractContextManager[object]:
+    """What to hold while a photo of so many pixels is in work: of huge ones there is one a time."""
+    return _huge if pixels > (HUGE_IN_TILES if tiles else HUGE) else nullcontext()
 
 
 def relative(path: Path, root: Path) -> str:

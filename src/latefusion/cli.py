@@ -13,6 +13,7 @@ from latefusion import __version__
 from latefusion.cli_evaluate import evaluation
 from latefusion.cli_export import deployment
 from latefusion.cli_matte import photos_app
+from latefusion.cli_serve import serving
 from latefusion.cli_training import training
 from latefusion.cli_video import video_app
 from latefusion.errors import LatefusionError
@@ -77,6 +78,7 @@ def latefusion(
 
 
 app.add_typer(photos_app)
+app.add_typer(serving)
 app.add_typer(video_app)
 app.add_typer(evaluation)
 app.add_typer(training)

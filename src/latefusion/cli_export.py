@@ -8,7 +8,7 @@ import typer
 
 from latefusion.errors import LatefusionError
 from latefusion.framing import Size, check_side
-from latefusion.terminal import check_size, parse_size, progress_bar, training_packages, working
+from latefusion.terminal import check_size, extra_packages, parse_size, progress_bar, working
 
 deployment = typer.Typer()
 
@@ -53,7 +53,7 @@ def export(
     fixed = _parse_network_size(size, target)
     if half and target == "tensorflow":
         raise typer.BadParameter("--half is for .onnx files; leave it off")
-    with training_packages():
+    with extra_packages("train"):
         from latefusion.export import Wish, default_target, read_card
         from latefusion.export import export as write
     target = target or default_target(checkpoint, fixed)
@@ -103,7 +103,7 @@ def parity(
     from latefusion.golden import write_pictures
     from latefusion.parity import certificate, compare, ways
 
-    with training_packages():
+    with extra_packages("train"):
         runtimes = ways(model, checkpoint, cpp or ())
     if len(runtimes) < 2:
         raise LatefusionError(
@@ -130,7 +130,7 @@ def quantize(
 
     Mean MAD may grow by 0.002, that of any photo by 0.01; otherwise nothing is written.
     """
-    with training_packages():
+    with extra_packages("train"):
         from latefusion.data.sources import VAL_LIST, read_pairs
         from latefusion.quantize import quantize as make
     with working(f"Quantising {model} and trying it"):
@@ -150,7 +150,7 @@ def info(
     ],
 ) -> None:
     """Print what a file or preset is: size, parts, parameters, GMAC, training, terms, checksum."""
-    with training_packages():
+    with extra_packages("train"):
         from latefusion.info import describe
 
         facts = describe(what)
@@ -165,7 +165,7 @@ def import_keras(
     out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
 ) -> None:
     """Convert Keras weights of the paper's network."""
-    with training_packages():
+    with extra_packages("train"):
         from latefusion.keras_weights import import_keras as convert
     convert(source, out)
     typer.echo(out)

@@ -37,7 +37,7 @@ from latefusion.errors import OutputError
 from latefusion.jobs import SUFFIX, Job, Wish, plan
 from latefusion.lazy import EPSILON
 from latefusion.manifest import NAME, Manifest, digest_of
-from latefusion.outputs import KINDS, Look, render
+from latefusion.outputs import KINDS, Look, refuse_misfit, render
 from latefusion.predictor import CLOSED_FORM, Matter
 from latefusion.review import THUMBS, write_review
 from latefusion.subject import ALL
@@ -207,13 +207,10 @@ def _suffix(format_: str, out: Path) -> str:
 
 def _check_alpha(wish: Wish, look: Look) -> None:
     """Refuse at the start what would fail with every photo."""
-    jpeg = FORMATS_OUT[wish.suffix] == "JPEG"
-    if jpeg and "cutout" in wish.kinds and look.background is None:
-        raise typer.BadParameter(
-            "a cut-out is transparent, which JPEG cannot be; choose png or webp, or a --background"
-        )
-    if look.deep and FORMATS_OUT[wish.suffix] not in ("PNG", "TIFF"):
-        raise typer.BadParameter("16 bits need png or tiff")
+    try:
+        refuse_misfit(wish.kinds, FORMATS_OUT[wish.suffix], look)
+    except OutputError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _plan(photos: Iterable[Path], wish: Wish) -> list[Job]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from latefusion.terminal import parse_size, training_packages
+from latefusion.terminal import extra_packages, parse_size
 
 training = typer.Typer()
 
@@ -21,7 +21,7 @@ def prepare(
     refine: Annotated[bool, typer.Option(help="Turn binary masks into soft alphas.")] = False,
 ) -> None:
     """Turn photos with mattes or masks into checked pairs and lists to train on."""
-    with training_packages():
+    with extra_packages("train"):
         from latefusion.data.prepare import prepare as prepare_pairs
     report = prepare_pairs(source, out, train_ratio, seed, refine)
     if report.rejected:
@@ -75,7 +75,7 @@ def train(
 ) -> None:
     """Train one stage: segmentation, then fusion, then joint, each from the one before."""
     size = parse_size(input_size)
-    with training_packages():
+    with extra_packages("train"):
         from latefusion.train import Settings
         from latefusion.train import train as run
     settings = Settings(

@@ -19,6 +19,7 @@ RGB: TypeAlias = NDArray[np.uint8]  # (H, W, 3)
 BLUR = "blur"
 BLUR_SHARE = 0.02  # of the longer side: the radius where none is given
 FINE = 6  # pixels: a greater blur is done at reduced size
+COARSE_SIDE = 300  # of what fills the place of the subject; it is blurred by an eighth of that
 
 
 def read_background(background: Background, size: Size) -> RGB:
@@ -39,7 +40,7 @@ def read_background(background: Background, size: Size) -> RGB:
 
 def as_background(text: str) -> Background:
     """What a text names; an image is read once for many photos. Raises ImageError."""
-    if parse_blur(text) is not None or _named(text) is not None:
+    if needs_no_file(text):
         return text
     return _read(text)
 
@@ -48,6 +49,11 @@ def _read(name: str) -> RGB:
     if not Path(name).exists():
         raise ImageError(f"{name!r} is neither a colour nor a file; use e.g. white or #1e90ff")
     return read_photo(name).image
+
+
+def needs_no_file(text: str) -> bool:
+    """Whether a text names a colour or a blur. Raises ImageError."""
+    return parse_blur(text) is not None or _named(text) is not None
 
 
 def parse_blur(background: object) -> float | None:
@@ -78,11 +84,23 @@ def blurred(image: RGB, alpha: NDArray[np.float32], radius: float) -> RGB:
     height, width = (max(1, round(length * shrink)) for length in alpha.shape)
     small = resize(image, (height, width)).astype(np.float32)
     behind = np.clip(1 - resize(alpha, (height, width)), 0, 1)[:, :, None] ** 2
-    fine, coarse = radius * shrink, max(height, width) / 8  # coarse fills what the subject hides
-    near, far = _spread(small, behind, fine), _spread(small, behind + 1e-4, coarse)
+    near, far = _spread(small, behind, radius * shrink), _filling(small, behind + 1e-4)
     mixed = (near[0] + 1e-3 * far[0] / far[1]) / (near[1] + 1e-3)
     levels = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
     return np.asarray(cv2.resize(levels, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def _filling(
+    image: NDArray[np.float32], weight: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the subject hides, from far around it: at reduced size, or it would take minutes."""
+    height, width = weight.shape[:2]
+    shrink = min(1.0, COARSE_SIDE / max(height, width))
+    size = max(1, round(height * shrink)), max(1, round(width * shrink))
+    image, weight = resize(image, size), resize(weight, size).reshape(*size, 1)
+    both = np.dstack(_spread(image, weight, max(size) / 8))
+    both = np.asarray(cv2.resize(both, (width, height), interpolation=cv2.INTER_LINEAR))
+    return both[:, :, :3], both[:, :, 3:]
 
 
 def _spread(

@@ -24,6 +24,7 @@ PACKAGES = ("numpy", "opencv-python-headless", "Pillow", "typer", "rich")
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 EXTRAS = {
     "video": ("av", "video, ProRes and VP9 with alpha"),
+    "serve": ("fastapi", "matting over HTTP"),
     "heic": ("pillow-heif", "photos in HEIC"),
     "refine": ("pymatting", "soft alphas from masks, by prepare --refine"),
     "train": ("torch", "training, export, info"),

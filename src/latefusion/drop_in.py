@@ -25,8 +25,12 @@ def new_session(model_name: str = "lite", *args: object, **kwargs: object) -> Ma
 
     Raises WeightsError for any other name that is no .onnx file.
     """
-    known = model_name in FOREIGN or model_name.startswith(("birefnet", "bria"))
-    return load("lite" if known else model_name)
+    return load("lite" if is_foreign(model_name) else model_name)
+
+
+def is_foreign(model_name: str) -> bool:
+    """Whether that is the name of one of rembg's models."""
+    return model_name in FOREIGN or model_name.startswith(("birefnet", "bria"))
 
 
 def remove(
@@ -51,17 +55,32 @@ def remove(
     soft and the colours are the subject's own in any case. Raises ImageError.
     """
     matte = (session or default_matter())(data)
+    picture = removed(matte, only_mask, post_process_mask, bgcolor)
+    if force_return_bytes or isinstance(data, bytes | bytearray | memoryview):
+        return _png(picture)
+    pixels = picture.pixels
+    return Image.fromarray(pixels) if isinstance(data, Image.Image) else pixels
+
+
+def removed(
+    matte: Matte,
+    only_mask: bool = False,
+    post_process_mask: bool = False,
+    bgcolor: tuple[int, ...] | None = None,
+) -> Picture:
+    """What `remove` makes of a matte, as a picture with the photo's profile and resolution.
+
+    Raises LatefusionError for a colour that is none.
+    """
     if post_process_mask:
         matte = replace(matte, alpha=keep_subject(matte.alpha, LARGEST))
     pixels = to_levels(matte.alpha) if only_mask else matte.cutout()
     if bgcolor is not None and not only_mask:
         pixels = _on(bgcolor, matte)
-    if force_return_bytes or isinstance(data, bytes | bytearray | memoryview):
-        return _png(pixels, matte)
-    return Image.fromarray(pixels) if isinstance(data, Image.Image) else pixels
+    return Picture(pixels, icc=matte.icc if pixels.ndim == 3 else None, dpi=matte.dpi)
 
 
-def _on(colour: tuple[int, int, int, int], matte: Matte) -> NDArray[np.uint8]:
+def _on(colour: tuple[int, ...], matte: Matte) -> NDArray[np.uint8]:
     """The subject on a colour that may itself be see-through, (H, W, 4)."""
     if len(colour) != 4 or not all(0 <= level <= 255 for level in colour):
         raise LatefusionError(f"bgcolor {colour} is not (r, g, b, a) with levels from 0 to 255")
@@ -75,8 +94,7 @@ def _on(colour: tuple[int, int, int, int], matte: Matte) -> NDArray[np.uint8]:
     return levels
 
 
-def _png(pixels: NDArray[np.uint8], matte: Matte) -> bytes:
+def _png(picture: Picture) -> bytes:
     stream = io.BytesIO()
-    icc = matte.icc if pixels.ndim == 3 else None
-    write_picture(stream, Picture(pixels, icc=icc, dpi=matte.dpi), "PNG")
+    write_picture(stream, picture, "PNG")
     return stream.getvalue()

@@ -11,6 +11,10 @@ class ImageError(LatefusionError):
     """A photo, alpha or background cannot be read, or has a form that is not understood."""
 
 
+class SizeError(ImageError):
+    """A photo has more pixels than are accepted."""
+
+
 class VideoError(LatefusionError):
     """A clip cannot be read, or not to its end."""
 

@@ -1,6 +1,6 @@
 """What can be saved of a matte: each kind as a picture, on a background and cropped as wished."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.compositing import Background, compose
+from latefusion.errors import OutputError
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import resize, resize_plane
 from latefusion.matte import Matte
 from latefusion.planes import to_deep_levels, to_levels
-from latefusion.writing import Picture
+from latefusion.writing import FORMATS, Picture
 
 PANEL_SIDE = 480  # longest side of a picture in a preview
 VISIBLE = 0.03  # of alpha: less is not worth a wider crop
@@ -47,6 +48,17 @@ def render(matte: Matte, kind: str, look: Look = PLAIN) -> Picture:
         pixels = np.ascontiguousarray(pixels[box_of(matte.alpha, look.margin)])
     coloured = pixels.ndim == 3
     return Picture(pixels, icc=matte.icc if coloured else None, dpi=matte.dpi)
+
+
+def refuse_misfit(kinds: Iterable[str], format: str, look: Look) -> None:
+    """Raise OutputError for what would fail with every photo; `format` is one of FORMATS."""
+    if not FORMATS[format].alpha and "cutout" in kinds and look.background is None:
+        raise OutputError(
+            f"a cut-out is transparent, which {format} cannot be; choose png or webp, or a"
+            " background"
+        )
+    if look.deep and not FORMATS[format].deep:
+        raise OutputError("16 bits need png or tiff")
 
 
 def box_of(alpha: NDArray[np.float32], margin: float) -> tuple[slice, slice]:

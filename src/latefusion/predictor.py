@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from latefusion.framing import Box, Letterbox, check_side
 from latefusion.lazy import EPSILON
 from latefusion.matte import Matte
 from latefusion.model_file import PACKAGED, ModelFile, read_model
+from latefusion.planes import Planes
 from latefusion.reading import ImageSource, Photo, read_photo
 from latefusion.runtimes import Network, OnnxNetwork
 from latefusion.subject import ALL, Point, fill_holes, keep_subject, parse_subject
@@ -85,6 +86,7 @@ class Matter:
         self._rotate_search = rotate_search
         self._lock = threading.Lock()
         self._loaded: OnnxNetwork | None = None
+        self._before_pass: Callable[[], None] | None = None
 
     @overload
     def __call__(self, image: ImageSource) -> Matte: ...
@@ -115,11 +117,11 @@ class Matter:
     def look(self, image: NDArray[np.uint8]) -> Matte:
         """One look at a whole image (H, W, 3), as it is."""
         frame = self.model.frame((image.shape[0], image.shape[1]), self._size)
-        return _look(self._network, image, frame)
+        return _look(self._pass, image, frame)
 
     def look_at(self, found: Matte, box: Box) -> Matte:
         """A closer look at a part of an image; the first one stays where the two contradict."""
-        return look_at(self._network, self.model, found, self._size, box)
+        return look_at(self._pass, self.model, found, self._size, box)
 
     def finish(self, found: Matte) -> Matte:
         """What was seen, its outline refined, the subject alone and its holes closed, as wished."""
@@ -138,11 +140,16 @@ class Matter:
     def _found(self, image: NDArray[np.uint8]) -> Matte:
         found = self.look(image)
         if self.framing == AUTO:
-            found = look_closer(self._network, self.model, found, self._size)
+            found = look_closer(self._pass, self.model, found, self._size)
         return found
 
     def _detail(self, found: Matte) -> Matte:
-        return look_in_tiles(self._network, self.model, found) if self.tiles else found
+        return look_in_tiles(self._pass, self.model, found) if self.tiles else found
+
+    def _pass(self, image: NDArray[np.float32]) -> Planes:
+        if self._before_pass:
+            self._before_pass()
+        return self._network(image)
 
     @property
     def photos_only(self) -> tuple[str, ...]:
@@ -154,6 +161,37 @@ class Matter:
     def model(self) -> ModelFile:
         """The checked file. Raises WeightsError."""
         return read_model(self._path)
+
+    def sharing(
+        self,
+        *,
+        framing: str = AUTO,
+        tiles: bool = False,
+        refine: str = CLOSED_FORM,
+        subject: str | Point = ALL,
+        fill_holes: bool = False,
+        rotate_search: bool = False,
+        before_pass: Callable[[], None] | None = None,
+    ) -> "Matter":
+        """A Matter with other settings on the network of this one, which is loaded only once.
+
+        `before_pass` is called before each pass of the network; what it raises ends the work.
+        """
+        other = Matter(
+            self._path,
+            self._size,
+            epsilon=self._epsilon,
+            framing=framing,
+            tiles=tiles,
+            refine=refine,
+            subject=subject,
+            fill_holes=fill_holes,
+            rotate_search=rotate_search,
+        )
+        other.model = self.model
+        other._loaded = self._network
+        other._before_pass = before_pass
+        return other
 
     def load(self) -> None:
         """Load the network now, rather than at the first photo. Raises as a call does."""

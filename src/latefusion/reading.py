@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from latefusion.colours import to_rgb
-from latefusion.errors import ImageError, reason, shown
+from latefusion.errors import ImageError, SizeError, reason, shown
 from latefusion.formats import HEAD, damaged, formats_of, refuse_thumbnail, unidentified
 from latefusion.planes import ROWS
 
@@ -73,34 +73,35 @@ class Photo(NamedTuple):
     dpi: Dpi | None = None  # as viewed
 
 
-def read_photo(source: ImageSource, *, mask: bool = False) -> Photo:
+def read_photo(source: ImageSource, *, mask: bool = False, most_pixels: int = MAX_PIXELS) -> Photo:
     """Decode a path, encoded bytes, a PIL image or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
     The EXIF orientation is applied, grey, CMYK and LAB become RGB, by their profile where they have
     one, 16 bits become 8, and of an animation the first frame is taken. With `mask` the profile
-    does not count: the levels are no colours. Raises ImageError.
+    does not count: the levels are no colours. A file of more than `most_pixels` is refused before
+    any of them is decoded. Raises ImageError, for its size SizeError.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _decode(source, "the given PIL image", mask)
+        return _decode(source, "the given PIL image", mask, most_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_stream(io.BytesIO(source), "the given photo", mask)
+        return _from_stream(io.BytesIO(source), "the given photo", mask, most_pixels)
     if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source), mask)
+        return _from_path(Path(source), mask, most_pixels)
     raise ImageError(
         f"{type(source).__name__} is not an image; give a path, bytes, a PIL image or a uint8 array"
     )
 
 
-def _from_path(path: Path, mask: bool) -> Photo:
+def _from_path(path: Path, mask: bool, most_pixels: int) -> Photo:
     name = shown(path)
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe may wait for ever
             raise ImageError(f"{name} is a pipe or a device; give a file, or pipe it into stdin")
         with path.open("rb") as file:
-            return _from_stream(file, name, mask)
+            return _from_stream(file, name, mask, most_pixels)
     except FileNotFoundError:
         dangling = path.is_symlink()
         cure = "is a link to a file that is not there" if dangling else "does not exist"
@@ -113,7 +114,7 @@ def _from_path(path: Path, mask: bool) -> Photo:
         raise ImageError(f"{name} cannot be opened: {reason(error)}") from None
 
 
-def _from_stream(file: IO[bytes], name: str, mask: bool) -> Photo:
+def _from_stream(file: IO[bytes], name: str, mask: bool, most_pixels: int) -> Photo:
     head = file.read(HEAD)
     file.seek(0)
     formats = formats_of(head, name)
@@ -125,17 +126,17 @@ def _from_stream(file: IO[bytes], name: str, mask: bool) -> Photo:
     except DAMAGE as error:
         raise damaged(name, reason(error)) from None
     with encoded:
-        return _decode(encoded, name, mask)
+        return _decode(encoded, name, mask, most_pixels)
 
 
-def _decode(encoded: Image.Image, name: str, mask: bool) -> Photo:
+def _decode(encoded: Image.Image, name: str, mask: bool, most_pixels: int) -> Photo:
     width, height = encoded.size
     if width < 1 or height < 1:
         raise damaged(name, f"{width} x {height} pixels")
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{name} has {width} x {height} pixels, more than the {MAX_PIXELS // 10**6} million"
-            " latefusion accepts; make it smaller"
+    if width * height > most_pixels:
+        raise SizeError(
+            f"{name} has {width} x {height} pixels, more than the {most_pixels / 1e6:g} million"
+            " that are accepted; make it smaller"
         )
     try:
         refuse_thumbnail(encoded, name)
@@ -214,7 +215,7 @@ def _split_opacity(pixels: NDArray[np.uint8], icc: bytes | None, dpi: Dpi | None
 
 @contextmanager
 def _own_pixel_limit() -> Iterator[None]:
-    """Pillow without its limits; only MAX_PIXELS counts, which `_decode` checks."""
+    """Pillow without its limits; only ours counts, which `_decode` checks."""
     with _limit_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

@@ -64,12 +64,16 @@ class Picture:
 
 
 def write_picture(
-    target: str | Path | IO[bytes], picture: Picture, format: str | None = None
+    target: str | Path | IO[bytes],
+    picture: Picture,
+    format: str | None = None,
+    name: str = "stdout",
 ) -> None:
     """Write a picture to a path, or to a binary stream such as stdout, whole or not at all.
 
     `format` is one of FORMATS; None takes the one that the path's suffix names. PNG, TIFF and WebP
-    are lossless, JPEG has quality 95 and full colour resolution. Raises OutputError.
+    are lossless, JPEG has quality 95 and full colour resolution. `name` is that of a stream in
+    what goes wrong. Raises OutputError.
     """
     if isinstance(target, str | Path):
         path = Path(target)
@@ -77,7 +81,7 @@ def write_picture(
         with whole_file(path) as file:
             _encode(file, picture, format)
         return
-    format = _checked(picture.pixels, format, "stdout")
+    format = _checked(picture.pixels, format, name)
     # Not straight into the stream: it may be a pipe, and TIFF goes back in what it wrote.
     encoded = io.BytesIO()
     _encode(encoded, picture, format)
@@ -85,7 +89,7 @@ def write_picture(
         target.write(encoded.getbuffer())
         target.flush()
     except OSError as error:
-        raise _cannot("stdout", error) from None
+        raise _cannot(name, error) from None
 
 
 def format_of(path: Path) -> str:

@@ -1,0 +1,51 @@
+"""A photo to its cut-out in Python, with nothing but its standard library.
+
+python matte.py http://127.0.0.1:7000 me.jpg me.png
+
+LATEFUSION_API_KEY, if the server wants one, comes from the environment.
+"""
+
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+TRIES = 5
+
+
+def matte(server: str, photo: bytes, **options: str) -> tuple[bytes, float]:
+    """The result, and the chance that it is good. Raises HTTPError."""
+    headers = {"Content-Type": "application/octet-stream"}
+    if key := os.environ.get("LATEFUSION_API_KEY"):
+        headers["Authorization"] = f"Bearer {key}"
+    url = f"{server}/api/matte?{urllib.parse.urlencode(options)}"
+    for left in reversed(range(TRIES)):
+        request = urllib.request.Request(url, photo, headers)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.read(), float(answer.headers["X-Latefusion-Confidence"])
+        except urllib.error.HTTPError as error:
+            if error.code != 429 or not left:  # 429: all places are taken
+                raise
+            with error:
+                time.sleep(int(error.headers["Retry-After"]))
+    raise AssertionError
+
+
+def main() -> None:
+    server, source, target = sys.argv[1:]
+    try:
+        result, confidence = matte(server, Path(source).read_bytes(), crop="true")
+    except urllib.error.HTTPError as error:
+        with error:
+            sys.exit(json.load(error)["error"])
+    Path(target).write_bytes(result)
+    print(f"{target}, confidence {confidence:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The application: the routes, the page, and how errors are told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+
+from latefusion import __version__
+from latefusion.errors import LatefusionError
+from latefusion.server.documents import ERROR, HEADERS
+from latefusion.server.logs import say
+from latefusion.server.metrics import MEDIA_TYPE
+from latefusion.server.options import told
+from latefusion.server.refusals import ERRORS, RefusedError, answer, refuse
+from latefusion.server.routes import photos
+from latefusion.server.service import Service
+from latefusion.server.watch import Watch
+
+WEB = Path(__file__).parents[1] / "web"  # the page
+INDEX = "index.html"
+ABOUT = 'Cuts people out of photos. Errors are JSON: {"error": "one line"}.'
+WORDS = {404: "there is nothing here; see /docs", 405: "this path has other methods; see /docs"}
+PAGE_POLICY = (
+    "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline';"
+    " frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+
+
+def create_app(service: Service, origins: Sequence[str] = ()) -> FastAPI:
+    """The application; pages of `origins` may use it from browsers."""
+    app = FastAPI(
+        title="latefusion",
+        version=__version__,
+        description=ABOUT,
+        lifespan=_lifespan(service),
+        separate_input_output_schemas=False,
+    )
+    app.state.service = service
+    guards = [Depends(_key_check(service))] if service.key else []
+    app.include_router(photos, dependencies=guards)
+    _add_state(app, service, guards)
+    _add_page(app)
+    _add_errors(app)
+    app.add_middleware(Watch, service=service)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-Api-Key", "Content-Type"],
+            expose_headers=[*HEADERS, "Retry-After"],
+        )
+    _drop_422(app)
+    return app
+
+
+def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load(service))
+        yield
+        service.queue.close()
+        await loading
+
+    return lifespan
+
+
+async def _load(service: Service) -> None:
+    try:
+        await asyncio.to_thread(service.matter.load)
+    except LatefusionError as error:
+        service.failure, service.draining = error, True
+        return
+    service.loaded = True
+    say("ready", device=service.matter.device, workers=service.queue.workers)
+
+
+def _key_check(service: Service) -> Callable[..., None]:
+    """A dependency that lets those in who show the key."""
+    bearer = HTTPBearer(auto_error=False)
+    header = APIKeyHeader(name="X-Api-Key", auto_error=False)
+
+    def check(
+        token: HTTPAuthorizationCredentials | None = Depends(bearer),  # noqa: B008
+        key: str | None = Depends(header),
+    ) -> None:
+        given = [token.credentials if token else "", key or ""]
+        if not any([service.is_key(text) for text in given]):  # noqa: C419 - all are compared
+            message = "the API key is missing or wrong; send it as Authorization: Bearer KEY"
+            raise RefusedError(401, message, {"WWW-Authenticate": "Bearer"})
+
+    return check
+
+
+def _add_state(app: FastAPI, service: Service, guards: list[Any]) -> None:
+    not_ready: dict[str, Any] = {"description": "Not yet, or not any more.", "content": ERROR}
+
+    @app.get("/healthz", tags=["state"])
+    async def healthz() -> dict[str, str]:
+        """Whether the process is alive."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["state"], responses={503: not_ready})
+    async def readyz() -> Response:
+        """Whether photos are taken: not before the network is loaded, nor while shutting down."""
+        if service.ready:
+            return JSONResponse({"status": "ready"})
+        return refuse(503, "shutting down" if service.draining else "loading the network")
+
+    @app.get("/version", tags=["state"])
+    async def version() -> dict[str, str]:
+        """What runs."""
+        return {"version": __version__, "model": service.matter.model.card["sha256"]}
+
+    @app.get("/metrics", tags=["state"], dependencies=guards, response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(service.metrics.text(service.gauges()), media_type=MEDIA_TYPE)
+
+
+def _add_page(app: FastAPI) -> None:
+    """A route for each file of the page; nothing else of the disk can be asked for."""
+    headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
+    for path in sorted(path for path in WEB.rglob("*") if path.is_file()):
+        name = path.relative_to(WEB).as_posix()
+
+        async def page(_: Request, path: Path = path) -> Response:
+            return FileResponse(path, headers=headers)
+
+        app.add_route("/" if name == INDEX else f"/{name}", page, include_in_schema=False)
+
+
+def _add_errors(app: FastAPI) -> None:
+    async def known(_: Request, error: Exception) -> Response:
+        return answer(error)
+
+    async def invalid(_: Request, error: Any) -> Response:
+        return refuse(400, told(error.errors()))
+
+    async def http(_: Request, error: Any) -> Response:
+        return refuse(
+            error.status_code, WORDS.get(error.status_code, str(error.detail)), error.headers
+        )
+
+    async def bug(_: Request, error: Exception) -> Response:
+        return refuse(500, "this is a bug of the server; its log says more")
+
+    for kind in ERRORS:
+        app.add_exception_handler(kind, known)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, bug)
+
+
+def _drop_422(app: FastAPI) -> None:
+    """FastAPI promises 422 for options that are none; here that is 400."""
+    for path in app.openapi()["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    app.openapi().get("components", {}).get("schemas", {}).pop("HTTPValidationError", None)
+    app.openapi().get("components", {}).get("schemas", {}).pop("ValidationError", None)

@@ -1,0 +1,144 @@
+"""Request bodies in memory: multipart and other forms, JSON, or the photo alone."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+from urllib.parse import parse_qsl
+
+import python_multipart  # noqa: F401 - Starlette misses it only when a form comes
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from latefusion.server.limits import BATCH_PHOTOS, FIELDS, soon, stream_of
+from latefusion.server.refusals import RefusedError
+
+MULTIPART = "multipart/form-data"
+URLENCODED = "application/x-www-form-urlencoded"
+JSON = "application/json"
+BYTES = "application/octet-stream"
+ANY_IMAGE = "image/*"
+CURES = {URLENCODED: "; with curl add -H 'Content-Type: application/octet-stream'"}
+
+
+class Upload(NamedTuple):
+    """A file that was sent, under the name that its sender gives it: trust nothing in that."""
+
+    name: str
+    data: bytes
+
+
+@dataclass
+class Form:
+    """What a body holds."""
+
+    fields: dict[str, str] = field(default_factory=dict)
+    files: dict[str, list[Upload]] = field(default_factory=dict)
+
+    def one(self, name: str) -> Upload | None:
+        """The one file of that name, if there is one. Raises RefusedError for several."""
+        found = self.files.get(name, [])
+        if len(found) > 1:
+            raise RefusedError(400, f"{len(found)} files are called {name}; send one")
+        return found[0] if found else None
+
+
+class _InMemory(MultiPartParser):
+    """Starlette's, but no part ever goes to a temporary file: the body's limit is much lower."""
+
+    spool_max_size = 2**62
+
+
+async def _multipart(request: Request, most: int) -> Form:
+    parser = _InMemory(
+        request.headers,
+        stream_of(request, most),
+        max_files=BATCH_PHOTOS + 1,
+        max_fields=FIELDS,
+        max_part_size=most,
+    )
+    try:
+        return await _sorted(await parser.parse())
+    except MultiPartException as error:
+        raise RefusedError(400, f"the form is broken: {error.message}") from None
+    except (ValueError, LookupError):  # a charset that is none, or not one of text
+        raise RefusedError(400, "the form is broken: its text is not UTF-8") from None
+
+
+async def _sorted(data: FormData) -> Form:
+    form = Form()
+    try:
+        for name, value in data.multi_items():
+            if isinstance(value, UploadFile):
+                upload = Upload(value.filename or "", await value.read())
+                await value.close()
+                form.files.setdefault(name, []).append(upload)
+            else:
+                _add(form, name, value)
+    finally:
+        await data.close()
+    return form
+
+
+def _add(form: Form, name: str, value: str) -> None:
+    if form.fields.setdefault(name, value) != value:
+        raise RefusedError(400, f"the form says twice what {name[:40]!r} is")
+
+
+async def _urlencoded(request: Request, most: int) -> Form:
+    data = b"".join([piece async for piece in stream_of(request, most)])
+    form = Form()
+    try:
+        pairs = parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=FIELDS)
+    except ValueError:
+        raise RefusedError(
+            400, f"the form is not UTF-8, or has more than {FIELDS} fields"
+        ) from None
+    for name, value in pairs:
+        _add(form, name, value)
+    return form
+
+
+async def _json(request: Request, most: int) -> Form:
+    try:
+        found = json.loads(b"".join([piece async for piece in stream_of(request, most)]))
+    except (ValueError, RecursionError):
+        raise RefusedError(400, "the body is no JSON") from None
+    if not isinstance(found, dict):
+        raise RefusedError(400, 'the JSON is no object; send e.g. {"size": "auto"}')
+    return Form({name: _text(name, value) for name, value in found.items() if value is not None})
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, dict | list):
+        raise RefusedError(400, f"{name[:40]!r} is neither text nor a number")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+async def _alone(request: Request, most: int) -> Form:
+    data = b"".join([piece async for piece in stream_of(request, most)])
+    return Form(files={"": [Upload("", data)]})
+
+
+Reader: TypeAlias = Callable[[Request, int], Awaitable[Form]]
+READERS: Mapping[str, Reader] = {
+    MULTIPART: _multipart,
+    URLENCODED: _urlencoded,
+    JSON: _json,
+    BYTES: _alone,
+    ANY_IMAGE: _alone,
+}
+
+
+async def read_form(request: Request, kinds: tuple[str, ...], most: int) -> Form:
+    """The body, if it is of one of these kinds of READERS and of no more than `most` bytes.
+
+    What Content-Type says an image is does not count: its own bytes tell. Raises RefusedError.
+    """
+    given = request.headers.get("content-type", BYTES).partition(";")[0].strip().lower()
+    kind = ANY_IMAGE if given.startswith("image/") else given
+    if kind not in kinds:
+        cure = f"use {' or '.join(kinds)}{CURES.get(kind, '')}"
+        raise RefusedError(415, f"a body of this Content-Type is not read; {cure}")
+    return await soon(READERS[kind](request, most))

@@ -1,0 +1,175 @@
+"""What a worker does for one photo: decode, matte, render, encode; the same steps as the CLI's."""
+
+import io
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from time import perf_counter
+from typing import NamedTuple
+
+from latefusion.batch import turn_of
+from latefusion.compositing import Background, needs_no_file
+from latefusion.drop_in import is_foreign, removed
+from latefusion.errors import ImageError, LatefusionError
+from latefusion.framing import resize
+from latefusion.matte import Matte
+from latefusion.outputs import Look, refuse_misfit, render
+from latefusion.predictor import Matter
+from latefusion.reading import Photo, read_photo
+from latefusion.server.options import MatteOptions, RemovebgOptions, RemoveOptions
+from latefusion.server.queue import Check
+from latefusion.subject import parse_subject
+from latefusion.writing import FORMATS_OUT, Picture, write_picture
+
+TRANSPARENT = "transparent"
+MEDIA_TYPES = {
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "TIFF": "image/tiff",
+    "JPEG": "image/jpeg",
+}
+MEGAPIXELS = {"preview": 0.25, "small": 0.25, "regular": 0.25, "medium": 1.5, "hd": 4, "4k": 10}
+MARGIN = 0.0  # remove.bg's
+
+
+@dataclass(frozen=True)
+class Order:
+    """A wish, checked as far as it can be without the photo."""
+
+    matter: Callable[[Check], Matter]
+    make: Callable[[Matte, Background | None], Picture]  # with the image that lies behind
+    format: str = "PNG"  # one of writing.FORMATS
+    behind: bytes | None = None  # an encoded image
+    most_pixels: float = math.inf  # a larger photo is made smaller first
+
+
+class Result(NamedTuple):
+    """An encoded picture, and what there is to say of it."""
+
+    data: bytes
+    media_type: str
+    seconds: float
+    confidence: float
+    device: str
+    pixels: int
+
+
+def order_matte(base: Matter, wish: MatteOptions, behind: bytes | None) -> Order:
+    """`latefusion matte` with these options. Raises LatefusionError."""
+    format = FORMATS_OUT[f".{wish.format}"]
+    look = Look(
+        _background(wish.background, behind),
+        wish.linear,
+        wish.margin if wish.crop else None,
+        wish.bits == 16,
+    )
+    refuse_misfit([wish.save], format, look)
+    subject = parse_subject(wish.subject)
+
+    def matter(check: Check) -> Matter:
+        return base.sharing(
+            framing=wish.framing,
+            tiles=wish.tiles,
+            refine=wish.refine,
+            subject=subject,
+            fill_holes=wish.fill_holes,
+            rotate_search=wish.rotate_search,
+            before_pass=check,
+        )
+
+    return Order(matter, partial(_rendered, wish.save, look), format, behind)
+
+
+def _background(text: str, behind: bytes | None) -> Background | None:
+    """A colour or a blur. Never a file of this machine: the text is a stranger's."""
+    if behind is not None:
+        if text != TRANSPARENT:
+            raise LatefusionError("background and background_image are given; send one of them")
+        return behind
+    if text == TRANSPARENT:
+        return None
+    if not needs_no_file(text):
+        raise ImageError(
+            f"background {text!r} is neither a colour nor a blur; use e.g. white, #1e90ff or"
+            " blur:20, or send an image as the file background_image"
+        )
+    return text
+
+
+def _rendered(kind: str, look: Look, matte: Matte, behind: Background | None) -> Picture:
+    return render(matte, kind, look if behind is None else replace(look, background=behind))
+
+
+def order_remove(base: Matter, wish: RemoveOptions) -> Order:
+    """rembg's `remove` with these options. Raises LatefusionError."""
+    if wish.model != "lite" and not is_foreign(wish.model):
+        raise LatefusionError(f"{wish.model!r} is no model; leave it out, or use u2net")
+    colour = tuple(int(level) for level in wish.bgc.split(",")) if wish.bgc else None
+
+    def make(matte: Matte, _: Background | None) -> Picture:
+        return removed(matte, wish.om, wish.ppm, colour)
+
+    return Order(lambda check: base.sharing(before_pass=check), make)
+
+
+def order_removebg(base: Matter, wish: RemovebgOptions) -> Order:
+    """remove.bg's options. Raises LatefusionError."""
+    kind = {"rgba": "cutout", "alpha": "alpha"}[wish.channels]
+    colour = _hex(wish.bg_color) if wish.bg_color else None
+    look = Look(_background(colour or TRANSPARENT, None), margin=MARGIN if wish.crop else None)
+    opaque = kind == "alpha" or look.background is not None
+    suffix = {"auto": "jpg" if opaque and kind == "cutout" else "png"}.get(wish.format, wish.format)
+    format = FORMATS_OUT[f".{suffix}"]
+    refuse_misfit([kind], format, look)
+    most = 1e6 * MEGAPIXELS.get(wish.size, math.inf)
+    matter = partial(_plain, base)
+    return Order(matter, partial(_rendered, kind, look), format, most_pixels=most)
+
+
+def _plain(base: Matter, check: Check) -> Matter:
+    return base.sharing(before_pass=check)
+
+
+def _hex(colour: str) -> str:
+    """remove.bg takes hex digits without #, too."""
+    digits = set(colour.lower()) <= set("0123456789abcdef") and len(colour) in (3, 6)
+    return f"#{colour}" if digits else colour
+
+
+def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
+    """One photo of at most `limit` pixels, from its bytes to those of the result.
+
+    Raises LatefusionError, and what `check` raises between the steps.
+    """
+    start = perf_counter()
+    behind = read_photo(order.behind, most_pixels=limit).image if order.behind else None
+    photo = _fitted(read_photo(data, most_pixels=limit), order.most_pixels)
+    check()
+    pixels = photo.image.shape[0] * photo.image.shape[1]
+    matter = order.matter(check)
+    with turn_of(pixels, matter.tiles):
+        found = matter.of(photo)
+        check()
+        picture = order.make(found, behind)
+        check()
+        stream = io.BytesIO()
+        write_picture(stream, picture, order.format, "the result")
+    return Result(
+        stream.getvalue(),
+        MEDIA_TYPES[order.format],
+        perf_counter() - start,
+        found.confidence,
+        matter.device,
+        pixels,
+    )
+
+
+def _fitted(photo: Photo, most_pixels: float) -> Photo:
+    height, width = photo.image.shape[:2]
+    scale = math.sqrt(most_pixels / (height * width))
+    if scale >= 1:
+        return photo
+    size = max(1, int(height * scale)), max(1, int(width * scale))
+    opacity = None if photo.opacity is None else resize(photo.opacity, size)
+    return photo._replace(image=resize(photo.image, size), opacity=opacity)

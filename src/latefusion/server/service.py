@@ -1,0 +1,59 @@
+"""What all requests of a server share: the network, the queue, the limits, the counts."""
+
+import asyncio
+import hmac
+from dataclasses import dataclass, field
+
+from latefusion.errors import LatefusionError
+from latefusion.predictor import Matter
+from latefusion.server.limits import FETCHES, Limits
+from latefusion.server.metrics import Metrics
+from latefusion.server.queue import Queue
+from latefusion.server.refusals import RefusedError
+
+
+@dataclass
+class Service:
+    """One for a server; what changes is changed in its event loop only."""
+
+    matter: Matter
+    queue: Queue
+    limits: Limits = field(default_factory=Limits)
+    key: str | None = None  # that clients have to show
+    urls: bool = False  # whether photos are fetched from the web
+    metrics: Metrics = field(default_factory=Metrics)
+    fetches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES))
+    loaded: bool = False
+    draining: bool = False  # nothing else is taken
+    open: int = 0  # requests that were taken and not answered yet
+    held: int = 0  # bytes of their bodies and answers
+    failure: LatefusionError | None = None  # why the network did not load
+
+    @property
+    def ready(self) -> bool:
+        """Whether a photo that came now would be taken."""
+        return self.loaded and not self.draining
+
+    def refuse_if_overfull(self) -> None:
+        """Raise the RefusedError that says when to come again."""
+        if self.held > self.limits.held:
+            message = "the bodies of other requests fill the memory; come again in 5 s"
+            raise RefusedError(429, message, {"Retry-After": "5"})
+
+    def is_key(self, given: str) -> bool:
+        """Whether that is the key; the time it takes does not tell how much of it is right."""
+        return self.key is not None and hmac.compare_digest(given.encode(), self.key.encode())
+
+    def gauges(self) -> dict[str, tuple[str, float]]:
+        """What holds at the moment, for the metrics."""
+        return {
+            "latefusion_queue_waiting": ("Photos that wait for a worker.", self.queue.waiting),
+            "latefusion_in_work": ("Photos that a worker has.", self.queue.in_work),
+            "latefusion_workers": ("Photos worked on side by side.", self.queue.workers),
+            "latefusion_open_requests": ("Requests not answered yet.", self.open),
+            "latefusion_held_bytes": (
+                "Bytes of bodies and answers.",
+                self.held,
+            ),
+            "latefusion_ready": ("Whether photos are taken.", self.ready),
+        }

@@ -1,0 +1,106 @@
+"""Around every request: the gate while draining, room for bodies, counts, and the log."""
+
+from time import perf_counter
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from latefusion.server.limits import PIECE
+from latefusion.server.logs import say
+from latefusion.server.refusals import GONE, GoneError, refuse
+from latefusion.server.service import Service
+
+WORKING = ("/api/", "/v1.0/")  # how the routes begin that take photos
+QUIET = ("/healthz", "/readyz", "/metrics")  # asked every few seconds, and of no interest if fine
+OTHER = "other"
+# Keys in a scope: what a route has to say for the log, and how it says what it holds.
+FACTS, HOLD = "latefusion.facts", "latefusion.hold"
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+
+
+class Watch:
+    """ASGI middleware, outermost but for Starlette's own of errors."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = _Watched(self._service, scope, receive, send)
+        working = scope["path"].startswith(WORKING)
+        self._service.open += working
+        try:
+            await self._answer(request, working)
+        except (GoneError, ClientDisconnect):
+            request.status = GONE
+        finally:
+            self._service.open -= working
+            self._service.held -= request.held
+            request.tell()
+
+    async def _answer(self, request: "_Watched", working: bool) -> None:
+        if working and self._service.draining:
+            # Not with Connection: close, which cuts those off who are still sending.
+            headers = {"Retry-After": "10"}
+            refusal = refuse(503, "the server is shutting down; try again soon", headers)
+            await refusal(request.scope, request.receive, request.send)
+            return
+        await self._app(request.scope, request.receive, request.send)
+
+
+class _Watched:
+    """One request: its body is counted, its answer sent in pieces, so that none piles up."""
+
+    def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        scope[HOLD] = self.hold
+        self.held = self.received = self.sent = 0
+        self.status = 500
+        self._service, self._receive, self._send = service, receive, send
+        self._start = perf_counter()
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        size = len(message.get("body", b""))
+        self.received += size
+        if size:
+            self.hold(size)
+            self._service.refuse_if_overfull()
+        return message
+
+    def hold(self, size: int) -> None:
+        """Count bytes that this request keeps in the memory until it is answered."""
+        self.held += size
+        self._service.held += size
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message = {**message, "headers": [*message["headers"], NOSNIFF]}
+        body = memoryview(message.get("body", b""))
+        self.sent += len(body)
+        while len(body) > PIECE:
+            await self._send({**message, "body": bytes(body[:PIECE]), "more_body": True})
+            body = body[PIECE:]
+        await self._send({**message, "body": bytes(body)} if "body" in message else message)
+
+    def tell(self) -> None:
+        route = getattr(self.scope.get("route"), "path", OTHER)
+        seconds = perf_counter() - self._start
+        self._service.metrics.add_request(route, self.status, seconds)
+        if route in QUIET and self.status < 400:
+            return
+        say(
+            "request",
+            method=self.scope["method"],
+            route=route,
+            status=self.status,
+            seconds=round(seconds, 4),
+            bytes_in=self.received,
+            bytes_out=self.sent,
+            **self.scope.get(FACTS, {}),
+        )

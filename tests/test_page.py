@@ -40,9 +40,15 @@ def moody() -> Iterator[tuple[str, Mood]]:
 
 
 @pytest.fixture(scope="module")
-def site(moody: tuple[str, Mood]) -> str:
-    """Where the page is, for the tests to which every server is as good."""
-    return moody[0]
+def site() -> Iterator[str]:
+    """The page as `latefusion serve` gives it."""
+    serve = [sys.executable, "-m", "latefusion", "serve", "--port", "0"]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        try:
+            yield server.stdout.readline().strip() + "/"
+        finally:
+            server.terminate()
 
 
 @pytest.fixture

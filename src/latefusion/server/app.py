@@ -30,8 +30,8 @@ INDEX = "index.html"
 ABOUT = 'Cuts people out of photos. Errors are JSON: {"error": "one line"}.'
 WORDS = {404: "there is nothing here; see /docs", 405: "this path has other methods; see /docs"}
 PAGE_POLICY = (
-    "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline';"
-    " frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none';"
+    " form-action 'none'"
 )
 
 

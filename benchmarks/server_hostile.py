@@ -306,7 +306,7 @@ def ask(port: int, sent: bytes) -> tuple[int | None, bytes]:
     with socket.create_connection(("127.0.0.1", port), timeout=2 * SECONDS) as connection:
         with suppress(OSError):  # it has heard enough, and may have answered
             connection.sendall(sent)
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, TimeoutError):
             while not whole(answer) and (piece := connection.recv(1 << 16)):
                 answer += piece
     status = re.match(rb"HTTP/1\.1 (\d+)", answer)

@@ -21,10 +21,12 @@ from latefusion.framing import resize
 from latefusion.outputs import KINDS
 from latefusion.predictor import FRAMINGS, REFINEMENTS
 from latefusion.server.app import create_app
+from latefusion.server.forms import Upload
 from latefusion.server.limits import BATCH_PHOTOS, Limits
 from latefusion.server.options import Format, Kind, MatteOptions
 from latefusion.server.queue import Queue
 from latefusion.server.service import Service
+from latefusion.server.zips import entry_names
 from latefusion.writing import FORMATS_OUT
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
@@ -190,13 +192,33 @@ def test_bodies_that_are_none(toy: TestClient) -> None:
     assert "broken" in error_of(toy.post("/api/matte", content=b"x", headers=boundless), 400)
     kinds = {"content-type": "multipart/form-data; boundary=b; charset=undefined"}
     form = b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\xff.\xff\r\n--b--\r\n'
-    assert "broken" in error_of(toy.post("/api/matte", content=form, headers=kinds), 400)
+    assert "not UTF-8" in error_of(toy.post("/api/matte", content=form, headers=kinds), 400)
     contradiction: list[tuple[str, Any]] = [
         ("save", (None, "alpha")),
         ("save", (None, "doubt")),
         ("image", PHOTO),
     ]
     assert "says twice" in error_of(toy.post("/api/matte", files=contradiction), 400)
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b'{"a": ' + b"[" * 2000 + b"]" * 2000 + b"}", "many more parts than there are options"),
+        (json.dumps({f"k{i}": 1 for i in range(200)}).encode(), "more than 40 fields"),
+    ],
+)
+def test_json_of_many_parts_is_refused_before_it_is_looked_at(
+    toy: TestClient, body: bytes, fault: str
+) -> None:
+    kind = {"content-type": "application/json"}
+    assert fault in error_of(toy.post("/v1.0/removebg", content=body, headers=kind), 400)
+
+
+def test_names_in_a_zip_fit_any_disk() -> None:
+    names = entry_names([Upload("人" * 200 + ".jpg", b"")] * 2, "-foreground.tiff")
+    assert len(set(names)) == 2
+    assert max(len(name.encode()) for name in names) < 255
 
 
 def test_what_an_image_says_it_is_does_not_count(toy: TestClient) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 from urllib.parse import parse_qsl
 
-import python_multipart  # noqa: F401 - Starlette misses it only when a form comes
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -19,6 +19,8 @@ URLENCODED = "application/x-www-form-urlencoded"
 JSON = "application/json"
 BYTES = "application/octet-stream"
 ANY_IMAGE = "image/*"
+UTF_8 = (b"utf-8", b"utf8")
+MOST_SIGNS = 1000  # of structure, in JSON that holds a photo and little else
 CURES = {URLENCODED: "; with curl add -H 'Content-Type: application/octet-stream'"}
 
 
@@ -51,6 +53,10 @@ class _InMemory(MultiPartParser):
 
 
 async def _multipart(request: Request, most: int) -> Form:
+    _, parameters = parse_options_header(request.headers["content-type"])
+    if parameters.get(b"charset", b"utf-8").strip().lower() not in UTF_8:
+        # Python has decoders, such as that of punycode, that take hours for some megabytes.
+        raise RefusedError(400, "the form's charset is not UTF-8, the only one that is read")
     parser = _InMemory(
         request.headers,
         stream_of(request, most),
@@ -101,12 +107,17 @@ async def _urlencoded(request: Request, most: int) -> Form:
 
 
 async def _json(request: Request, most: int) -> Form:
+    data = b"".join([piece async for piece in stream_of(request, most)])
+    if sum(data.count(sign) for sign in b"[{,") > MOST_SIGNS:
+        raise RefusedError(400, "the JSON has many more parts than there are options")
     try:
-        found = json.loads(b"".join([piece async for piece in stream_of(request, most)]))
+        found = json.loads(data)
     except (ValueError, RecursionError):
         raise RefusedError(400, "the body is no JSON") from None
     if not isinstance(found, dict):
         raise RefusedError(400, 'the JSON is no object; send e.g. {"size": "auto"}')
+    if len(found) > FIELDS:
+        raise RefusedError(400, f"the JSON has more than {FIELDS} fields")
     return Form({name: _text(name, value) for name, value in found.items() if value is not None})
 
 

@@ -112,7 +112,9 @@ def merged(query: Options, fields: Mapping[str, str], kind: type[Some]) -> Some:
     try:
         return kind.model_validate({**given, **fields})
     except ValidationError as error:
-        raise RefusedError(400, told(error.errors())) from None
+        raise RefusedError(
+            400, told(error.errors(include_url=False, include_context=False, include_input=False))
+        ) from None
 
 
 def told(errors: Any) -> str:

@@ -118,11 +118,17 @@ async def _removebg_photo(request: Request, form: Form, wish: RemovebgFields) ->
             raise RefusedError(400, "image_file_b64 is no base64") from None
     if not service.urls:
         raise RefusedError(400, "image_url is not fetched by this server; send image_file")
-    async with service.fetches:
-        data = await fetch(str(wish.image_url), service.limits.body)
+    if service.fetches.locked():
+        raise RefusedError(429, "many photos are being fetched; come again", {"Retry-After": "5"})
+    data = await _unless_gone(request, _fetched(service, str(wish.image_url)))
     request.scope[HOLD](len(data))
     service.refuse_if_overfull()
     return data
+
+
+async def _fetched(service: Service, address: str) -> bytes:
+    async with service.fetches:
+        return await fetch(address, service.limits.body)
 
 
 @photos.post(

@@ -23,7 +23,8 @@ LAST_WORDS = 10  # seconds for answers to go out at the end
 class Connection(H11Protocol):
     """A connection that is cut where its client neither asks, nor takes what it asked for."""
 
-    _patience: asyncio.TimerHandle | None = None
+    _patience: asyncio.TimerHandle | None = None  # with what the client has yet to send
+    _stalled: asyncio.TimerHandle | None = None  # with what it has yet to take
 
     def connection_made(self, transport: Any) -> None:
         """Give a request HEAD_SECONDS to arrive."""
@@ -33,6 +34,7 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The end."""
         self._stop_waiting()
+        self._stop_stalling()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -45,17 +47,19 @@ class Connection(H11Protocol):
         """Give the rest of the answer, or of a refused body, HEAD_SECONDS to go through."""
         self._wait(HEAD_SECONDS)
         super().on_response_complete()
+        if self.cycle is not None and not self.cycle.response_complete:  # one that came behind it
+            self._stop_waiting()
 
     def pause_writing(self) -> None:
         """The client takes nothing."""
         super().pause_writing()
-        self._wait(STALLED_SECONDS)
+        self._stop_stalling()
+        self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         """It does."""
         super().resume_writing()
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_waiting()
+        self._stop_stalling()
 
     def _wait(self, seconds: float) -> None:
         self._stop_waiting()
@@ -65,6 +69,11 @@ class Connection(H11Protocol):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+
+    def _stop_stalling(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
 
 class Server(uvicorn.Server):

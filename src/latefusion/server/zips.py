@@ -13,7 +13,7 @@ from latefusion.server.orders import Result
 from latefusion.server.refusals import ERRORS, line_of
 
 MANIFEST = "manifest.jsonl"
-LONGEST = 80  # letters of a name
+LONGEST = 180  # bytes of a name, of the 255 that most disks take
 NAMELESS = "photo"
 UNSAFE = re.compile(r"[^\w .()+-]")
 WHEN = (1980, 1, 1, 0, 0, 0)  # the same photos give the same bytes
@@ -37,7 +37,7 @@ def _stem(name: str) -> str:
     """What is left of a stranger's file name: no folder, no sign that means something to a disk."""
     plain = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
     stem = UNSAFE.sub("_", PurePosixPath(plain).stem).strip(" .")
-    return stem[:LONGEST].strip(" .") or NAMELESS
+    return stem.encode()[:LONGEST].decode(errors="ignore").strip(" .") or NAMELESS
 
 
 class _Pipe:

@@ -14,7 +14,7 @@ from latefusion.errors import WeightsError
 from latefusion.export import Wish, export
 from latefusion.info import describe
 from latefusion.model_file import PACKAGED
-from toy_network import add_toy_preset, toy_network
+from toy_network import add_toy_preset, export_toy, toy_network
 
 
 @pytest.fixture
@@ -27,13 +27,7 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("info")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        add_toy_preset(monkeypatch)
-        source = folder / "toy.safetensors"
-        save_network(source, toy_network(), stage="joint")
-        export(source, folder / "toy.onnx", Wish())
-    return folder
+    return export_toy(tmp_path_factory.mktemp("info"), toy_network, {"toy.onnx": Wish()})
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from latefusion.model_file import read_model
 from latefusion.planes import Plane, Planes
 from latefusion.runtimes import OnnxNetwork
 from test_folded import perturbed
-from toy_network import TOY, add_toy_preset
+from toy_network import TOY, add_toy_preset, export_toy
 
 REACH = Reach(4, 6)
 
@@ -154,14 +154,8 @@ def test_only_the_tiles_in_doubt_run() -> None:
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A toy network as two files, and the same as one beside it."""
-    folder = tmp_path_factory.mktemp("lazy")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        add_toy_preset(monkeypatch)
-        source = folder / "toy.safetensors"
-        save_network(source, perturbed(TOY), stage="joint")
-        export(source, folder / "whole.onnx", Wish(side=192))
-        export(source, folder / "lazy.onnx", Wish("lazy", side=192))
-    return folder
+    wishes = {"whole.onnx": Wish(side=192), "lazy.onnx": Wish("lazy", side=192)}
+    return export_toy(tmp_path_factory.mktemp("lazy"), lambda: perturbed(TOY), wishes)
 
 
 @pytest.fixture

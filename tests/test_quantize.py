@@ -23,20 +23,15 @@ from latefusion.planes import Plane, Planes
 from latefusion.quantize import KEPT, Verdict
 from latefusion.runtimes import OnnxNetwork
 from test_folded import perturbed
-from toy_network import TOY, add_toy_preset, write_toy_pairs
+from toy_network import TOY, add_toy_preset, export_toy, write_toy_pairs
 
 GOOD = Verdict(3, 0.1, 0.1015, "02", 0.009, 1.2)
 
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("quantize")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        add_toy_preset(monkeypatch)
-        source = folder / "toy.safetensors"
-        save_network(source, perturbed(TOY), stage="joint")
-        export(source, folder / "toy.onnx", Wish("lazy", side=96))
-    return folder
+    wishes = {"toy.onnx": Wish("lazy", side=96)}
+    return export_toy(tmp_path_factory.mktemp("quantize"), lambda: perturbed(TOY), wishes)
 
 
 @pytest.fixture

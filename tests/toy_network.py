@@ -1,5 +1,6 @@
 """A network of a few thousand values with an encoder of its own, and pairs small enough for it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from latefusion.checkpoint import save_network
+from latefusion.export import Wish, export
 from latefusion.model.encoders import ENCODERS, EncoderSpec
 from latefusion.model.matting import PRESETS, MattingNetwork, NetworkConfig
 
@@ -91,4 +94,15 @@ def write_toy_backgrounds(folder: Path, count: int) -> Path:
     for i in range(count):
         coarse = rng.integers(0, 256, (4, 6, 3), np.uint8)
         cv2.imwrite(str(folder / f"{i}.jpg"), cv2.resize(coarse, (90, 60)))
+    return folder
+
+
+def export_toy(folder: Path, make: Callable[[], MattingNetwork], wishes: dict[str, Wish]) -> Path:
+    """The folder with a toy network's exports in it, by their names: made once for a module."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        add_toy_preset(monkeypatch)
+        source = folder / "toy.safetensors"
+        save_network(source, make(), stage="joint")
+        for name, wish in wishes.items():
+            export(source, folder / name, wish)
     return folder

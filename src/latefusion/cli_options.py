@@ -55,8 +55,8 @@ Epsilon = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="The fusion network runs where the branches disagree by that much; alpha is then no"
-        " further than that from the whole network's. 0 runs it everywhere.",
+        help="The fusion network runs where the branches disagree by that much; before refining,"
+        " alpha is then no further than that from the whole network's. 0 runs it everywhere.",
     ),
 ]
 

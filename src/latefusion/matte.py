@@ -27,7 +27,8 @@ GOOD_MAD = 0.02  # of a matte that few people would mend
 class Matte:
     """A photo and its matte, all at the photo's size; planes are (H, W) float32 in [0, 1].
 
-    alpha = blend * fg + (1 - blend) * (1 - bg), times the photo's own alpha where it has one. But
+    The network's alpha is blend * fg + (1 - blend) * (1 - bg); `alpha` is that with its outline
+    refined, unless that was left out, times the photo's own alpha where it has one. But
     for alpha the planes are kept at the network's size and enlarged each time they are asked for.
     """
 

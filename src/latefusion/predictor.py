@@ -40,8 +40,8 @@ class Matter:
     `threads` None leaves the number to ONNX Runtime. `device` is one of devices.DEVICES; the CPU
     steps in with a warning where it is not there, and with `strict` that is a DeviceError.
     `epsilon`: the fusion network runs where the branches disagree by that much, |fg + bg - 1|, so
-    that alpha is within epsilon / 2 of the whole network's at the network's size, and within
-    0.95 epsilon at any photo's; 0 runs it everywhere.
+    that its alpha is within epsilon / 2 of the whole network's at the network's size, and within
+    0.95 epsilon at any photo's, before refining; 0 runs it everywhere.
     `framing`: `auto` looks a second time, closer, at a subject that is small in its photo; `whole`
     never does. `tiles` then goes along the outline of a photo larger than the network's input, in
     tiles, down to the photo's own pixels. `refine`: `closed-form` solves the outline anew from the

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import cv2
 
@@ -21,12 +21,14 @@ from latefusion.manifest import Manifest, Record, digest_of
 from latefusion.outputs import PLAIN, Look, render
 from latefusion.predictor import Matter
 from latefusion.reading import read_photo
-from latefusion.writing import make_folder, write_picture
+from latefusion.writing import Picture, make_folder, write_picture
 
 MOST_WORKERS = 8
 HUGE = 30_000_000  # pixels: of such photos only one at a time is worked on
 HUGE_IN_TILES = 8_000_000  # each tile holds some memory, too
 THUMB_KIND, THUMB_SUFFIX = "preview", ".jpg"
+
+Write: TypeAlias = Callable[[Path, Picture], None]
 
 _huge = threading.Lock()
 
@@ -102,11 +104,29 @@ def work(job: Job, batch: Batch) -> Done:
     seen = batch.thumbs is None or thumb_of(batch.thumbs, job.name).is_file()
     if batch.before and seen and batch.before.holds(job.name, sha256, batch.settings, outputs):
         return Done(batch.before.records[job.name], False)
-    record = Record(job.name, sha256, batch.settings, device=batch.matter.device)
+    record = Record(job.name, sha256, batch.settings, outputs)
+    return Done(matte_photo(job.photo, record, job, batch, write_result), True)
+
+
+def matte_photo(
+    source: Path | bytes, planned: Record, job: Job, batch: Batch, write: Write
+) -> Record:
+    """The one function of a photo, on one machine and on many: its record as it came out.
+
+    `source` is the photo's file, or its content; `write` puts a result where it belongs. What is
+    wrong with the photo stands in the record, which then names no outputs.
+    """
+    record = replace(planned, device=batch.matter.device)
     try:
-        return Done(replace(record, outputs=outputs, **_matte(job, batch)), True)
+        return replace(record, **_matte(source, job, batch, write))
     except (LatefusionError, MemoryError, cv2.error) as error:
-        return Done(replace(record, error=_line(job.photo, error)), True)
+        return replace(record, outputs=(), error=_line(job.photo, error))
+
+
+def write_result(path: Path, picture: Picture) -> None:
+    """Write a result where its path says, in a folder that need not be there. OutputError."""
+    make_folder(path.parent)
+    write_picture(path, picture)
 
 
 def _line(photo: Path, error: Exception) -> str:
@@ -118,21 +138,18 @@ def _line(photo: Path, error: Exception) -> str:
     return text if named else f"{shown(photo)}: {text}"
 
 
-def _matte(job: Job, batch: Batch) -> dict[str, Any]:
+def _matte(source: Path | bytes, job: Job, batch: Batch, write: Write) -> dict[str, Any]:
     """Write a photo's results and say what there is to say of it."""
     start = perf_counter()
-    photo = read_photo(job.photo)
+    photo = read_photo(source, name=shown(job.photo))
     height, width = photo.image.shape[:2]
     with turn_of(height * width, batch.matter.tiles):
         found = batch.matter.of(photo)
         del photo
         for kind, path in job.results:
-            make_folder(path.parent)
-            write_picture(path, render(found, kind, batch.look))
+            write(path, render(found, kind, batch.look))
         if batch.thumbs:
-            path = thumb_of(batch.thumbs, job.name)
-            make_folder(path.parent)
-            write_picture(path, render(found, THUMB_KIND))
+            write_result(thumb_of(batch.thumbs, job.name), render(found, THUMB_KIND))
     return {
         "width": width,
         "height": height,

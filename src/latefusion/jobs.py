@@ -51,14 +51,8 @@ def plan(sources: Iterable[Path], wish: Wish) -> list[Job]:
     single = _names_a_file(wish)
     if single and len(photos) * len(wish.kinds) > 1:
         raise OutputError(f"{wish.out} is one file, but there are several results; give a folder")
-    stems = Counter(_key(_stem(name)) for name in {name for _, name in photos})
     jobs = []
-    twins: dict[str, set[str]] = defaultdict(set)  # names that differ in case only
-    for photo, name in photos:
-        twins[_key(name)].add(name)
-        base = name if stems[_key(_stem(name))] > 1 else _stem(name)
-        if len(twins[_key(name)]) > 1:
-            base += f"-{len(twins[_key(name)])}"
+    for (photo, name), base in zip(photos, bases([name for _, name in photos]), strict=True):
         results = [
             (kind, wish.out if single else wish.out / f"{base}-{kind}{wish.suffix}")
             for kind in wish.kinds
@@ -69,8 +63,27 @@ def plan(sources: Iterable[Path], wish: Wish) -> list[Job]:
     return jobs
 
 
-def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]  # noqa: PTH122 - keeps the folders in it
+def bases(names: Sequence[str]) -> list[str]:
+    """What the results of photos of these names begin with, in a tree of their own.
+
+    Where photos of one folder differ in their suffix only, it stays, and names that differ in case
+    only are numbered.
+    """
+    stems = Counter(key_of(stem_of(name)) for name in set(names))
+    twins: dict[str, set[str]] = defaultdict(set)  # names that differ in case only
+    found = []
+    for name in names:
+        twins[key_of(name)].add(name)
+        base = name if stems[key_of(stem_of(name))] > 1 else stem_of(name)
+        if len(twins[key_of(name)]) > 1:
+            base += f"-{len(twins[key_of(name)])}"
+        found.append(base)
+    return found
+
+
+def stem_of(name: str) -> str:
+    """A photo's name without its suffix, but with the folders in it."""
+    return os.path.splitext(name)[0]  # noqa: PTH122
 
 
 def _names_a_file(wish: Wish) -> bool:
@@ -95,12 +108,12 @@ def _photos(sources: Iterable[Path], wish: Wish) -> Iterator[tuple[Path, str]]:
             continue
         if source.resolve() == wish.out.resolve():
             raise OutputError(f"{source} would be both source and target; give another -o")
-        for path in _below(source, wish):
+        for path in photos_below(source, wish.out, wish.recursive):
             yield path, path.relative_to(source).as_posix()
 
 
-def _below(folder: Path, wish: Wish) -> Iterator[Path]:
-    """The photos in a folder, hidden files and the results' own folder left out."""
+def photos_below(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
+    """The photos in a folder, hidden files and the results' own folder left out. OutputError."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -109,8 +122,8 @@ def _below(folder: Path, wish: Wish) -> Iterator[Path]:
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            if wish.recursive and not path.is_symlink() and path.resolve() != wish.out.resolve():
-                yield from _below(path, wish)
+            if recursive and not path.is_symlink() and path.resolve() != out.resolve():
+                yield from photos_below(path, out, recursive)
         elif path.suffix.lower() in PHOTO_SUFFIXES:
             yield path
 
@@ -121,7 +134,7 @@ def _refuse_collisions(jobs: Sequence[Job], kept: set[Path]) -> None:
         for _, path in job.results:
             if path.resolve() in kept:
                 raise OutputError(f"{path} is one of the files that are read; choose another -o")
-            other = owners.setdefault(_key(str(path)), job.photo)
+            other = owners.setdefault(key_of(str(path)), job.photo)
             if other != job.photo:
                 raise OutputError(
                     f"{other} and {job.photo} would both become {path};"
@@ -129,6 +142,6 @@ def _refuse_collisions(jobs: Sequence[Job], kept: set[Path]) -> None:
                 )
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
     """The same for names that are one file elsewhere: another case, another spelling of accents."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -74,7 +74,7 @@ class Matter:
             raise LatefusionError(f"refine {refine!r} is none; use {' or '.join(REFINEMENTS)}")
         if not (isinstance(epsilon, int | float | np.floating) and 0 <= epsilon <= 1):
             raise LatefusionError(f"epsilon {epsilon} is not in 0..1; the default is {EPSILON:.4f}")
-        self._path = PACKAGED if model is None else Path(model)
+        self._path = None if model is None else Path(model)
         self._size = size if size is None else check_side(size)
         self._hardware = Hardware(device, threads, strict)
         self._epsilon = epsilon
@@ -160,7 +160,7 @@ class Matter:
     @cached_property
     def model(self) -> ModelFile:
         """The checked file. Raises WeightsError."""
-        return read_model(self._path)
+        return read_model(self._path or PACKAGED)
 
     def sharing(
         self,
@@ -203,8 +203,10 @@ class Matter:
         return self._network.device
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process, which loads the network anew."""
-        return self.__dict__ | {"_lock": None, "_loaded": None}
+        """For another process, on another machine even, which loads the network anew."""
+        state = self.__dict__ | {"_lock": None, "_loaded": None}
+        state.pop("model", None)
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())

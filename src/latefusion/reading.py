@@ -73,20 +73,27 @@ class Photo(NamedTuple):
     dpi: Dpi | None = None  # as viewed
 
 
-def read_photo(source: ImageSource, *, mask: bool = False, most_pixels: int = MAX_PIXELS) -> Photo:
+def read_photo(
+    source: ImageSource,
+    *,
+    mask: bool = False,
+    most_pixels: int = MAX_PIXELS,
+    name: str = "the given photo",
+) -> Photo:
     """Decode a path, encoded bytes, a PIL image or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
     The EXIF orientation is applied, grey, CMYK and LAB become RGB, by their profile where they have
     one, 16 bits become 8, and of an animation the first frame is taken. With `mask` the profile
     does not count: the levels are no colours. A file of more than `most_pixels` is refused before
-    any of them is decoded. Raises ImageError, for its size SizeError.
+    any of them is decoded. `name` is that of bytes in what goes wrong. Raises ImageError, for its
+    size SizeError.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
         return _decode(source, "the given PIL image", mask, most_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_stream(io.BytesIO(source), "the given photo", mask, most_pixels)
+        return _from_stream(io.BytesIO(source), name, mask, most_pixels)
     if isinstance(source, str | os.PathLike):
         return _from_path(Path(source), mask, most_pixels)
     raise ImageError(

@@ -72,7 +72,7 @@ def test_a_bad_photo_is_a_record_and_the_rest_is_done(made: Batch, tmp_path: Pat
 def test_a_photo_without_memory_is_a_record(
     made: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **_names: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(batch, "read_photo", full)
@@ -80,7 +80,7 @@ def test_a_photo_without_memory_is_a_record(
 
 
 def test_a_bug_is_not_hidden(made: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **_names: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(batch, "read_photo", broken)

@@ -108,12 +108,12 @@ def _photos(sources: Iterable[Path], wish: Wish) -> Iterator[tuple[Path, str]]:
             continue
         if source.resolve() == wish.out.resolve():
             raise OutputError(f"{source} would be both source and target; give another -o")
-        for path in photos_below(source, wish.out, wish.recursive):
+        for path in _below(source, wish):
             yield path, path.relative_to(source).as_posix()
 
 
-def photos_below(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
-    """The photos in a folder, hidden files and the results' own folder left out. OutputError."""
+def _below(folder: Path, wish: Wish) -> Iterator[Path]:
+    """The photos in a folder, hidden files and the results' own folder left out."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -122,8 +122,8 @@ def photos_below(folder: Path, out: Path, recursive: bool) -> Iterator[Path]:
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            if recursive and not path.is_symlink() and path.resolve() != out.resolve():
-                yield from photos_below(path, out, recursive)
+            if wish.recursive and not path.is_symlink() and path.resolve() != wish.out.resolve():
+                yield from _below(path, wish)
         elif path.suffix.lower() in PHOTO_SUFFIXES:
             yield path
 

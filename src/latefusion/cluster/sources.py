@@ -1,0 +1,295 @@
+"""Photos wherever they lie, folders, tar shards or Parquet, as small groups, streamed.
+
+A group is what one worker does at a time and what is committed at once. Which photos are in which
+group follows from the source alone, so that a group that is done twice comes out the same.
+"""
+
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal, NamedTuple
+
+from fsspec.core import has_magic  # type: ignore[attr-defined]
+
+from latefusion.cluster.storage import TRIES, Storage, pause, storage_of, transient_errors
+from latefusion.errors import DataError, LatefusionError, reason, shown
+from latefusion.jobs import bases, key_of, stem_of
+from latefusion.reading import PHOTO_SUFFIXES
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+GROUP_BYTES = 128_000_000  # of photos that travel in one group
+
+# Columns of Parquet: the photo's content, and what it is called.
+IMAGE_COLUMNS = ("image", "bytes", "data", "content", "jpg", "jpeg", "png", "webp")
+NAME_COLUMNS = ("__key__", "key", "name", "path", "file_name", "filename", "id")
+
+Kind = Literal["folder", "photos", "tar", "parquet"]
+
+
+class Item(NamedTuple):
+    """A photo to be done; `data` is its content, None where its file is still to be read."""
+
+    name: str  # below the source, with / between the parts
+    base: str  # what its results begin with
+    data: bytes | None = None
+
+
+class Group(NamedTuple):
+    """Some photos under a key of their own; `problem` is what ended their file too early."""
+
+    key: str
+    items: tuple[Item, ...]
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the photos are: a folder to walk, photos by name, or shards; paths below `storage`."""
+
+    storage: Storage
+    kind: Kind
+    paths: tuple[str, ...] = ()
+    recursive: bool = False
+    out: str = ""  # the folder of the results, which may lie inside
+    shard_bases: dict[str, str] = field(default_factory=dict)
+
+    def label(self, name: str) -> str:
+        """A photo as error messages name it."""
+        return self.storage.label(name)
+
+
+def find_source(place: str, out: Storage, recursive: bool) -> Source:
+    """What lies at a path, URL or glob. A folder without photos may hold shards. LatefusionError.
+
+    Shards are .tar, .tar.gz and .parquet; of each glob all files have to be of one kind.
+    """
+    if has_magic(place):
+        return _globbed(place, out)
+    whole = storage_of(place)
+    folder, _, name = whole.url.rstrip("/").rpartition("/")
+    try:
+        if not name or whole.fs.isdir(whole.root):
+            return _folder(whole, out, recursive)
+        if not whole.exists(""):
+            raise LatefusionError(f"{shown(place)} does not exist; check the spelling")
+    except OSError as error:
+        raise LatefusionError(f"{shown(place)} cannot be read: {reason(error)}") from None
+    return _of_files(Storage(folder or "/"), [name], place)
+
+
+def groups_of(source: Source, path: str, size: int) -> Iterator[Group]:
+    """The groups of a shard of the source, or, where it has none, of all photos.
+
+    A shard that breaks off gives what came before, and then a group with the problem.
+    """
+    if source.kind in ("folder", "photos"):
+        yield from in_groups(_listed(source), "", size)
+        return
+    base = source.shard_bases[path]
+    given = 0
+    for attempt in range(TRIES):
+        try:
+            for number, group in enumerate(in_groups(_items(source, path, base), base, size)):
+                if number >= given:
+                    yield group
+                    given = number + 1
+            return
+        except DataError as error:
+            yield _broken(base, path, str(error))
+            return
+        except transient_errors() as error:
+            if attempt == TRIES - 1:
+                yield _broken(base, path, f"{source.label(path)} cannot be read: {reason(error)}")
+        pause(attempt)
+
+
+def in_groups(items: Iterable[Item], base: str, size: int) -> Iterator[Group]:
+    """Items by the `size`, less where they are large, under numbered keys."""
+    held: list[Item] = []
+    room, number = GROUP_BYTES, 0
+    for item in items:
+        length = len(item.data or b"")
+        if held and (len(held) == size or length > room):
+            yield Group(_key(base, number), tuple(held))
+            held, room, number = [], GROUP_BYTES, number + 1
+        held.append(item)
+        room -= length
+    if held:
+        yield Group(_key(base, number), tuple(held))
+
+
+def _key(base: str, number: int | str) -> str:
+    return f"{base}-{number:06}" if base else f"{number:06}"
+
+
+def _broken(base: str, path: str, problem: str) -> Group:
+    return Group(_key(base, "broken"), (Item(path, base),), problem)
+
+
+def _folder(storage: Storage, out: Storage, recursive: bool) -> Source:
+    if storage.root == out.root:
+        raise LatefusionError(f"{storage.url} would be both source and target; give another -o")
+    if f"{storage.root}/".startswith(f"{out.root}/"):
+        raise LatefusionError(f"{storage.url} lies in the folder of the results; give another -o")
+    source = Source(storage, "folder", recursive=recursive, out=out.root)
+    if next(_folders(source), None):
+        return source
+    shards = [name for name, is_folder in storage.entries() if not is_folder and _kind(name)]
+    if shards:
+        return _of_files(storage, shards, storage.url)
+    raise LatefusionError(f"no photos in {storage.url}; -r looks into folders below it, too")
+
+
+def _globbed(pattern: str, out: Storage) -> Source:
+    head, wild = _split_glob(pattern)
+    storage = storage_of(head or ".")
+    try:
+        found: list[str] = storage.fs.glob(storage.at(wild))
+    except OSError as error:
+        raise LatefusionError(f"{shown(pattern)} cannot be read: {reason(error)}") from None
+    inside = [path for path in found if not path.startswith(f"{out.root}/")]
+    names = sorted(path.removeprefix(f"{storage.root}/") for path in inside)
+    return _of_files(storage, [name for name in names if _kind(name)], pattern)
+
+
+def _split_glob(pattern: str) -> tuple[str, str]:
+    """The folder before the first part with a wildcard, and the rest."""
+    parts = pattern.split("/")
+    first = next(number for number, part in enumerate(parts) if has_magic(part))
+    return "/".join(parts[:first]), "/".join(parts[first:])
+
+
+def _of_files(storage: Storage, paths: list[str], place: str) -> Source:
+    kinds = {_kind(path) for path in paths} - {None}
+    if not kinds:
+        raise LatefusionError(f"no photos and no shards at {shown(place)}")
+    if len(kinds) > 1:
+        named = ", ".join(sorted(str(kind) for kind in kinds))
+        raise LatefusionError(f"{shown(place)} holds {named}; give a glob for one kind, like *.tar")
+    kind = kinds.pop()
+    assert kind
+    kept = [path for path in paths if _kind(path)]
+    return Source(storage, kind, tuple(kept), shard_bases=dict(zip(kept, bases(kept), strict=True)))
+
+
+def _kind(path: str) -> Kind | None:
+    name = path.lower()
+    if name.rpartition("/")[2].startswith("."):
+        return None
+    if name.endswith(TAR_SUFFIXES):
+        return "tar"
+    if name.endswith(PARQUET_SUFFIXES):
+        return "parquet"
+    return "photos" if PurePosixPath(name).suffix in PHOTO_SUFFIXES else None
+
+
+def _listed(source: Source) -> Iterator[Item]:
+    """The photos of a folder, one folder after the other, or those named."""
+    lists = _folders(source) if source.kind == "folder" else iter([list(source.paths)])
+    for names in lists:
+        yield from map(Item, names, bases(names))
+
+
+def _folders(source: Source) -> Iterator[list[str]]:
+    """The names of the photos in each folder that holds some; hidden files are left out."""
+    ahead = [""]
+    while ahead:
+        folder = ahead.pop()
+        entries = [
+            (f"{folder}{name}", is_folder)
+            for name, is_folder in source.storage.entries(folder.rstrip("/"))
+            if not name.startswith(".")
+        ]
+        photos = [path for path, is_folder in entries if not is_folder and _kind(path) == "photos"]
+        if photos:
+            yield photos
+        if source.recursive:
+            below = [path for path, is_folder in entries if is_folder]
+            ahead += [f"{path}/" for path in below if source.storage.at(path) != source.out][::-1]
+
+
+def _items(source: Source, path: str, base: str) -> Iterator[Item]:
+    """The photos in a shard, in their order, under names that are safe and their own."""
+    read = {"tar": _tar_members, "parquet": _parquet_rows}[source.kind]
+    seen: set[str] = set()
+    with source.storage.reading(path) as file:
+        for number, (name, data) in enumerate(read(file, source.label(path))):
+            safe = safe_name(name) or f"{number:08}"
+            item = Item(f"{base}/{safe}", f"{base}/{_own_base(safe, seen)}", data)
+            yield item
+
+
+def safe_name(name: str) -> str:
+    """A name as a path that stays below the folder it is put in; "" where nothing is left."""
+    parts = name.partition("://")[2] or name
+    return "/".join(part for part in parts.split("/") if part not in ("", ".", ".."))
+
+
+def _own_base(name: str, seen: set[str]) -> str:
+    """The name without its suffix; with it, or numbered, where an earlier one took that."""
+    base, number = stem_of(name), 1
+    while key_of(base) in seen:
+        base = name if number == 1 else f"{name}-{number}"
+        number += 1
+    seen.add(key_of(base))
+    return base
+
+
+def _tar_members(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
+    with _whole(label, "tar file"), tarfile.open(fileobj=file, mode="r|*") as shard:
+        for member in shard:
+            stream = shard.extractfile(member) if member.isreg() else None
+            if stream and _kind(member.name) == "photos":
+                yield member.name, stream.read()
+
+
+def _parquet_rows(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
+    from pyarrow import parquet
+
+    with _whole(label, "Parquet file"):
+        table = parquet.ParquetFile(file)
+        image, name = _columns(table.schema_arrow, label)
+        for batch in table.iter_batches(batch_size=16, columns=[image, *([name] if name else [])]):
+            images = batch.column(image).to_pylist()
+            names = batch.column(name).to_pylist() if name else [""] * len(images)
+            for called, content in zip(names, images, strict=True):
+                yield _row(called, content)
+
+
+def _row(called: Any, content: Any) -> tuple[str, bytes]:
+    """Name and content of a row; a struct of both is what Hugging Face's datasets write."""
+    if isinstance(content, dict):
+        called = called or content.get("path")
+        content = content.get("bytes")
+    return str(called or ""), content or b""
+
+
+def _columns(schema: Any, label: str) -> tuple[str, str | None]:
+    """The columns of contents and of names. Raises DataError where there are no contents."""
+    from pyarrow import types
+
+    def holds_bytes(kind: Any) -> bool:
+        if types.is_struct(kind):
+            return any(each.name == "bytes" for each in kind)
+        return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+    binary = [each.name for each in schema if holds_bytes(each.type)]
+    known = [name for name in IMAGE_COLUMNS if name in binary] or binary
+    if not known:
+        columns = ", ".join(schema.names)
+        raise DataError(f"{label} has no column of image bytes, only {columns}")
+    named = [name for name in NAME_COLUMNS if name in schema.names and name not in binary]
+    return known[0], named[0] if named else None
+
+
+@contextmanager
+def _whole(label: str, what: str) -> Iterator[None]:
+    """What a damaged shard raises as a DataError."""
+    try:
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, ValueError, KeyError) as error:
+        raise DataError(f"{label} is not a whole {what}: {reason(error)}") from error

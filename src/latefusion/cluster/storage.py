@@ -1,0 +1,213 @@
+"""Folders and object storage as one: listed, read with patience, written whole or not at all."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, TypeVar
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+
+from latefusion.errors import LatefusionError, OutputError, reason, shown
+from latefusion.writing import make_folder, whole_file, whole_path
+
+T = TypeVar("T")
+
+TRIES = 7
+FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds; each wait is twice the one before
+FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+# What the clients of object stores raise beside OSError.
+FOREIGN = (
+    ("botocore.exceptions", "BotoCoreError"),
+    ("botocore.exceptions", "ClientError"),
+    ("aiohttp", "ClientError"),
+    ("gcsfs.retry", "HttpError"),
+)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A place by its URL: a local folder, or one in an object store that fsspec knows.
+
+    Paths are those below it, with / between the parts. It goes to other processes as its URL.
+    """
+
+    url: str
+
+    @cached_property
+    def fs(self) -> AbstractFileSystem:
+        return self._opened[0]
+
+    @cached_property
+    def root(self) -> str:
+        return str(self._opened[1]).rstrip("/")
+
+    @cached_property
+    def _opened(self) -> tuple[AbstractFileSystem, str]:
+        scheme = self.url.partition("://")[0]
+        try:
+            return url_to_fs(self.url, use_listings_cache=False)  # type: ignore[no-any-return]
+        except ImportError:
+            extra = EXTRAS.get(scheme)
+            cure = f"pip install 'latefusion[{extra}]'" if extra else "install its fsspec package"
+            raise LatefusionError(
+                f"{shown(self.url)} needs a package for {scheme}; {cure}"
+            ) from None
+        except ValueError as error:
+            raise LatefusionError(f"{shown(self.url)} is no place: {reason(error)}") from None
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"url": self.url}
+
+    @property
+    def local(self) -> Path | None:
+        """The folder, where it is on a file system."""
+        return None if is_remote(self.url) else Path(self.url)
+
+    def at(self, path: str) -> str:
+        """A path below it as fsspec takes it."""
+        return f"{self.root}/{path}" if path else self.root
+
+    def label(self, path: str) -> str:
+        """A path below it as people write it."""
+        return f"{self.url.rstrip('/')}/{path}"
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file. Raises OSError where several tries do not help."""
+        found: bytes = patiently(lambda: self.fs.cat_file(self.at(path)))
+        return found
+
+    def write(self, path: str, data: bytes | memoryview) -> None:
+        """Write a file, whole or not at all. Raises OutputError."""
+        if self.local:
+            target = self.local / path
+            make_folder(target.parent)
+            with whole_file(target) as file:
+                file.write(data)
+            return
+        with _as_output_error(self.label(path)):  # an object appears when all of it is there
+            patiently(lambda: self.fs.pipe_file(self.at(path), bytes(data)))
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[IO[bytes]]:
+        """A file to write to that appears when the block ends well. Raises OutputError."""
+        if self.local:
+            target = self.local / path
+            make_folder(target.parent)
+            with whole_path(target) as part, part.open("xb") as file:
+                yield file
+            return
+        with NamedTemporaryFile() as spool:
+            yield spool  # type: ignore[misc]
+            spool.flush()
+            with _as_output_error(self.label(path)):
+                patiently(lambda: self.fs.put_file(spool.name, self.at(path)))
+
+    @contextmanager
+    def reading(self, path: str) -> Iterator[IO[bytes]]:
+        """A file to read from, as a stream that can be sought in."""
+        with patiently(lambda: self.fs.open(self.at(path), "rb")) as file:
+            yield file
+
+    def exists(self, path: str) -> bool:
+        return bool(patiently(lambda: self.fs.exists(self.at(path))))
+
+    def entries(self, path: str = "") -> list[tuple[str, bool]]:
+        """The names in a folder, sorted, and whether each is a folder; none where it is not there.
+
+        Links to folders are left out, as they may lead in circles. All are held at once: a folder
+        of a million photos takes about a gigabyte. Raises OSError.
+        """
+        if self.local:
+            return _local_entries(self.local / path)
+        folder = self.at(path)
+
+        def listed() -> list[dict[str, Any]]:
+            return self.fs.ls(folder, detail=True)  # type: ignore[no-any-return]
+
+        try:
+            found = patiently(listed)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        named = [(str(entry["name"]).rstrip("/"), entry["type"]) for entry in found]
+        return sorted(
+            (name.rpartition("/")[2], kind == "directory") for name, kind in named if name != folder
+        )
+
+    def files(self, path: str = "") -> list[str]:
+        """The paths of all files in a folder and below it, sorted."""
+        found: list[str] = patiently(lambda: self.fs.find(self.at(path)))
+        return sorted(name.removeprefix(f"{self.root}/") for name in found)
+
+    def remove(self, path: str) -> None:
+        """Remove a file; one that is not there is fine."""
+        try:
+            patiently(lambda: self.fs.rm_file(self.at(path)))
+        except FileNotFoundError:
+            return
+
+
+def is_remote(url: str) -> bool:
+    return "://" in url
+
+
+def storage_of(place: str) -> Storage:
+    """A folder or URL from the command line; local ones absolute, for other processes."""
+    if place.startswith("file://"):
+        place = place.removeprefix("file://")
+    return Storage(place if is_remote(place) else os.path.abspath(place))  # noqa: PTH100 - no resolving
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """The value of a call, which is tried again after what may pass: a network, a busy store.
+
+    Raises what the last try raised, as an OSError.
+    """
+    for attempt in range(TRIES):
+        try:
+            return call()
+        except FINAL:
+            raise
+        except transient_errors() as error:
+            if attempt == TRIES - 1:
+                raise OSError(reason(error)) from error
+        pause(attempt)
+    raise AssertionError("the last try returns or raises")
+
+
+def pause(attempt: int) -> None:
+    """Wait after the try of that number, which failed."""
+    time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2**attempt))
+
+
+def transient_errors() -> tuple[type[Exception], ...]:
+    """What may pass by itself: of the system, and of those clients that are in use."""
+    foreign = [
+        getattr(import_module(module), name) for module, name in FOREIGN if module in sys.modules
+    ]
+    return (OSError, EOFError, *foreign)
+
+
+def _local_entries(folder: Path) -> list[tuple[str, bool]]:
+    with os.scandir(folder) as entries:
+        return sorted(
+            (entry.name, entry.is_dir())
+            for entry in entries
+            if not (entry.is_symlink() and entry.is_dir())
+        )
+
+
+@contextmanager
+def _as_output_error(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{shown(name)} cannot be written: {reason(error)}") from None

@@ -12,7 +12,7 @@ import re
 import tarfile
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -160,9 +160,9 @@ def _backgrounds_of(sources: Sequence[Path]) -> list[_Sample]:
 
 def _relative(named: Sequence[tuple[str, Encoded]]) -> list[PurePath]:
     """Names in shards as they are, and paths from the folder that all of them have in common."""
+    absolute = os.path.abspath  # a link keeps its name
     whole = [
-        Path(os.path.abspath(name)).parts if isinstance(source, Path) else ()  # noqa: PTH100  # links keep their names
-        for name, source in named
+        Path(absolute(name)).parts if isinstance(source, Path) else () for name, source in named
     ]
     folders = [parts[:-1] for parts in whole if parts]
     common = len(os.path.commonprefix(folders))  # noqa: RUF071  # of parts, not of letters
@@ -172,7 +172,7 @@ def _relative(named: Sequence[tuple[str, Encoded]]) -> list[PurePath]:
     ]
 
 
-def _checked(samples: Sequence[_Sample], rejected: list[Rejected]) -> Iterator[Files]:
+def _checked(samples: Sequence[_Sample], rejected: list[Rejected]) -> Generator[Files, None, None]:
     """The members of each sample, in their order, read and decoded by several threads.
 
     Samples that fail are added to `rejected`.

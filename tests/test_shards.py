@@ -246,8 +246,9 @@ def test_backgrounds_become_shards_of_photos_alone(tmp_path: Path) -> None:
     (rooms / "cut.jpg").write_bytes(photos[0].read_bytes()[:200])
     written = write_shards([rooms], tmp_path / "out", backgrounds=True)
     (shard,) = written.shards
-    assert sorted(names_in(shard)) == ["a-2.webp", "a.jpg", "b/a.jpg"]
+    assert sorted(names_in(shard)) == ["a-2.png", "a.jpg", "b/a.jpg"]
     images = [read_encoded(image) for image in read_images([tmp_path / "out"])]
+    assert images[0] == (rooms / "a.png").read_bytes()
     assert images[1:] == [photo.read_bytes() for photo in photos]
     assert [f"{each.path}: {each.reason}" for each in written.rejected] == [
         f"{rooms / 'cut.jpg'}: photo cannot be decoded; it is damaged or not a picture"

@@ -1,8 +1,8 @@
 """Pairs or backgrounds become tar shards: checked, in a random order, under safe names.
 
 Members lie as WebDataset has them: KEY.jpg and KEY.png side by side, and no dot in KEY, since there
-a key ends at the first one. Bytes that training reads go in untouched. What else OpenCV reads is
-encoded anew without loss: a photo as WebP, since a PNG beside an alpha would be one too.
+a key ends at the first one. JPEG, WebP and PNG go in untouched. What else OpenCV reads is encoded
+anew without loss; so is a PNG photo beside an alpha, as WebP, since there KEY.png is the alpha.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import re
 import tarfile
 import unicodedata
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -52,6 +52,11 @@ from latefusion.writing import (
 Files = list[tuple[str, bytes]]  # the members of one sample: name and content
 
 SHARD_NAME = "shard-{:05}.tar"
+BEGINNINGS = {
+    ".jpg": re.compile(rb"\xff\xd8\xff"),
+    ".webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    ".png": re.compile(rb"\x89PNG\r\n\x1a\n"),
+}
 UNSAFE = re.compile(r"[^\w-]")  # in one part of a key; \w are the letters and digits of any script
 
 
@@ -204,20 +209,28 @@ def _check(sample: _Sample) -> Files | Rejected:
 def _files_of(sample: _Sample) -> Files:
     photo = read_encoded(sample.image)
     if sample.alpha is None:
-        return [_photo_file(sample.key, photo, decode_image(photo, f"{sample.name}: photo"))]
+        image = decode_image(photo, f"{sample.name}: photo")
+        return [_photo_file(sample.key, photo, image, {".jpg", ".webp", ".png"})]
     matte = read_encoded(sample.alpha)
     image, alpha = decode_pair(Pair(sample.name, photo, matte))
-    if not matte.startswith(b"\x89PNG"):
+    if _ending(matte) != ".png":
         matte = _encoded(alpha, "PNG")
-    return [_photo_file(sample.key, photo, image), (f"{sample.key}.png", matte)]
+    file = _photo_file(sample.key, photo, image, {".jpg", ".webp"})
+    return [file, (f"{sample.key}.png", matte)]
 
 
-def _photo_file(key: str, photo: bytes, image: NDArray[np.uint8]) -> tuple[str, bytes]:
-    """The member that holds a photo; its ending says what the bytes are, whatever it was before."""
-    if photo.startswith(b"\xff\xd8\xff"):
-        return f"{key}.jpg", photo
-    if photo[:4] == b"RIFF" and photo[8:12] == b"WEBP":
-        return f"{key}.webp", photo
+def _ending(data: bytes) -> str:
+    """What a file has to be called by its first bytes; nothing where it is of another format."""
+    return next((ending for ending, begin in BEGINNINGS.items() if begin.match(data)), "")
+
+
+def _photo_file(
+    key: str, photo: bytes, image: NDArray[np.uint8], kept: Collection[str]
+) -> tuple[str, bytes]:
+    """The member that holds a photo: its own bytes if they are of a format that is kept."""
+    ending = _ending(photo)
+    if ending in kept:
+        return f"{key}{ending}", photo
     if max(image.shape) > FORMATS["WEBP"].side:
         raise DataError(f"photo has over {FORMATS['WEBP'].side} pixels a side; save it as JPEG")
     return f"{key}.webp", _encoded(image, "WEBP")

@@ -27,6 +27,7 @@ from PIL import Image
 
 from latefusion import Matter
 from latefusion.batch import Batch, Done, run, workers_for
+from latefusion.data.members import read_encoded
 from latefusion.data.sources import VAL_LIST, Pair, read_pairs
 from latefusion.jobs import Wish, plan
 from latefusion.manifest import NAME
@@ -52,8 +53,7 @@ def main() -> None:
 def fill(folder: Path, pairs: list[Pair], photos: int) -> Path:
     folder.mkdir()
     for number in range(photos):
-        image = pairs[number % len(pairs)].image
-        data = image if isinstance(image, bytes) else Path(image).read_bytes()
+        data = read_encoded(pairs[number % len(pairs)].image)
         (folder / f"{number:04}.jpg").write_bytes(data)
     return folder
 

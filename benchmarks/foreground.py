@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from pymatting import estimate_foreground_ml
 
 from latefusion import Matter
+from latefusion.data.members import Encoded
 from latefusion.data.sources import (
     VAL_LIST,
     Pair,
@@ -69,7 +70,7 @@ def main() -> None:
     print(f"\n{1000 * statistics.median(seconds):.1f} ms a photo on one core")
 
 
-def mixes(pairs: list[Pair], backgrounds: list[Path | bytes], every: int) -> Iterator[Mix]:
+def mixes(pairs: list[Pair], backgrounds: list[Encoded], every: int) -> Iterator[Mix]:
     matter = Matter()
     for number in range(0, len(pairs), every):
         image, _ = decode_pair(pairs[number])

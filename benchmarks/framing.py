@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion import Matter
+from latefusion.data.members import Encoded
 from latefusion.data.sources import (
     VAL_LIST,
     Pair,
@@ -67,7 +68,7 @@ def as_example(pair: Pair) -> Example:
 
 
 def small_subjects(
-    pairs: Sequence[Pair], backgrounds: Sequence[Path | bytes], factor: float
+    pairs: Sequence[Pair], backgrounds: Sequence[Encoded], factor: float
 ) -> Iterator[Example]:
     """Each subject at the lower edge, or anywhere if it is whole, of a scene `factor` as large."""
     rng = np.random.default_rng(0)

@@ -33,6 +33,7 @@ import cv2
 
 from latefusion import Matter
 from latefusion.batch import workers_for
+from latefusion.data.members import read_encoded
 from latefusion.data.sources import VAL_LIST, read_pairs
 from latefusion.server.limits import Limits
 from latefusion.server.options import MatteOptions
@@ -75,10 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     pairs = read_pairs([args.pairs], VAL_LIST)
     pairs = pairs[:: max(1, len(pairs) // PHOTOS)][:PHOTOS]
-    photos = [
-        pair.image if isinstance(pair.image, bytes) else Path(pair.image).read_bytes()
-        for pair in pairs
-    ]
+    photos = [read_encoded(pair.image) for pair in pairs]
     path = f"/api/matte?save={args.save}"
     with server() as (port, process, start):
         print(f"ready after {start:.2f} s", flush=True)

@@ -54,6 +54,19 @@ def test_a_run_is_trained_exported_described_and_used(run: Run, pairs: Path) -> 
     assert cv2.imread(str(pairs.parent / "cut.png"), cv2.IMREAD_UNCHANGED).shape == (60, 80, 4)
 
 
+def test_shards_are_trained_on(run: Run, pairs: Path) -> None:
+    shards = pairs.parent / "shards"
+    for name, words in (("pairs", ()), ("rooms", ("--backgrounds",))):
+        packed = run("shard", pairs, "--out", shards / name, "--pairs", 2, *words)
+        assert packed.exit_code == 0, packed.output
+    words = ("--data", shards / "pairs", "--backgrounds", shards / "rooms", "--workers", 1)
+    sizes = ("--input-size", "64,64", "--epochs", 1, "--batch-size", 2)
+    out = ("--preset", "toy", "--out", pairs.parent / "run")
+    trained = run("train", "segmentation", *words, *sizes, *out)
+    assert trained.exit_code == 0, trained.output
+    assert (pairs.parent / "run" / "best.safetensors").is_file()
+
+
 def test_info_counts_a_preset(run: Run) -> None:
     printed = run("info", "lite").stdout
     assert "3,184,017 parameters, 11.74 GMAC at 512 x 512" in printed

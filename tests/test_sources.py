@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from latefusion.data.members import read_encoded
 from latefusion.data.sources import (
     Pair,
     decode_image,
@@ -45,6 +46,10 @@ def write_shard(path: Path, members: list[tuple[str, bytes]]) -> Path:
             info.size = len(data)
             shard.addfile(info, io.BytesIO(data))
     return path
+
+
+def contents(pair: Pair) -> tuple[bytes, bytes]:
+    return read_encoded(pair.image), read_encoded(pair.alpha)
 
 
 @pytest.fixture
@@ -138,7 +143,22 @@ def test_a_shard_keeps_the_bytes_and_needs_no_order(tmp_path: Path) -> None:
         ("sub/a.json", b"{}"),
     ]
     pairs = read_pairs([write_shard(tmp_path / "train.tar", members)])
-    assert pairs == [Pair("sub/a", photo, alpha), Pair("z.1", photo, alpha)]
+    assert [pair.key for pair in pairs] == ["sub/a", "z.1"]
+    assert [contents(pair) for pair in pairs] == [(photo, alpha)] * 2
+
+
+def test_a_folder_of_shards_gives_the_pairs_of_all(tmp_path: Path) -> None:
+    photo, alpha = jpg(RED), png(LEFT)
+    for name, key in (("b.tar", "a"), ("a.tar", "z")):
+        write_shard(tmp_path / name, [(f"{key}.jpg", photo), (f"{key}.png", alpha)])
+    write(tmp_path / "._a.tar", b"left by macOS")
+    write(tmp_path / "rejected.txt", b"")
+    assert [pair.key for pair in read_pairs([tmp_path])] == ["z", "a"]
+    assert len(read_images([tmp_path])) == 4
+    write(tmp_path / "deep" / "b.jpg", photo)
+    for read in (read_pairs, read_images):
+        with pytest.raises(DataError, match="holds both pictures and shards"):
+            read([tmp_path])
 
 
 def test_sources_come_in_the_order_given(tmp_path: Path, folder: Path) -> None:
@@ -206,7 +226,9 @@ def test_backgrounds_come_from_folders_and_shards(tmp_path: Path) -> None:
     last = write(tmp_path / "rooms" / "z" / "b.PNG", png(RED))
     first = write(tmp_path / "rooms" / "a.jpg", jpg(RED))
     shard = write_shard(tmp_path / "bg.tar", [("d.webp", b"d"), ("c.jpg", b"c"), ("n.txt", b"n")])
-    assert read_images([tmp_path / "rooms", shard]) == [first, last, b"c", b"d"]
+    images = read_images([tmp_path / "rooms", shard])
+    assert images[:2] == [first, last]
+    assert [read_encoded(image) for image in images[2:]] == [b"c", b"d"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty: no pictures"):
         read_images([tmp_path / "empty"])

@@ -1,4 +1,4 @@
-"""The commands for people who train: prepare and train."""
+"""The commands for people who train: prepare, shard and train."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,6 +29,29 @@ def prepare(
         typer.echo(f"{left_out}; {out}/rejected.txt has the reasons", err=True)
     refined = f", {report.refined} mattes refined" if refine else ""
     typer.echo(f"{out}: {report.train} pairs to train on, {report.val} to validate{refined}")
+
+
+@training.command()
+def shard(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SRC...", help="Lists, folders or shards of pairs.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the shards, with nothing else in it.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs, or backgrounds, in a shard.")] = 500,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same shards.")] = 0,
+    backgrounds: Annotated[
+        bool, typer.Option("--backgrounds", help="SRC holds photos without people, and no alphas.")
+    ] = False,
+) -> None:
+    """Pack pairs or backgrounds into tar shards, checked and in a random order."""
+    from latefusion.data.shards import write_shards
+
+    written = write_shards(sources, out, pairs, seed, backgrounds)
+    what = "photos" if backgrounds else "pairs"
+    if written.rejected:
+        left_out = f"{len(written.rejected)} {what} left out"
+        typer.echo(f"{left_out}; {out}/rejected.txt has the reasons", err=True)
+    typer.echo(f"{out}: {written.samples} {what} in {len(written.shards)} shards")
 
 
 @training.command()

@@ -6,7 +6,6 @@ device as they are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from latefusion.data.members import Encoded
 from latefusion.data.sources import Pair, decode_image, decode_pair
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import resize
@@ -96,7 +96,7 @@ def pair_canvas(pair: Pair, size: int) -> Sample:
     return {"pixels": channels_first(pixels), "aspect": np.float32(width / height)}
 
 
-def background_canvas(source: Path | bytes, size: int) -> Tensor:
+def background_canvas(source: Encoded, size: int) -> Tensor:
     """(3, S, S) uint8 RGB: the middle square of the picture."""
     image = decode_image(source)
     side = min(image.shape[:2])

@@ -75,9 +75,9 @@ def prepare(
             rejected.append(result)
     train = [pair for pair in done if _share(pair.key, seed) < train_ratio]
     val = [pair for pair in done if _share(pair.key, seed) >= train_ratio]
-    _write_lines(out / REJECTED_LIST, (f"{each.path}: {each.reason}" for each in rejected))
-    _write_lines(out / TRAIN_LIST, (_line(out, pair) for pair in train))
-    _write_lines(out / VAL_LIST, (_line(out, pair) for pair in val))
+    write_lines(out / REJECTED_LIST, (f"{each.path}: {each.reason}" for each in rejected))
+    write_lines(out / TRAIN_LIST, (_line(out, pair) for pair in train))
+    write_lines(out / VAL_LIST, (_line(out, pair) for pair in val))
     if not done:
         why = f"{rejected[0].path}: {rejected[0].reason}"
         count = f"none of its {len(rejected)} pictures is half of a usable pair"
@@ -106,6 +106,14 @@ def read_matte(path: Path) -> NDArray[np.uint8]:
     if alpha.min() == 255:
         raise DataError(f"{path} is a full matte: it leaves no background")
     return alpha
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a text file and the folder it lies in. Raises OutputError."""
+    text = "".join(f"{line}\n" for line in lines)
+    make_folder(path.parent)
+    with whole_file(path) as file:
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def _check_arguments(src: Path, out: Path, train_ratio: float) -> None:
@@ -165,10 +173,3 @@ def _share(key: str, seed: int) -> float:
 
 def _line(out: Path, pair: _Done) -> str:
     return list_line(pair.photo.resolve(), pair.alpha.relative_to(out))
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    text = "".join(f"{line}\n" for line in lines)
-    make_folder(path.parent)
-    with whole_file(path) as file:
-        file.write(text.encode(errors="backslashreplace"))

@@ -5,17 +5,15 @@ A pair is a photo with its alpha. Three kinds of source hold pairs:
 - a list file (`train_set.txt`): a line `image alpha`, paths relative to the list's folder; a path
   with blanks or quotes is quoted as in a shell (`'my photo.jpg' alpha.png`), see `list_line`;
 - a folder: KEY.jpg with KEY.png beside it, at any depth, or the output of `latefusion prepare`, of
-  which `train_set.txt` is read;
+  which `train_set.txt` is read, or that of `latefusion shard`, of which all shards are;
 - a tar shard: members KEY.jpg and KEY.png.
 
 A picture without its other half is an error that names it, never a pair silently missing.
 """
 
 import shlex
-import tarfile
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -23,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from latefusion.data.members import Encoded, is_hidden, read_encoded, shard_members
 from latefusion.errors import DataError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".webp")  # beside an alpha; a .png there is the alpha
@@ -34,16 +33,16 @@ LAYOUT_HINT = "KEY.jpg with KEY.png; for other layouts run `latefusion prepare`"
 NAMED_AT_MOST = 5  # things named in one error message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pair:
-    """A photo and its alpha, as paths or as the undecoded bytes of a shard's members.
+    """A photo and its alpha, not decoded: where they lie, or their bytes out of a compressed shard.
 
     `key` is the photo's path, or its member name in a shard, without the ending.
     """
 
     key: str
-    image: Path | bytes
-    alpha: Path | bytes
+    image: Encoded
+    alpha: Encoded
 
 
 def read_pairs(paths: Sequence[Path], listed: str = TRAIN_LIST) -> list[Pair]:
@@ -68,21 +67,19 @@ def read_pairs(paths: Sequence[Path], listed: str = TRAIN_LIST) -> list[Pair]:
     return pairs
 
 
-def read_images(paths: Sequence[Path]) -> list[Path | bytes]:
+def read_images(paths: Sequence[Path]) -> list[Encoded]:
     """All pictures of folders (at any depth) and tar shards, sorted; the backgrounds of training.
 
     Raises DataError for a source that does not exist or holds no picture.
     """
-    images: list[Path | bytes] = []
+    return [content for _, content in named_images(paths)]
+
+
+def named_images(paths: Sequence[Path]) -> list[tuple[str, Encoded]]:
+    """`read_images` with the path of each, or its member name in a shard."""
+    images: list[tuple[str, Encoded]] = []
     for path in map(Path, paths):
-        _must_exist(path)
-        found: list[Path | bytes]
-        if path.is_dir():
-            found = [*folder_files(path, IMAGE_SUFFIXES)]
-        elif _is_shard(path):
-            found = [data for _, data in sorted(_shard_members(path))]
-        else:
-            raise DataError(f"{path}: backgrounds come from a folder or a .tar shard")
+        found = _images_of(path)
         if not found:
             raise DataError(f"{path}: no pictures in it; expected {', '.join(IMAGE_SUFFIXES)}")
         images += found
@@ -106,13 +103,13 @@ def decode_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return image, alpha
 
 
-def decode_image(source: Path | bytes, name: str = "") -> NDArray[np.uint8]:
+def decode_image(source: Encoded, name: str = "") -> NDArray[np.uint8]:
     """A picture as (H, W, 3) uint8 RGB 0..255, rotated as EXIF says.
 
-    Raises DataError, beginning with `name` (or the path), where it does not open.
+    Raises DataError, beginning with `name` (or the place), where it does not open.
     """
     if not name:
-        name = str(source) if isinstance(source, Path) else "picture in a shard"
+        name = "picture in a shard" if isinstance(source, bytes) else str(source)
     bgr = decode(source, cv2.IMREAD_COLOR, name)
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
@@ -124,8 +121,16 @@ def list_line(image: Path, alpha: Path) -> str:
 
 def folder_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     """The files at any depth with one of the endings in any case, sorted; hidden ones left out."""
-    shown = (path for path in folder.rglob("*") if not _is_hidden(path.relative_to(folder)))
+    shown = (path for path in folder.rglob("*") if not is_hidden(path.relative_to(folder)))
     return sorted(path for path in shown if path.suffix.lower() in suffixes and path.is_file())
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """The shards that lie in a folder, sorted. Raises DataError where pictures do so too."""
+    shards = sorted(path for path in folder.iterdir() if _is_shard(path) and path.name[0] != ".")
+    if shards and folder_files(folder, IMAGE_SUFFIXES):
+        raise DataError(f"{folder}: holds both pictures and shards; give the shards one by one")
+    return shards
 
 
 def size_text(picture: NDArray[np.generic]) -> str:
@@ -137,10 +142,12 @@ def _pairs_of(path: Path, listed: str) -> list[Pair]:
     _must_exist(path)
     if path.is_dir() and (path / listed).is_file():
         return _read_list(path / listed)
+    if path.is_dir() and (shards := shards_in(path)):
+        return [pair for shard in shards for pair in _pairs_of(shard, listed)]
     if path.is_dir():
         return _match(path, [(str(file), file) for file in folder_files(path, IMAGE_SUFFIXES)])
     if _is_shard(path):
-        return _match(path, _shard_members(path))
+        return _match(path, shard_members(path, IMAGE_SUFFIXES))
     if path.suffix.lower() == ".txt":
         return _read_list(path)
     raise DataError(
@@ -148,10 +155,21 @@ def _pairs_of(path: Path, listed: str) -> list[Pair]:
     )
 
 
-def _match(source: Path, named: Iterable[tuple[str, Path | bytes]]) -> list[Pair]:
+def _images_of(path: Path) -> list[tuple[str, Encoded]]:
+    _must_exist(path)
+    if path.is_dir() and (shards := shards_in(path)):
+        return [image for shard in shards for image in _images_of(shard)]
+    if path.is_dir():
+        return [(str(file), file) for file in folder_files(path, IMAGE_SUFFIXES)]
+    if _is_shard(path):
+        return sorted(shard_members(path, IMAGE_SUFFIXES), key=lambda named: named[0])
+    raise DataError(f"{path}: backgrounds come from a folder or a .tar shard")
+
+
+def _match(source: Path, named: Iterable[tuple[str, Encoded]]) -> list[Pair]:
     """Pairs of the pictures of one source, matched by their names without the ending."""
-    photos: dict[str, Path | bytes] = {}
-    alphas: dict[str, Path | bytes] = {}
+    photos: dict[str, Encoded] = {}
+    alphas: dict[str, Encoded] = {}
     repeated: list[str] = []
     for name, content in named:
         stem, suffix = _split_suffix(name)
@@ -197,42 +215,10 @@ def _parse_line(path: Path, number: int, line: str) -> Pair:
     return Pair(_split_suffix(str(image))[0], image, alpha)
 
 
-class _Member(tarfile.TarInfo):
-    """A member of a shard that has to be followed by another or by the archive's end mark.
-
-    tarfile takes any header it cannot read, but for the first one, as the end.
-    """
-
-    @classmethod
-    def fromtarfile(cls, shard: tarfile.TarFile) -> "_Member":
-        try:
-            return super().fromtarfile(shard)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the end mark
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"{error} at byte {shard.offset}") from error
-
-
-def _shard_members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of the shard's pictures, read from front to back as they lie."""
-    try:
-        with tarfile.open(path, "r|*", tarinfo=_Member) as shard:
-            for member in shard:
-                name = PurePosixPath(member.name)
-                if not member.isreg() or name.suffix.lower() not in IMAGE_SUFFIXES:
-                    continue
-                stream = shard.extractfile(member)
-                if stream and not _is_hidden(name):
-                    yield str(name), stream.read()
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise DataError(f"{path}: not a whole tar file ({error}); copy it anew") from error
-
-
-def decode(source: Path | bytes, flags: int, name: str) -> NDArray[np.uint8]:
+def decode(source: Encoded, flags: int, name: str) -> NDArray[np.uint8]:
     """A picture as OpenCV decodes it under `flags`. Raises DataError beginning with `name`."""
     try:
-        data = source.read_bytes() if isinstance(source, Path) else source
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        picture = cv2.imdecode(np.frombuffer(read_encoded(source), np.uint8), flags)
     except OSError as error:
         raise DataError(f"{name} cannot be read: {error.strerror}") from error
     except cv2.error as error:  # an empty file, or more pixels than OpenCV takes
@@ -249,11 +235,6 @@ def _must_exist(path: Path) -> None:
 
 def _is_shard(path: Path) -> bool:
     return path.is_file() and path.name.lower().endswith(SHARD_SUFFIXES)
-
-
-def _is_hidden(path: Path | PurePosixPath) -> bool:
-    """Whether a part of the path begins with a dot, as the `._KEY.jpg` that macOS leaves behind."""
-    return any(part.startswith(".") and part not in (".", "..") for part in path.parts)
 
 
 def _split_suffix(name: str) -> tuple[str, str]:

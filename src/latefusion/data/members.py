@@ -1,0 +1,114 @@
+"""The pictures in a tar shard: found by their headers alone, and read when they are needed."""
+
+import os
+import tarfile
+import zlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TypeAlias
+
+from latefusion.errors import DataError, reason
+
+MAGIC, MAGIC_AT = b"ustar", 257  # in the first header of a tar that is not compressed
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A tar file as it was when its headers were read."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Where the bytes of one picture lie in a shard that is not compressed."""
+
+    shard: Shard
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.shard.path} at byte {self.offset}"
+
+
+Encoded: TypeAlias = Path | bytes | Member  # a picture that is not decoded
+
+
+def read_encoded(source: Encoded) -> bytes:
+    """The bytes of a picture. Raises OSError for a path, and DataError for a member.
+
+    A shard is opened for each member: that takes microseconds, shows when the file is another one,
+    and leaves nothing open that processes would share.
+    """
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, Path):
+        return source.read_bytes()
+    shard = source.shard
+    try:
+        with shard.path.open("rb") as file:
+            now = os.fstat(file.fileno())
+            file.seek(source.offset)
+            data = file.read(source.size)
+    except OSError as error:
+        raise DataError(f"{shard.path} cannot be read any more: {reason(error)}") from error
+    if (now.st_size, now.st_mtime_ns) != (shard.size, shard.mtime_ns):
+        raise DataError(f"{shard.path} is not what it was when it was opened; start again")
+    return data
+
+
+def shard_members(path: Path, suffixes: Collection[str]) -> Iterator[tuple[str, Member | bytes]]:
+    """Name and place of the files with one of the endings, hidden ones left out, as they lie.
+
+    The headers alone are read. In a compressed tar no place can be found without all that is before
+    it: of such a one, name and bytes. Raises DataError for a file that is no whole tar.
+    """
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            plain = file.read(MAGIC_AT + len(MAGIC)).endswith(MAGIC)
+        shard = Shard(path, found.st_size, found.st_mtime_ns)
+        with tarfile.open(path, "r:" if plain else "r|*", tarinfo=_Header) as archive:
+            while header := archive.next():
+                archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                name = PurePosixPath(header.name)
+                if header.isreg() and name.suffix.lower() in suffixes and not is_hidden(name):
+                    yield str(name), _content(archive, header, shard if plain else None)
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise DataError(f"{path}: not a whole tar file ({error}); copy it anew") from error
+
+
+def is_hidden(path: PurePath) -> bool:
+    """Whether a part of the path begins with a dot, as the `._KEY.jpg` that macOS leaves behind."""
+    return any(part.startswith(".") and part not in (".", "..") for part in path.parts)
+
+
+class _Header(tarfile.TarInfo):
+    """A member of a shard that has to be followed by another or by the archive's end mark.
+
+    tarfile takes any header it cannot read, but for the first one, as the end.
+    """
+
+    @classmethod
+    def fromtarfile(cls, shard: tarfile.TarFile) -> "_Header":
+        try:
+            header = super().fromtarfile(shard)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the end mark
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} at byte {shard.offset}") from error
+        if header.size < 0:  # tarfile would go back, and round and round
+            raise tarfile.ReadError(f"a negative size at byte {header.offset}")
+        return header
+
+
+def _content(
+    archive: tarfile.TarFile, header: tarfile.TarInfo, shard: Shard | None
+) -> Member | bytes:
+    if shard and not header.issparse():
+        return Member(shard, header.offset_data, header.size)
+    stream = archive.extractfile(header)
+    return stream.read() if stream else b""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -105,22 +105,34 @@ def work(job: Job, batch: Batch) -> Done:
     if batch.before and seen and batch.before.holds(job.name, sha256, batch.settings, outputs):
         return Done(batch.before.records[job.name], False)
     record = Record(job.name, sha256, batch.settings, outputs)
-    return Done(matte_photo(job.photo, record, job, batch, write_result), True)
+    photo = Encoded(job.photo, str(job.photo))
+    return Done(matte_photo(photo, record, job.results, batch, write_result), True)
+
+
+class Encoded(NamedTuple):
+    """A photo's file or its content, and what it is called in what goes wrong."""
+
+    source: Path | bytes
+    label: str
 
 
 def matte_photo(
-    source: Path | bytes, planned: Record, job: Job, batch: Batch, write: Write
+    photo: Encoded,
+    planned: Record,
+    results: Sequence[tuple[str, Path]],
+    batch: Batch,
+    write: Write,
 ) -> Record:
     """The one function of a photo, on one machine and on many: its record as it came out.
 
-    `source` is the photo's file, or its content; `write` puts a result where it belongs. What is
-    wrong with the photo stands in the record, which then names no outputs.
+    `write` puts a result where it belongs. What is wrong with the photo stands in the record, which
+    then names no outputs.
     """
     record = replace(planned, device=batch.matter.device)
     try:
-        return replace(record, **_matte(source, job, batch, write))
+        return replace(record, **_matte(photo, planned.photo, results, batch, write))
     except (LatefusionError, MemoryError, cv2.error) as error:
-        return replace(record, outputs=(), error=_line(job.photo, error))
+        return replace(record, outputs=(), error=_line(photo.label, error))
 
 
 def write_result(path: Path, picture: Picture) -> None:
@@ -129,7 +141,7 @@ def write_result(path: Path, picture: Picture) -> None:
     write_picture(path, picture)
 
 
-def _line(photo: Path, error: Exception) -> str:
+def _line(photo: str, error: Exception) -> str:
     """What went wrong with a photo, in a line that names it."""
     if isinstance(error, MemoryError):
         return f"{shown(photo)} does not fit into the memory; make it smaller"
@@ -138,18 +150,24 @@ def _line(photo: Path, error: Exception) -> str:
     return text if named else f"{shown(photo)}: {text}"
 
 
-def _matte(source: Path | bytes, job: Job, batch: Batch, write: Write) -> dict[str, Any]:
+def _matte(
+    encoded: Encoded,
+    name: str,
+    results: Sequence[tuple[str, Path]],
+    batch: Batch,
+    write: Write,
+) -> dict[str, Any]:
     """Write a photo's results and say what there is to say of it."""
     start = perf_counter()
-    photo = read_photo(source, name=shown(job.photo))
+    photo = read_photo(encoded.source, name=shown(encoded.label))
     height, width = photo.image.shape[:2]
     with turn_of(height * width, batch.matter.tiles):
         found = batch.matter.of(photo)
         del photo
-        for kind, path in job.results:
+        for kind, path in results:
             write(path, render(found, kind, batch.look))
         if batch.thumbs:
-            write_result(thumb_of(batch.thumbs, job.name), render(found, THUMB_KIND))
+            write_result(thumb_of(batch.thumbs, name), render(found, THUMB_KIND))
     return {
         "width": width,
         "height": height,

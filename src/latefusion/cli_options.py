@@ -1,7 +1,7 @@
 """The options that commands share: how the network looks, where it runs, what comes behind."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
@@ -59,6 +59,28 @@ Epsilon = Annotated[
         " alpha is then no further than that from the whole network's. 0 runs it everywhere.",
     ),
 ]
+Into = Annotated[
+    Literal["files", "tar", "parquet"],
+    typer.Option(help="With --engine ray: results as files, or in shards of --per-shard photos."),
+]
+PerShard = Annotated[int, typer.Option(min=1, max=100_000, help="Photos in a shard.")]
+Engine = Annotated[
+    Literal["local", "ray"], typer.Option(help="Where photos are done: here, or on a Ray cluster.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="With --engine ray: the cluster's head. Default: one on this machine alone."),
+]
+
+
+class Cluster(NamedTuple):
+    """What only `--engine ray` takes: a folder's path or URL, the form of results, the cluster."""
+
+    out: str
+    into: Literal["files", "tar", "parquet"]
+    per_shard: int
+    address: str | None
+    device: str
 
 
 def parse_background(text: str) -> Background | None:

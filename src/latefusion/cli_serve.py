@@ -8,7 +8,7 @@ import cv2
 import typer
 
 from latefusion.batch import usable_cores, workers_for
-from latefusion.cli_matte import MANY
+from latefusion.cli_folder import MANY
 from latefusion.cli_options import Device, Model
 from latefusion.devices import AUTO
 from latefusion.errors import LatefusionError, reason

@@ -48,7 +48,7 @@ class Manifest:
         make_folder(path.parent)
         with whole_file(path) as file:  # compacted: a line per photo
             for record in self.records.values():
-                file.write(_line(record))
+                file.write(line_of(record))
         try:
             self._file: IO[bytes] = path.open("ab", buffering=0)
         except OSError as error:
@@ -65,7 +65,7 @@ class Manifest:
         with self._lock:
             self.records[record.photo] = record
             try:
-                self._file.write(_line(record))
+                self._file.write(line_of(record))
             except OSError as error:
                 raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
 
@@ -96,7 +96,13 @@ def digest_of(path: Path) -> str:
     return found.hexdigest()
 
 
-def _line(record: Record) -> bytes:
+def digest_of_bytes(data: bytes) -> str:
+    """The sha256 of a file's content."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def line_of(record: Record) -> bytes:
+    """A record as a line of JSON."""
     return json.dumps(asdict(record)).encode("ascii") + b"\n"
 
 
@@ -107,7 +113,7 @@ def _read(path: Path) -> dict[str, Record]:
         return {}
     except OSError as error:
         raise OutputError(f"{path} cannot be read: {error.strerror}") from None
-    found = [_record(line) for line in lines]
+    found = [record_of(line) for line in lines]
     if found and found[-1] is None and lines[-1].startswith(BEGIN[: len(lines[-1])]):
         found.pop()  # it was cut off
     if None in found:
@@ -115,7 +121,7 @@ def _read(path: Path) -> dict[str, Record]:
     return {record.photo: record for record in found if record}
 
 
-def _record(line: bytes) -> Record | None:
+def record_of(line: bytes) -> Record | None:
     """The record in a line; None if there is none."""
     known = {field.name for field in fields(Record)}
     try:

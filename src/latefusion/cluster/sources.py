@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
-from fsspec.core import has_magic  # type: ignore[attr-defined]
+from fsspec.core import has_magic
 
 from latefusion.cluster.storage import TRIES, Storage, pause, storage_of, transient_errors
+from latefusion.data.members import Header
 from latefusion.errors import DataError, LatefusionError, reason, shown
 from latefusion.jobs import bases, key_of, stem_of
 from latefusion.reading import PHOTO_SUFFIXES
@@ -240,11 +241,15 @@ def _own_base(name: str, seen: set[str]) -> str:
 
 
 def _tar_members(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
-    with _whole(label, "tar file"), tarfile.open(fileobj=file, mode="r|*") as shard:
-        for member in shard:
-            stream = shard.extractfile(member) if member.isreg() else None
-            if stream and _kind(member.name) == "photos":
-                yield member.name, stream.read()
+    with (
+        _whole(label, "tar file"),
+        tarfile.open(fileobj=file, mode="r|*", tarinfo=Header) as shard,
+    ):
+        while header := shard.next():
+            shard.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+            stream = shard.extractfile(header) if header.isreg() else None
+            if stream and _kind(header.name) == "photos":
+                yield header.name, stream.read()
 
 
 def _parquet_rows(file: Any, label: str) -> Iterator[tuple[str, bytes]]:

@@ -3,10 +3,10 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -54,7 +54,7 @@ class Storage:
     def _opened(self) -> tuple[AbstractFileSystem, str]:
         scheme = self.url.partition("://")[0]
         try:
-            return url_to_fs(self.url, use_listings_cache=False)  # type: ignore[no-any-return]
+            return url_to_fs(self.url, use_listings_cache=False)
         except ImportError:
             extra = EXTRAS.get(scheme)
             cure = f"pip install 'latefusion[{extra}]'" if extra else "install its fsspec package"
@@ -106,7 +106,7 @@ class Storage:
                 yield file
             return
         with NamedTemporaryFile() as spool:
-            yield spool  # type: ignore[misc]
+            yield spool
             spool.flush()
             with _as_output_error(self.label(path)):
                 patiently(lambda: self.fs.put_file(spool.name, self.at(path)))
@@ -131,7 +131,7 @@ class Storage:
         folder = self.at(path)
 
         def listed() -> list[dict[str, Any]]:
-            return self.fs.ls(folder, detail=True)  # type: ignore[no-any-return]
+            return self.fs.ls(folder, detail=True)
 
         try:
             found = patiently(listed)
@@ -147,15 +147,21 @@ class Storage:
         found: list[str] = patiently(lambda: self.fs.find(self.at(path)))
         return sorted(name.removeprefix(f"{self.root}/") for name in found)
 
-    def remove(self, path: str) -> None:
-        """Remove a file; one that is not there is fine."""
-        try:
-            patiently(lambda: self.fs.rm_file(self.at(path)))
-        except FileNotFoundError:
-            return
+    def remove_tree(self, path: str) -> None:
+        """Remove a folder and all in it; one that is not there is fine."""
+        with suppress(FileNotFoundError):
+            patiently(lambda: self.fs.rm(self.at(path), recursive=True))
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove files; one that is not there is fine."""
+        for start in range(0, len(paths), 1000):  # what S3 takes in one request
+            chunk = [self.at(path) for path in paths[start : start + 1000]]
+            with suppress(FileNotFoundError):
+                patiently(partial(self.fs.rm, chunk))
 
 
 def is_remote(url: str) -> bool:
+    """Whether it is in an object store, or anywhere else that is no local path."""
     return "://" in url
 
 

@@ -71,7 +71,7 @@ def shard_members(path: Path, suffixes: Collection[str]) -> Iterator[tuple[str, 
             found = os.fstat(file.fileno())
             plain = file.read(MAGIC_AT + len(MAGIC)).endswith(MAGIC)
         shard = Shard(path, found.st_size, found.st_mtime_ns)
-        with tarfile.open(path, "r:" if plain else "r|*", tarinfo=_Header) as archive:
+        with tarfile.open(path, "r:" if plain else "r|*", tarinfo=Header) as archive:
             while header := archive.next():
                 archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
                 name = PurePosixPath(header.name)
@@ -86,14 +86,14 @@ def is_hidden(path: PurePath) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in path.parts)
 
 
-class _Header(tarfile.TarInfo):
+class Header(tarfile.TarInfo):
     """A member of a shard that has to be followed by another or by the archive's end mark.
 
     tarfile takes any header it cannot read, but for the first one, as the end.
     """
 
     @classmethod
-    def fromtarfile(cls, shard: tarfile.TarFile) -> "_Header":
+    def fromtarfile(cls, shard: tarfile.TarFile) -> "Header":
         try:
             header = super().fromtarfile(shard)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the end mark

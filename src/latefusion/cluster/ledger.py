@@ -1,0 +1,167 @@
+"""What is done, in a form that a kill at any moment leaves true: one small file for each group.
+
+A group is done when its part of the manifest is there, which is written last. The parts are rolled
+up into `manifest.jsonl`, the same that the folder mode writes. Of several records of a photo the
+last one counts. In memory are two numbers a photo, 16 bytes.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion.cluster.storage import Storage
+from latefusion.errors import OutputError
+from latefusion.manifest import NAME, Record, line_of, record_of
+
+PARTS = f"{NAME}.parts"
+
+
+def part_of(key: str) -> str:
+    """Where a group's part of the manifest lies, in the folder of the results."""
+    return f"{PARTS}/{key}.jsonl"
+
+
+def commit(out: Storage, key: str, records: Iterable[Record]) -> None:
+    """Write a group's part: from now on it is done. Raises OutputError."""
+    out.write(part_of(key), b"".join(map(line_of, records)))
+
+
+class Mark(NamedTuple):
+    """A photo's name as a number, and as another one all that a record says of how it was done."""
+
+    name: int
+    facts: int
+
+
+def mark_of(record: Record) -> Mark:
+    """The mark of a photo's record; `settings` and outputs, or a failure, are among the facts."""
+    outputs = sorted(record.outputs)
+    facts = [record.sha256, record.settings, outputs, record.error is not None]
+    return Mark(_number(record.photo), _number(json.dumps(facts)))
+
+
+def _number(text: str) -> int:
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """What an earlier run did, to be looked up by many workers.
+
+    `sizes` says of each shard how many of its records are there.
+    """
+
+    names: NDArray[np.uint64]  # sorted
+    facts: NDArray[np.uint64]
+    sizes: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def holds(self, record: Record) -> bool:
+        """Whether just this is what the manifest says of the photo."""
+        mark = mark_of(record)
+        at = int(np.searchsorted(self.names, np.uint64(mark.name)))
+        return (
+            at < len(self.names)
+            and int(self.names[at]) == mark.name
+            and int(self.facts[at]) == mark.facts
+        )
+
+
+NOTHING = Index(np.empty(0, np.uint64), np.empty(0, np.uint64), {})
+
+
+def read_index(out: Storage, shards: bool) -> Index:
+    """The index of a rolled-up manifest, empty where there is none. Raises OutputError.
+
+    With `shards` its outputs lie in shards, whose sizes are counted.
+    """
+    names, facts = _Numbers(), _Numbers()
+    sizes: dict[str, int] = {}
+    for _, record in _records(out, [NAME] if out.exists(NAME) else []):
+        mark = mark_of(record)
+        names.add(mark.name)
+        facts.add(mark.facts)
+        if shards and record.outputs:
+            shard = shard_of(record.outputs[0])
+            sizes[shard] = sizes.get(shard, 0) + 1
+    order = np.argsort(names.all())
+    return Index(names.all()[order], facts.all()[order], sizes)
+
+
+def shard_of(output: str) -> str:
+    """The shard that an output lies in: `x.tar` of `tar://a/me-cutout.png::x.tar`."""
+    return output.rpartition("::")[2]
+
+
+def roll_up(out: Storage, kept: Collection[str] | None = None) -> None:
+    """Bring all parts into the manifest, a line a photo, then remove them.
+
+    `kept` are the shards of a run that is complete: records of others go, and those shards with
+    them, since all that was in them is elsewhere by now. Raises OutputError.
+    """
+    parts = [path for path in out.files(PARTS) if path.endswith(".jsonl")]
+    files = [*([NAME] if out.exists(NAME) else []), *parts]
+    if not files:
+        return
+    last = _last_ones(out, files)
+    stale: set[str] = set()
+    with out.writing(NAME) as file:
+        for number, (line, record) in enumerate(_records(out, files)):
+            shard = shard_of(record.outputs[0]) if record.outputs else None
+            gone = kept is not None and shard is not None and shard not in kept
+            if gone:
+                stale.add(str(shard))
+            elif last[number]:
+                file.write(line)
+    out.remove_tree(PARTS)
+    out.remove(sorted(stale))
+
+
+def _last_ones(out: Storage, files: list[str]) -> NDArray[np.bool_]:
+    """Of all records in these files, which one is the last of its photo."""
+    numbers = _Numbers()
+    for _, record in _records(out, files):
+        numbers.add(_number(record.photo))
+    names = numbers.all()
+    kept = np.zeros(len(names), np.bool_)
+    kept[len(names) - 1 - np.unique(names[::-1], return_index=True)[1]] = True
+    return kept
+
+
+def _records(out: Storage, files: Iterable[str]) -> Iterator[tuple[bytes, Record]]:
+    for path in files:
+        with out.reading(path) as file:
+            for line in file:
+                record = record_of(line)
+                if record is None and not line.endswith(b"\n"):
+                    continue  # the folder mode was killed in the middle of its last line
+                if record is None:
+                    raise OutputError(
+                        f"{out.label(path)} is no manifest of latefusion; choose another -o"
+                    )
+                yield line if line.endswith(b"\n") else line + b"\n", record
+
+
+class _Numbers:
+    """An array of 64-bit numbers that grows."""
+
+    def __init__(self) -> None:
+        self._held = np.empty(1024, np.uint64)
+        self._count = 0
+
+    def add(self, number: int) -> None:
+        if self._count == len(self._held):
+            self._held = np.concatenate([self._held, np.empty_like(self._held)])
+        self._held[self._count] = number
+        self._count += 1
+
+    def all(self) -> NDArray[np.uint64]:
+        return self._held[: self._count]

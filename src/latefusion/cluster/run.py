@@ -1,0 +1,162 @@
+"""The run on Ray: a task lists or streams the source, actors do its groups, records come back."""
+
+import logging
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no report to anybody
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
+from ray.data.block import BlockMetadata
+from ray.exceptions import AuthenticationError, RayError
+
+from latefusion.batch import Done
+from latefusion.cluster.ledger import NOTHING, Index, read_index, roll_up
+from latefusion.cluster.sinks import shard_path
+from latefusion.cluster.sources import Source, groups_of
+from latefusion.cluster.worker import Order, Worker
+from latefusion.errors import LatefusionError, reason
+from latefusion.writing import remove_parts
+
+SLICES = 1000  # of the shards of a source: as many can be read at a time at most
+
+
+def run_on_ray(
+    order: Order, report: Callable[[Done], None], address: str | None = None, resume: bool = False
+) -> None:
+    """Do all photos of an order on a cluster, and report each when its group is committed.
+
+    `address` is that of a cluster's head, `auto` for the one this machine is part of; None starts
+    one on this machine alone. With `resume` what an earlier run did is left as it is. A worker that
+    dies is replaced, and its group done again; Ctrl-C leaves what is committed. In the end the
+    records are in the manifest. Raises LatefusionError.
+    """
+    shards = order.into != "files"
+    roll_up(order.out)  # what a run that was killed has committed
+    before = read_index(order.out, shards) if resume else NOTHING
+    seen: set[str] = set()
+    complete = False
+    try:
+        with _cluster(address):
+            for key, done in _groups_done(order, before):
+                if shards:
+                    seen.add(shard_path(key, order.into))
+                for each in done:
+                    report(each)
+        complete = True
+    finally:
+        if order.out.local:
+            _remove_parts(order.out.local)
+        roll_up(order.out, seen if shards and complete else None)
+
+
+def _groups_done(order: Order, before: Index) -> Iterator[tuple[str, list[Done]]]:
+    places = _places(order.threads, order.gpus)
+    groups = ray.data.read_datasource(_Groups(order.source, order.size), num_cpus=0)
+    done = groups.map_batches(
+        Worker,
+        fn_constructor_args=(order, before),
+        batch_size=1,
+        compute=ActorPoolStrategy(min_size=1, max_size=places, initial_size=places),
+        num_cpus=order.threads,
+        num_gpus=order.gpus,
+    )
+    for row in done.iter_rows():
+        yield row["key"], pickle.loads(row["done"])
+
+
+def _places(threads: int, gpus: int) -> int:
+    """How many workers the cluster has room for. Raises LatefusionError where it has none."""
+    there = ray.cluster_resources()
+    places = int(there.get("CPU", 0) // threads)
+    if gpus:
+        places = min(places, int(there.get("GPU", 0) // gpus))
+    if places < 1:
+        wanted = f"{threads} cores" + (f" and {gpus} GPU" if gpus else "")
+        raise LatefusionError(f"the cluster has no place for a worker of {wanted}")
+    return places
+
+
+class _Groups(Datasource):
+    """The groups of a source as Ray Data reads them: streamed, and no faster than they are done."""
+
+    def __init__(self, source: Source, size: int) -> None:
+        self.source = source
+        self.size = size
+
+    def get_name(self) -> str:
+        return "photos"
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return None
+
+    def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
+        shards = self.source.paths if self.source.kind in ("tar", "parquet") else ("",)
+        slices = min(len(shards), SLICES)
+        unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+        return [
+            ReadTask(_Read(self.source, shards[number::slices], self.size), unknown)
+            for number in range(slices)
+        ]
+
+
+class _Read:
+    """What a read task does: a block for each group, with the group pickled."""
+
+    def __init__(self, source: Source, shards: tuple[str, ...], size: int) -> None:
+        self.source, self.shards, self.size = source, shards, size
+
+    def __call__(self) -> Iterator[pa.Table]:
+        for shard in self.shards:
+            for group in groups_of(self.source, shard, self.size):
+                yield pa.table({"group": pa.array([pickle.dumps(group)], pa.large_binary())})
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[None]:
+    """A Ray session that says nothing of its own, and whose errors are one line."""
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            include_dashboard=None if address else False,
+        )
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        yield
+    except AuthenticationError:
+        raise LatefusionError(
+            f"the cluster at {address} wants a token; set RAY_AUTH_MODE=token, with its token in"
+            " ~/.ray/auth_token"
+        ) from None
+    except ConnectionError as error:
+        raise LatefusionError(f"no Ray cluster at {address}: {_first_line(error)}") from None
+    except RayError as error:
+        raise LatefusionError(_last_line(error)) from None
+    finally:
+        ray.shutdown()
+
+
+def _first_line(error: BaseException) -> str:
+    return reason(OSError(str(error).strip().partition("\n")[0]))
+
+
+def _last_line(error: RayError) -> str:
+    """What went wrong in a worker, without its traceback."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return reason(OSError(lines[-1] if lines else type(error).__name__))
+
+
+def _remove_parts(folder: Path) -> None:
+    """Remove what workers that were killed left half-written, anywhere in the results."""
+    for inside, _, _ in os.walk(folder):
+        remove_parts(Path(inside))

@@ -12,6 +12,11 @@ from latefusion.predictor import Matter
 
 @pytest.fixture
 def toy_model(tmp_path: Path) -> Path:
+    """A network so simple that what it makes of a photo can be told beforehand."""
+    return write_toy_model(tmp_path)
+
+
+def write_toy_model(folder: Path) -> Path:
     """fg is the red level, bg one minus the green level, blend the blue level, all per pixel."""
     nodes = [
         helper.make_node("Div", ["image", "255"], ["levels"]),
@@ -42,7 +47,7 @@ def toy_model(tmp_path: Path) -> Path:
         "outputs": ["alpha", "fg", "bg", "blend"],
         "sha256": hashlib.sha256(encoded).hexdigest(),
     }  # fmt: skip
-    folder = tmp_path / "toy-model"
+    folder = folder / "toy-model"
     folder.mkdir()
     (folder / "toy.onnx").write_bytes(encoded)
     (folder / "toy.json").write_text(json.dumps(sidecar))

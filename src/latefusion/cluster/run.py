@@ -3,12 +3,14 @@
 import logging
 import os
 import pickle
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no report to anybody
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # it prints what it held back from another thread
 
 import pyarrow as pa
 import ray
@@ -122,6 +124,7 @@ class _Read:
 def _cluster(address: str | None) -> Iterator[None]:
     """A Ray session that says nothing of its own, and whose errors are one line."""
     logging.getLogger("ray").setLevel(logging.CRITICAL)
+    _knock(address)
     try:
         ray.init(
             address=address or "local",
@@ -144,6 +147,17 @@ def _cluster(address: str | None) -> Iterator[None]:
         raise LatefusionError(_last_line(error)) from None
     finally:
         ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """See whether somebody is at HOST:PORT: Ray itself would wait for minutes. LatefusionError."""
+    host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise LatefusionError(f"no Ray cluster at {address}: {reason(error)}") from None
 
 
 def _first_line(error: BaseException) -> str:

@@ -109,18 +109,27 @@ def groups_of(source: Source, path: str, size: int) -> Iterator[Group]:
 
 
 def in_groups(items: Iterable[Item], base: str, size: int) -> Iterator[Group]:
-    """Items by the `size`, less where they are large, under numbered keys."""
+    """Items by the `size`, less where they are large, under numbered keys.
+
+    Where a DataError ends them, those before it are given first.
+    """
     held: list[Item] = []
     room, number = GROUP_BYTES, 0
-    for item in items:
-        length = len(item.data or b"")
-        if held and (len(held) == size or length > room):
-            yield Group(_key(base, number), tuple(held))
-            held, room, number = [], GROUP_BYTES, number + 1
-        held.append(item)
-        room -= length
+    broken: DataError | None = None
+    try:
+        for item in items:
+            length = len(item.data or b"")
+            if held and (len(held) == size or length > room):
+                yield Group(_key(base, number), tuple(held))
+                held, room, number = [], GROUP_BYTES, number + 1
+            held.append(item)
+            room -= length
+    except DataError as error:
+        broken = error
     if held:
         yield Group(_key(base, number), tuple(held))
+    if broken:
+        raise broken
 
 
 def _key(base: str, number: int | str) -> str:

@@ -98,7 +98,14 @@ class Worker:
         """The group as an earlier run left it, if it is whole and holds just these photos."""
         if not len(self.before):
             return []
-        planned = [self._planned(item, self._source(item)[1], group.key) for item in group.items]
+        try:
+            digests = [self._source(item)[1] for item in group.items]
+        except OSError:  # then it is not as it was
+            return []
+        planned = [
+            self._planned(item, digest, group.key)
+            for item, digest in zip(group.items, digests, strict=True)
+        ]
         good = [record for record in planned if self.before.holds(record)]
         bad = [Record(each.photo, each.sha256, each.settings, error="-") for each in planned]
         held = len(good) + sum(bool(each.sha256) and self.before.holds(each) for each in bad)
@@ -113,7 +120,9 @@ class Worker:
         try:
             source, sha256 = self._source(item)
         except OSError as error:
-            text = f"{shown(self._label(item))} cannot be read: {reason(error)}"
+            missing = isinstance(error, FileNotFoundError)
+            problem = "does not exist" if missing else f"cannot be read: {reason(error)}"
+            text = f"{shown(self._label(item))} {problem}"
             return Done(Record(item.name, "", self.order.settings, error=text), True), []
         planned = self._planned(item, sha256, key)
         if self.order.into == "files" and self._is_done(planned):

@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
 from ray.data.block import BlockMetadata
-from ray.exceptions import AuthenticationError, RayError
+from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from latefusion.batch import Done
 from latefusion.cluster.ledger import NOTHING, Index, read_index, roll_up
@@ -73,15 +74,16 @@ def _groups_done(order: Order, before: Index) -> Iterator[tuple[str, list[Done]]
         yield row["key"], pickle.loads(row["done"])
 
 
-def _places(threads: int, gpus: int) -> int:
-    """How many workers the cluster has room for. Raises LatefusionError where it has none."""
-    there = ray.cluster_resources()
-    places = int(there.get("CPU", 0) // threads)
-    if gpus:
-        places = min(places, int(there.get("GPU", 0) // gpus))
-    if places < 1:
-        wanted = f"{threads} cores" + (f" and {gpus} GPU" if gpus else "")
-        raise LatefusionError(f"the cluster has no place for a worker of {wanted}")
+def _places(cores: int, gpus: int) -> int:
+    """How many workers the nodes have room for. Raises LatefusionError where there is none."""
+    wanted = {"CPU": cores} | ({"GPU": gpus} if gpus else {})
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    places = sum(
+        min(int(node.get(name, 0) // count) for name, count in wanted.items()) for node in nodes
+    )
+    if not places:
+        named = f"{cores} cores" + (f" and {gpus} GPU" if gpus else "")
+        raise LatefusionError(f"no node of the cluster has room for a worker of {named}")
     return places
 
 
@@ -144,7 +146,11 @@ def _cluster(address: str | None) -> Iterator[None]:
     except ConnectionError as error:
         raise LatefusionError(f"no Ray cluster at {address}: {_first_line(error)}") from None
     except RayError as error:
-        raise LatefusionError(_last_line(error)) from None
+        if ours := re.findall(r"^latefusion\.errors\.\w+: (.+)$", str(error), re.MULTILINE):
+            raise LatefusionError(ours[-1]) from None
+        if isinstance(error, RayTaskError):
+            raise  # a bug
+        raise LatefusionError(f"the cluster failed: {_first_line(error)}") from None
     finally:
         ray.shutdown()
 
@@ -162,12 +168,6 @@ def _knock(address: str | None) -> None:
 
 def _first_line(error: BaseException) -> str:
     return reason(OSError(str(error).strip().partition("\n")[0]))
-
-
-def _last_line(error: RayError) -> str:
-    """What went wrong in a worker, without its traceback."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return reason(OSError(lines[-1] if lines else type(error).__name__))
 
 
 def _remove_parts(folder: Path) -> None:

@@ -1,0 +1,278 @@
+"""The folder mode on Ray against the plain one: overhead, workers, nodes and jobs that die, S3.
+
+    python benchmarks/cluster.py dev.tar [--photos 400] [--only overhead,killed,resumed,store,memory]
+
+The folder holds the photos of the pairs, repeated under other names; results are cut-outs by the
+default network with all its defaults. Overhead: whole commands, start-up included, in turns; on a
+Ray of its own that the command starts, and on a cluster of one node that is there already. Killed:
+two nodes of one core each, as processes of their own; SIGKILL for a worker half-way, and in another
+run for a whole node. Resumed: SIGKILL for the job half-way, then --resume. Store: photos and
+results in an S3 of moto's, of whose answers every seventh fails, from a tar and into tars as well.
+Every time outputs have to be there once, and equal byte for byte to those of the plain mode.
+Memory: of all of Ray's processes, early in the run and late.
+"""
+
+import argparse
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import IO, TypeAlias
+
+import fsspec
+from folder import fill
+
+from latefusion.cluster.ledger import PARTS
+from latefusion.data.sources import VAL_LIST, read_pairs
+from latefusion.manifest import NAME
+
+TESTS = Path(__file__).parents[1] / "tests"
+sys.path.insert(0, str(TESTS))
+from clusters import ENVIRONMENT, free_port, kill, ray_cluster, started, workers  # noqa: E402
+
+ROUNDS = 3
+EVERY = 7  # of the store's answers one fails
+Process: TypeAlias = "subprocess.Popen[bytes]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", type=Path, help="tar shard or folder of pairs")
+    parser.add_argument("--photos", type=int, default=400)
+    parser.add_argument("--only", default=",".join(PARTS_OF_IT))
+    args = parser.parse_args()
+    os.environ.update(ENVIRONMENT)
+    with TemporaryDirectory(prefix="latefusion-") as name:
+        folder = Path(name)
+        source = fill(folder / "photos", read_pairs([args.pairs], VAL_LIST), args.photos)
+        run(source, folder / "plain")
+        for part in args.only.split(","):
+            for line in PARTS_OF_IT[part](source, folder):
+                print(line, flush=True)
+
+
+def start(source: object, out: object, *more: str) -> Process:
+    command = [sys.executable, "-m", "latefusion", "matte", str(source), "-o", str(out)]
+    return subprocess.Popen(
+        [*command, *more], stdout=subprocess.DEVNULL, stderr=sys.stderr, start_new_session=True
+    )
+
+
+def run(source: object, out: object, *more: str) -> float:
+    """Seconds of a whole command, which has to end well."""
+    begin = perf_counter()
+    code = start(source, out, *more).wait()
+    assert code == 0, code
+    return perf_counter() - begin
+
+
+def overhead(source: Path, folder: Path) -> list[str]:
+    photos = len(list(source.iterdir()))
+    seconds: dict[str, list[float]] = {"plain": [], "own": [], "there": []}
+    for turn in range(ROUNDS):
+        seconds["plain"].append(run(source, folder / f"plain{turn}"))
+        seconds["own"].append(run(source, folder / f"own{turn}", "--engine", "ray"))
+        with ray_cluster([os.cpu_count() or 1], folder) as (address, _):
+            cluster = ("--engine", "ray", "--address", address)
+            seconds["there"].append(run(source, folder / f"there{turn}", *cluster))
+        for name in seconds:
+            check(folder / f"{name}{turn}", folder / "plain")
+    lines = []
+    for name, text in (("own", "a Ray of its own"), ("there", "a cluster that is there")):
+        pairs = list(zip(seconds["plain"], seconds[name], strict=True))
+        ratio = median(plain / ray for plain, ray in pairs)
+        rates = " ".join(f"{photos / plain:.2f}:{photos / ray:.2f}" for plain, ray in pairs)
+        lines.append(
+            f"{photos} photos, one node, {text}: {ratio:.2f} of the plain mode's throughput"
+            f" (photos a second, plain:Ray, {rates})"
+        )
+    return lines
+
+
+def killed(source: Path, folder: Path) -> list[str]:
+    """A worker, and then a node, that die half-way."""
+    lines = []
+    for what in ("worker", "node"):
+        out = folder / f"killed-{what}"
+        with ray_cluster([1, 1], folder) as (address, nodes):
+            job = start(source, out, "--engine", "ray", "--address", address)
+            done = half_way(job, source, out)
+            if what == "worker":
+                os.kill(workers()[0], signal.SIGKILL)
+            else:
+                kill(nodes[1])
+            assert job.wait() == 0
+        check(out, folder / "plain")
+        lines.append(
+            f"two nodes, a {what} killed with {done} of {len(list(source.iterdir()))} photos"
+            " committed: all outputs, each once, equal byte for byte"
+        )
+    return lines
+
+
+def resumed(source: Path, folder: Path) -> list[str]:
+    out = folder / "resumed"
+    with ray_cluster([1, 1], folder) as (address, _):
+        cluster = ("--engine", "ray", "--address", address)
+        job = start(source, out, *cluster)
+        half_way(job, source, out)
+        kill(job)
+        wait(lambda: not workers())
+        done = committed(out)
+        before = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
+        run(source, out, *cluster, "--resume")
+    kept = sum(path.stat().st_mtime_ns == changed for path, changed in before.items())
+    check(out, folder / "plain")
+    return [
+        f"two nodes, the job killed with {done} photos committed and {len(before)} written; gone on"
+        f" with: {kept} left as they were, all outputs, each once, equal byte for byte"
+    ]
+
+
+def store(source: Path, folder: Path) -> list[str]:
+    """Photos and results in an object store that fails now and then."""
+    port = free_port()
+    os.environ.update(
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
+        AWS_ACCESS_KEY_ID="test",
+        AWS_SECRET_ACCESS_KEY="test",
+        AWS_DEFAULT_REGION="us-east-1",
+    )
+    log = folder / "store.log"
+    script = [sys.executable, str(TESTS / "s3_server.py"), str(port), str(EVERY)]
+    server = started(script, dict(os.environ), log)
+    try:
+        wait(lambda: b"Running on" in log.read_bytes())
+        return _store(source, folder, port)
+    finally:
+        kill(server)
+
+
+def _store(source: Path, folder: Path, port: int) -> list[str]:
+    fs = fsspec.filesystem("s3", use_listings_cache=False)
+    fs.mkdir("photos")
+    shard = BytesIO()
+    with tarfile.open(fileobj=shard, mode="w") as tar:
+        for path in sorted(source.iterdir()):
+            fs.pipe_file(f"photos/in/{path.name}", path.read_bytes())
+            tar.add(path, path.name)
+    fs.pipe_file("photos/shards/all.tar", shard.getvalue())
+    before = failures(port)
+    expected = outputs(folder / "plain")
+    lines = []
+    with ray_cluster([1, 1], folder) as (address, _):
+        cluster = ("--engine", "ray", "--address", address)
+        seconds = run("s3://photos/in", "s3://photos/out", *cluster)
+        names = [name for name in fs.find("photos/out") if name.endswith(".png")]
+        found = {name.rpartition("/")[2]: fs.cat_file(name) for name in names}
+        assert found == expected, set(found) ^ set(expected)
+        assert len(fs.cat_file(f"photos/out/{NAME}").splitlines()) == len(expected)
+        now = failures(port)
+        wrong = {kind: now[kind] - before[kind] for kind in now}
+        lines.append(
+            f"S3 to S3: {len(found)} photos in {seconds:.0f} s, {wrong} answers: all outputs,"
+            " each once, equal byte for byte"
+        )
+        seconds = run("s3://photos/shards/*.tar", "s3://photos/tars", *cluster, "--into", "tar")
+        found = {}
+        tars = [name for name in fs.find("photos/tars") if name.endswith(".tar")]
+        for name in tars:
+            with tarfile.open(fileobj=BytesIO(fs.cat_file(name))) as tar:
+                for member in tar:
+                    found[member.name.removeprefix("all/")] = content(tar, member)
+        assert found == expected, set(found) ^ set(expected)
+        wrong = {kind: count - now[kind] for kind, count in failures(port).items()}
+        lines.append(
+            f"S3, a tar into {len(tars)} tars: {len(found)} photos in {seconds:.0f} s, {wrong}"
+            " answers: all outputs, each once, equal byte for byte"
+        )
+    return lines
+
+
+def memory(source: Path, folder: Path) -> list[str]:
+    """What the job and Ray's processes hold, early and late; the object store is among them."""
+    out = folder / "memory"
+    with ray_cluster([os.cpu_count() or 1], folder) as (address, nodes):
+        job = start(source, out, "--engine", "ray", "--address", address)
+        held = []
+        for share in (0.2, 0.9):
+            wait(lambda share=share: committed(out) >= share * len(list(source.iterdir())))
+            held.append([resident(job.pid), *map(resident, workers())])
+        assert job.wait() == 0
+        del nodes
+    told = [
+        f"the job {first:.0f}, workers {', '.join(f'{each:.0f}' for each in rest)}"
+        for first, *rest in held
+    ]
+    return [f"memory in MB: with a fifth done {told[0]}; with nine tenths {told[1]}"]
+
+
+def content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream: IO[bytes] | None = tar.extractfile(member)
+    assert stream
+    return stream.read()
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".png"}
+
+
+def check(out: Path, plain: Path) -> None:
+    """The same files with the same bytes, nothing half-written, and a record for each photo."""
+    assert {path.name for path in out.iterdir()} == {path.name for path in plain.iterdir()}
+    assert outputs(out) == outputs(plain)
+    lines = (out / NAME).read_bytes().splitlines()
+    assert len(lines) == len({json.loads(line)["photo"] for line in lines}) == len(outputs(plain))
+
+
+def half_way(job: Process, source: Path, out: Path) -> int:
+    """Wait until half of the photos are committed; how many are."""
+    half = len(list(source.iterdir())) // 2
+    wait(lambda: committed(out) >= half or job.poll() is not None)
+    assert job.poll() is None, "it ended too early"
+    return committed(out)
+
+
+def committed(out: Path) -> int:
+    return sum(path.read_bytes().count(b"\n") for path in (out / PARTS).glob("*.jsonl"))
+
+
+def failures(port: int) -> dict[str, int]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/_failures") as answer:
+        found: dict[str, int] = ast.literal_eval(answer.read().decode())
+        return found
+
+
+def resident(process: int) -> float:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def wait(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 600
+    while not true():
+        assert time.monotonic() < end, "it takes too long"
+        time.sleep(0.05)
+
+
+PARTS_OF_IT: dict[str, Callable[[Path, Path], list[str]]] = {
+    "overhead": overhead,
+    "killed": killed,
+    "resumed": resumed,
+    "store": store,
+    "memory": memory,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """The folder mode on Ray against the plain one: overhead, workers, nodes and jobs that die, S3.
 
-    python benchmarks/cluster.py dev.tar [--photos 400] [--only overhead,killed,resumed,store,memory]
+    python benchmarks/cluster.py dev.tar [--photos 400] [--only overhead,store]
 
 The folder holds the photos of the pairs, repeated under other names; results are cut-outs by the
 default network with all its defaults. Overhead: whole commands, start-up included, in turns; on a
@@ -23,6 +23,7 @@ import tarfile
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from statistics import median
@@ -206,8 +207,8 @@ def memory(source: Path, folder: Path) -> list[str]:
     with ray_cluster([os.cpu_count() or 1], folder) as (address, nodes):
         job = start(source, out, "--engine", "ray", "--address", address)
         held = []
-        for share in (0.2, 0.9):
-            wait(lambda share=share: committed(out) >= share * len(list(source.iterdir())))
+        for tenths in (2, 9):
+            wait(partial(reached, out, len(list(source.iterdir())) * tenths // 10))
             held.append([resident(job.pid), *map(resident, workers())])
         assert job.wait() == 0
         del nodes
@@ -242,6 +243,10 @@ def half_way(job: Process, source: Path, out: Path) -> int:
     wait(lambda: committed(out) >= half or job.poll() is not None)
     assert job.poll() is None, "it ended too early"
     return committed(out)
+
+
+def reached(out: Path, photos: int) -> bool:
+    return committed(out) >= photos
 
 
 def committed(out: Path) -> int:

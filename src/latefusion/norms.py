@@ -6,14 +6,24 @@ from torch import Tensor, nn
 from latefusion.processes import count, mean_over_processes
 
 
-class SyncedNorm(nn.SyncBatchNorm):
-    """torch's own, which knows GPUs only, with the same arithmetic for CPUs."""
+def synchronise(part: nn.Module) -> None:
+    """Let the batch norms inside see the pictures of all processes; names and values stay."""
+    if torch.cuda.is_available():
+        nn.SyncBatchNorm.convert_sync_batchnorm(part)
+        return
+    for module in part.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.__class__ = SyncedNorm  # the same parameters and statistics
+
+
+class SyncedNorm(nn.BatchNorm2d):
+    """What torch's SyncBatchNorm does, which refuses to do it on a CPU."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda or not self.training:
+        if not self.training:
             return super().forward(x)
         var, mean = torch.var_mean(x, (0, 2, 3), correction=0)
-        var, mean = var.double(), mean.double()  # the difference of two large squares comes
+        var, mean = var.double(), mean.double()  # for the difference of squares below
         mean, square = mean_over_processes(torch.stack([mean, var + mean.square()]))
         var = square - mean.square()
         self.follow(mean.detach(), var.detach(), x.numel() // x.shape[1] * count())
@@ -28,25 +38,7 @@ class SyncedNorm(nn.SyncBatchNorm):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
+        unbiased = var * values / (values - 1)
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
-        unbiased = var * values / (values - 1)
         self.running_var.lerp_(unbiased.to(self.running_var), self.momentum)
-
-
-def synchronise(module: nn.Module) -> None:
-    """Swap the batch norms inside for synchronised ones of the same values and names."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            setattr(module, name, synced(child))
-        else:
-            synchronise(child)
-
-
-def synced(norm: nn.BatchNorm2d) -> SyncedNorm:
-    """A synchronised norm on the very parameters and statistics of a plain one."""
-    made = SyncedNorm(norm.num_features, norm.eps, norm.momentum)
-    made.weight, made.bias = norm.weight, norm.bias
-    made.running_mean, made.running_var = norm.running_mean, norm.running_var
-    made.num_batches_tracked = norm.num_batches_tracked
-    return made.train(norm.training)

@@ -150,14 +150,12 @@ def leave_out(pairs: list[Pair], exclude: Path | None) -> list[Pair]:
 def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback]) -> pl.Trainer:
     """Lightning's loop: as many processes as launched, bf16 on a GPU, gradients clipped at 5."""
     devices, nodes = launch(settings.devices, settings.nodes)
-    # Synchronised norms have equal statistics already.
-    together = DDPStrategy(broadcast_buffers=False, timeout=LOST_AFTER)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return pl.Trainer(
         accelerator="auto",
         devices=devices,
         num_nodes=nodes,
-        strategy="auto" if devices * nodes == 1 else together,
+        strategy="auto" if devices * nodes == 1 else DDPStrategy(timeout=LOST_AFTER),
         use_distributed_sampler=False,
         precision="bf16-mixed" if has_bf16 else "32-true",
         max_epochs=epochs,
@@ -190,9 +188,10 @@ def callbacks(settings: Settings) -> list[pl.Callback]:
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Lightning without its tips and without its advice on workers and loggers."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():  # also torch's, on the strides of a 1x1 kernel's gradient
             warnings.simplefilter("ignore", UserWarning)
@@ -200,4 +199,5 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

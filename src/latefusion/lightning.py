@@ -22,7 +22,7 @@ from latefusion.metrics import iou, mad
 from latefusion.model.matting import MattingNetwork, MattingOutput, Window
 from latefusion.norms import synchronise
 from latefusion.optimizers import Horizon, optimization
-from latefusion.processes import ALONE, Share, mean_over_processes, merged
+from latefusion.processes import ALONE, Share, mean_over_processes, merged, stop_at_sigterm
 from latefusion.settings import Settings
 from latefusion.stages import Stage
 
@@ -81,6 +81,9 @@ class Training(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def on_fit_start(self) -> None:
+        stop_at_sigterm()
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
         torch.manual_seed(self.settings.seed * 1_000_003 + self.global_step)

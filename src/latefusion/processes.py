@@ -1,6 +1,8 @@
 """The processes of a training run: how many there are, whose share is what, and means over them."""
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -100,18 +102,33 @@ def is_first() -> bool:
     return rank == 0
 
 
+def stop_at_sigterm() -> None:
+    """Let SIGTERM interrupt as Ctrl-C does: Lightning would ask the other processes, maybe gone."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, _: Any) -> None:
+    raise KeyboardInterrupt(number)
+
+
 @contextmanager
 def told_once() -> Iterator[None]:
-    """An error that all processes meet is told by the first, whose end is that of the others.
+    """An error or interrupt of all processes is told by the first, whose end is the others' too.
 
     They tell it themselves if they live on: then it is theirs alone.
     """
     try:
         yield
-    except LatefusionError:
+    except (LatefusionError, KeyboardInterrupt):
         if not is_first():
             time.sleep(SPEAKS_AFTER)
         raise
+
+
+def is_loss(error: RuntimeError) -> bool:
+    """Whether an error says that the connection to another process broke."""
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
 
 
 def count() -> int:

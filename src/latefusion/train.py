@@ -1,6 +1,7 @@
 """Training: one stage of the table on pairs and backgrounds, run by Lightning into a run folder."""
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,16 @@ from latefusion.lightning import BEST, SaveWeights, Training, averaging
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork
 from latefusion.optimizers import Horizon
-from latefusion.processes import ALONE, LOST_AFTER, Share, is_first, launch, restarted, told_once
+from latefusion.processes import (
+    ALONE,
+    LOST_AFTER,
+    Share,
+    is_first,
+    is_loss,
+    launch,
+    restarted,
+    told_once,
+)
 from latefusion.settings import STATE, Settings, check_settings
 from latefusion.stages import STAGES
 from latefusion.writing import make_folder
@@ -78,6 +88,16 @@ def fit(trainer: pl.Trainer, module: Training, loader: DataLoader[Sample], views
         trainer.fit(module, loader, views, ckpt_path=state if module.settings.resume else None)
     except DataError as error:  # a worker process puts its traceback before the message
         raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
+    except RuntimeError as error:
+        if not is_loss(error):
+            raise
+        cure = "pass --resume" if state.exists() else "start again"
+        raise TrainingError(f"another process of the run has ended; {cure}") from None
+    except SystemExit as end:  # what Lightning makes of an interrupt
+        raise KeyboardInterrupt(*getattr(end.__context__, "args", ())) from None
+    finally:
+        if trainer.interrupted and trainer.strategy.launcher:
+            trainer.strategy.launcher.kill(signal.SIGKILL)
 
 
 def start_network(settings: Settings) -> MattingNetwork:

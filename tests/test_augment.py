@@ -179,3 +179,22 @@ def test_a_small_view_of_a_fine_pattern_does_not_alias() -> None:
     theta = torch.tensor([[[3.0, 0, 0], [0, 3.0, 0]]])
     view = sample(stripes, theta, (SIDE, SIDE))[..., 40:56, 40:56]
     assert (view - 0.5).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("composite", [0.0, 0.5])
+def test_shares_of_a_batch_make_up_the_batch_of_one_process(composite: float) -> None:
+    """One share of two may hold no composite at all; what it draws must not depend on that."""
+    pixels = canvases((60 + 120 * lopsided_alpha()).to(torch.uint8).expand(1, 3, SIDE, SIDE), 12)
+    backgrounds, recipe = flat(BLUE, 12), Recipe(composite=composite)
+
+    def views(share: Share, rows: slice) -> Tensor:
+        torch.manual_seed(4)
+        aspect = torch.linspace(0.5, 2, 12)[rows]
+        image, alpha = augment(
+            pixels[rows], aspect, backgrounds[rows], (64, 64), recipe, share=share
+        )
+        return torch.cat([image / 255, alpha], dim=1)
+
+    whole = views(Share(), slice(None))
+    shares = [views(Share(rank, 4), slice(3 * rank, 3 * rank + 3)) for rank in range(4)]
+    torch.testing.assert_close(torch.cat(shares), whole, rtol=0, atol=1e-5)

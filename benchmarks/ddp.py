@@ -3,14 +3,16 @@
     python benchmarks/ddp.py DATA [--steps 20] [--processes 2] [--size 128,128] [--batch 8]
 
 DATA is what `latefusion train --data` takes. The segmentation stage, from the packaged ImageNet
-encoder, goes twice over as many pairs as fill half of the steps, and three that are left over:
-once in this machine's one process, once in several that torchrun starts. Both see the same global
-batches, so the losses should differ by rounding only. Pictures a second are those of the steps,
+encoder, goes twice over as many pairs as fill half of the steps, and three that are left over, on
+the schedule of a whole run: in one process, in one process on one thread, and in several that
+torchrun starts. All see the same global batches, so the losses differ by rounding only; how much
+that is, the run on another number of threads shows. Pictures a second are those of the steps,
 without the first one and without the decoding of photos.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -27,6 +29,7 @@ from latefusion.terminal import parse_size
 from latefusion.train import Settings, train
 
 LEFT_OVER = 3  # pairs an epoch that fill no batch
+SCHEDULE = 2535  # steps: 15 epochs of 2,716 pairs in batches of 16, as docs/training.md has it
 
 
 @dataclass
@@ -66,16 +69,19 @@ def main() -> None:
         return
     words = [__file__, *sys.argv[1:], "--into"]
     with TemporaryDirectory() as folder:
-        one, several = Path(folder) / "one", Path(folder) / "several"
+        one, thread, several = (Path(folder) / name for name in ("one", "thread", "several"))
         exclude = Path(folder) / "exclude.txt"
         pairs = read_pairs([args.data])
         wanted = args.steps // 2 * args.batch + LEFT_OVER
         exclude.write_text("\n".join(pair.key for pair in pairs[wanted:]))
         subprocess.run([sys.executable, *words, str(one)], check=True)
+        on_one = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, *words, str(thread)], check=True, env=on_one)
         torchrun = ["-m", "torch.distributed.run", "--standalone"]
         each = [f"--nproc-per-node={args.processes}", *words, str(several)]
         subprocess.run([sys.executable, *torchrun, *each], check=True)
-        compare(seen_by(one), seen_by(several), args.batch)
+        runs = {"1 process": one, "1 thread": thread, f"{args.processes} processes": several}
+        compare({name: seen_by(run) for name, run in runs.items()}, args.batch)
 
 
 def arguments() -> argparse.Namespace:
@@ -99,6 +105,7 @@ def run(args: argparse.Namespace) -> None:
         input_size=args.size,
         batch_size=args.batch,
         epochs=2,
+        horizon=SCHEDULE * 2 // args.steps,
         progress=False,
     )
     train(settings, [Watch()])
@@ -109,26 +116,23 @@ def seen_by(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("rank-*.json"))]
 
 
-def compare(one: list[dict[str, Any]], several: list[dict[str, Any]], batch: int) -> None:
-    """Print the losses side by side, the largest difference, the counts and the rates."""
-    losses = list(zip(one[0]["losses"], several[0]["losses"], strict=True))
-    print(f"{'step':>4} {'1 process':>12} {f'{len(several)} processes':>12} difference")
-    for step, (a, b) in enumerate(losses):
-        print(f"{step:4} {a:12.7f} {b:12.7f} {b - a:10.1e}")
-    print(f"largest difference {max(abs(a - b) for a, b in losses):.1e}")
-    for name, processes in (("1 process", one), (f"{len(several)} processes", several)):
+def compare(runs: dict[str, list[dict[str, Any]]], batch: int) -> None:
+    """Print the losses side by side, the largest differences, the counts and the rates."""
+    losses = [processes[0]["losses"] for processes in runs.values()]
+    print("step" + "".join(f"{name:>14}" for name in runs))
+    for step, values in enumerate(zip(*losses, strict=True)):
+        print(f"{step:4}" + "".join(f"{value:14.7f}" for value in values))
+    for name, other in zip(runs, losses, strict=True):
+        largest = max(abs(a - b) for a, b in zip(losses[0], other, strict=True))
+        print(f"{name}: largest difference from the first {largest:.1e}")
+    for name, processes in runs.items():
+        slowest = max(sum(process["seconds"][1:]) for process in processes)
+        print(f"{name}: {batch * (len(losses[0]) - 1) / slowest:.1f} pictures/s")
         for epoch in range(2):
             own = [len(process["keys"][epoch]) for process in processes]
             times = Counter(key for process in processes for key in process["keys"][epoch])
-            seen = f"{len(times)} pairs, each at most {max(times.values())} time"
-            print(f"{name}, epoch {epoch + 1}: {own} pictures a process; {seen}")
-        slowest = max(sum(process["seconds"][1:]) for process in processes)
-        print(f"{name}: {batch * (len(losses) - 1) / slowest:.1f} pictures/s")
-    same = [
-        set(one[0]["keys"][epoch]) == {key for process in several for key in process["keys"][epoch]}
-        for epoch in range(2)
-    ]
-    print(f"the same pairs in both: {all(same)}")
+            count = f"{len(times)} pairs, none more than {max(times.values())} time"
+            print(f"{name}, epoch {epoch + 1}: pictures of each process {own}; {count}")
 
 
 if __name__ == "__main__":

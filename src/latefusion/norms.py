@@ -27,10 +27,9 @@ class SyncedNorm(nn.BatchNorm2d):
         mean, square = mean_over_processes(torch.stack([mean, var + mean.square()]))
         var = square - mean.square()
         self.follow(mean.detach(), var.detach(), x.numel() // x.shape[1] * count())
-        scale = self.weight * (var + self.eps).rsqrt()
-        shift = self.bias - mean * scale
-        scale, shift = (values.to(x.dtype).view(-1, 1, 1) for values in (scale, shift))
-        return torch.addcmul(shift, x, scale)
+        scale = self.weight * (var + self.eps).rsqrt().to(x.dtype)
+        centred = x - mean.to(x.dtype).view(-1, 1, 1)
+        return torch.addcmul(self.bias.view(-1, 1, 1), centred, scale.view(-1, 1, 1))
 
     def follow(self, mean: Tensor, var: Tensor, values: int) -> None:
         """Move the running statistics; of the variance the unbiased one, as torch has it."""

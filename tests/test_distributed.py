@@ -46,7 +46,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     made = Runs(write_data(folder / "data"), folder / "one", folder / "two")
     script = [str(word) for word in (TESTS / "training_runs.py", made.data, made.two)]
     words = [sys.executable, *TORCHRUN, "--max-restarts", "1", *script]
-    torchrun = subprocess.run(words, capture_output=True, text=True, check=False)
+    # Otherwise restarted processes may find the addresses of those before (pytorch issue 135712).
+    own_store = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    torchrun = subprocess.run(
+        words, capture_output=True, text=True, check=False, env=own_store, timeout=300
+    )
     assert torchrun.returncode == 0, torchrun.stderr
     for name in CHANGES:
         run(run_settings(made.data, made.one, name))

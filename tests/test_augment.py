@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from latefusion.data.augment import Recipe, augment, photometric, sample, view_transforms
+from latefusion.data.augment import Recipe, augment, sample, view_transforms
+from latefusion.processes import Share
 
 SIDE = 96
 RED, GREEN, BLUE = (200, 40, 40), (40, 200, 40), (40, 40, 200)
@@ -30,6 +31,10 @@ def canvases(image: Tensor, count: int) -> Tensor:
     return torch.cat([image, alpha, flat(GREEN)], dim=1).repeat(count, 1, 1, 1)
 
 
+def as_it_is(image: Tensor, share: Share) -> Tensor:
+    return image
+
+
 def transforms(count: int, recipe: Recipe, size: tuple[int, int] = (64, 64), aspect: float = 1.0,
                composited: bool = False) -> Tensor:  # fmt: skip
     torch.manual_seed(0)
@@ -43,7 +48,7 @@ def test_the_alpha_moves_with_the_image() -> None:
     levels = (60 + 120 * lopsided_alpha()).to(torch.uint8)
     pixels = canvases(levels.expand(1, 3, SIDE, SIDE), 24)
     aspect = torch.linspace(0.5, 2, 24)
-    image, alpha = augment(pixels, aspect, None, (64, 96), Recipe(), nn.Identity())
+    image, alpha = augment(pixels, aspect, None, (64, 96), Recipe(), as_it_is)
     assert image.shape == (24, 3, 64, 96)
     assert alpha.shape == (24, 1, 64, 96)
     assert image.max() > 1.5
@@ -96,7 +101,7 @@ def test_small_subjects_occur_and_so_do_close_ones() -> None:
     torch.manual_seed(0)
     pixels, backgrounds = canvases(flat(RED), 64), flat(BLUE, 64)
     recipe = Recipe(composite=1.0)
-    _, alpha = augment(pixels, torch.ones(64), backgrounds, (64, 64), recipe, nn.Identity())
+    _, alpha = augment(pixels, torch.ones(64), backgrounds, (64, 64), recipe, as_it_is)
     whole = lopsided_alpha().mean()
     share = alpha.mean(dim=(1, 2, 3)) / whole
     assert (share < 0.3).sum() >= 4
@@ -107,7 +112,7 @@ def test_a_composite_shows_the_subject_and_the_new_background_only() -> None:
     torch.manual_seed(2)
     pixels, backgrounds = canvases(flat(RED), 32), flat(BLUE, 32)
     recipe = Recipe(composite=1.0, harmonise=(0.0, 0.0))
-    image, alpha = augment(pixels, torch.ones(32), backgrounds, (64, 64), recipe, nn.Identity())
+    image, alpha = augment(pixels, torch.ones(32), backgrounds, (64, 64), recipe, as_it_is)
     coloured = (image.amax(dim=1) - image.amin(dim=1)).flatten(1).amin(dim=1) > 20
     assert coloured.sum() > 20  # one picture in twenty is grey
     strongest, alpha = image[coloured].argmax(dim=1), alpha[coloured, 0]
@@ -122,7 +127,7 @@ def test_an_untouched_photo_stays_on_its_own_background() -> None:
     torch.manual_seed(3)
     recipe = Recipe(composite=0.0)
     pixels, backgrounds = canvases(flat(RED), 16), flat(BLUE, 16)
-    image, _ = augment(pixels, torch.ones(16), backgrounds, (64, 64), recipe, nn.Identity())
+    image, _ = augment(pixels, torch.ones(16), backgrounds, (64, 64), recipe, as_it_is)
     coloured = (image.amax(dim=1) - image.amin(dim=1)).flatten(1).amin(dim=1) > 20
     assert (image[coloured].argmax(dim=1) == 0).all()
 
@@ -132,7 +137,7 @@ def test_the_same_seed_gives_the_same_batch() -> None:
     made = []
     for seed in (5, 5, 6):
         torch.manual_seed(seed)
-        made.append(augment(pixels, torch.ones(6), backgrounds, (64, 64), Recipe(), photometric()))
+        made.append(augment(pixels, torch.ones(6), backgrounds, (64, 64), Recipe()))
     torch.testing.assert_close(made[0], made[1], rtol=0, atol=0)
     assert not torch.equal(made[0][0], made[2][0])
     assert not torch.equal(made[0][1], made[2][1])
@@ -142,7 +147,7 @@ def test_pictures_stay_in_range_through_colour_blur_noise_and_jpeg() -> None:
     torch.manual_seed(7)
     recipe = Recipe(harmonise=(1.0, 1.0))
     pixels, backgrounds = canvases(flat((255, 250, 0)), 32), flat((0, 0, 255), 32)
-    image, alpha = augment(pixels, torch.ones(32), backgrounds, (64, 64), recipe, photometric())
+    image, alpha = augment(pixels, torch.ones(32), backgrounds, (64, 64), recipe)
     for values, top in ((image, 255), (alpha, 1)):
         assert values.isfinite().all()
         assert values.min() >= 0
@@ -164,7 +169,7 @@ def test_crops_of_an_alpha_without_soft_pixels_still_work() -> None:
     torch.manual_seed(0)
     pixels = torch.zeros(4, 7, SIDE, SIDE, dtype=torch.uint8)
     recipe = Recipe(crop=1.0)
-    _, alpha = augment(pixels, torch.ones(4), None, (64, 64), recipe, nn.Identity())
+    _, alpha = augment(pixels, torch.ones(4), None, (64, 64), recipe, as_it_is)
     assert alpha.max() == 0
 
 
@@ -174,3 +179,22 @@ def test_a_small_view_of_a_fine_pattern_does_not_alias() -> None:
     theta = torch.tensor([[[3.0, 0, 0], [0, 3.0, 0]]])
     view = sample(stripes, theta, (SIDE, SIDE))[..., 40:56, 40:56]
     assert (view - 0.5).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("composite", [0.0, 0.5])
+def test_shares_of_a_batch_make_up_the_batch_of_one_process(composite: float) -> None:
+    """One share of two may hold no composite at all; what it draws must not depend on that."""
+    pixels = canvases((60 + 120 * lopsided_alpha()).to(torch.uint8).expand(1, 3, SIDE, SIDE), 12)
+    backgrounds, recipe = flat(BLUE, 12), Recipe(composite=composite)
+
+    def views(share: Share, rows: slice) -> Tensor:
+        torch.manual_seed(4)
+        aspect = torch.linspace(0.5, 2, 12)[rows]
+        image, alpha = augment(
+            pixels[rows], aspect, backgrounds[rows], (64, 64), recipe, share=share
+        )
+        return torch.cat([image / 255, alpha], dim=1)
+
+    whole = views(Share(), slice(None))
+    shares = [views(Share(rank, 4), slice(3 * rank, 3 * rank + 3)) for rank in range(4)]
+    torch.testing.assert_close(torch.cat(shares), whole, rtol=0, atol=1e-5)

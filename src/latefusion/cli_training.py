@@ -84,7 +84,7 @@ def train(
     horizon: Annotated[
         int | None, typer.Option(min=1, help="Epoch at which the learning rate has come down.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Of all processes together.")] = 16,
     weights: Annotated[
         Path | None, typer.Option(help="What the stage before saved (.safetensors).")
     ] = None,
@@ -93,12 +93,19 @@ def train(
     ] = None,
     max_lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode photos.")] = 0,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs, or processes without any; not with torchrun.")
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="Machines, each running this command (SLURM).")
+    ] = None,
     seed: Annotated[int, typer.Option()] = 0,
     resume: Annotated[bool, typer.Option(help="Go on where the run in --out stopped.")] = False,
 ) -> None:
     """Train one stage: segmentation, then fusion, then joint, each from the one before."""
     size = parse_size(input_size)
     with extra_packages("train"):
+        from latefusion.processes import is_first
         from latefusion.train import Settings
         from latefusion.train import train as run
     settings = Settings(
@@ -118,7 +125,11 @@ def train(
         encoder_weights=encoder_weights,
         max_lr=max_lr,
         workers=workers,
+        devices=devices,
+        nodes=nodes,
         seed=seed,
         resume=resume,
     )
-    typer.echo(run(settings))
+    best = run(settings)
+    if is_first():
+        typer.echo(best)

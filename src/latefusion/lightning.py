@@ -14,13 +14,15 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from latefusion.checkpoint import save_network
-from latefusion.data.augment import augment, photometric
+from latefusion.data.augment import augment
 from latefusion.data.dataset import Sample
 from latefusion.errors import TrainingError
 from latefusion.losses import Terms, in_transition
 from latefusion.metrics import iou, mad
 from latefusion.model.matting import MattingNetwork, MattingOutput, Window
+from latefusion.norms import synchronise
 from latefusion.optimizers import Horizon, optimization
+from latefusion.processes import ALONE, Share, mean_over_processes, merged, stop_at_sigterm
 from latefusion.settings import Settings
 from latefusion.stages import Stage
 
@@ -41,7 +43,12 @@ class Training(pl.LightningModule):
     """One stage as Lightning wants it. Augmentation runs here, in batches, on the device."""
 
     def __init__(
-        self, network: MattingNetwork, stage: Stage, settings: Settings, horizon: Horizon
+        self,
+        network: MattingNetwork,
+        stage: Stage,
+        settings: Settings,
+        horizon: Horizon,
+        share: Share = ALONE,
     ) -> None:
         super().__init__()
         self.layout = memory_format(stage, settings)
@@ -49,18 +56,20 @@ class Training(pl.LightningModule):
         self.stage = stage
         self.settings = settings
         self.horizon = horizon
-        self.colours = photometric()
-        self.scores: list[tuple[float, float]] = []
+        self.share = share
+        self.scores: dict[str, tuple[float, float]] = {}
         self.rows: list[Tensor] = []
         for name, part in network.named_children():
             part.requires_grad_(name in stage.trains)
+            if share.world > 1 and name in stage.moves_norm:
+                synchronise(part)
         self.train()  # loaded weights come in eval mode, and Lightning leaves modes as they are
 
     def train(self, mode: bool = True) -> "Training":
         """Training mode, but for the batch norms that this stage freezes."""
         super().train(mode)
         for name, part in self.network.named_children():
-            if self.stage.freeze_norm or name not in self.stage.trains:
+            if name not in self.stage.moves_norm:
                 part.eval()
         return self
 
@@ -73,6 +82,9 @@ class Training(pl.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    def on_fit_start(self) -> None:
+        stop_at_sigterm()
+
     def training_step(self, batch: Sample, index: int) -> Tensor:
         torch.manual_seed(self.settings.seed * 1_000_003 + self.global_step)
         with torch.autocast(self.device.type, enabled=False):  # bf16 coordinates are pixels off
@@ -82,17 +94,24 @@ class Training(pl.LightningModule):
                 batch.get("background"),
                 self.settings.input_size,
                 self.settings.recipe,
-                self.colours,
+                share=self.share,
             )
         image = image.contiguous(memory_format=self.layout)
         output = self.views(image, alpha)
         with torch.autocast(self.device.type, enabled=False):
             terms = self.stage.loss(output, alpha)
-        total = torch.stack(list(terms.values())).sum()
+        losses = torch.stack(list(terms.values()))
+        total = losses.sum()
+        # All processes must see the same figures, and stop together.
+        means = mean_over_processes(losses.detach())
+        self.report(means.sum(), dict(zip(terms, means, strict=True)))
+        return total
+
+    def report(self, total: Tensor, terms: Terms) -> None:
+        """Log the loss of the whole batch and its terms, or stop where it is not finite."""
         self.check_finite(total, terms)
         self.log_dict({f"train/{name}": value for name, value in terms.items()})
         self.log("train/loss", total, prog_bar=True)
-        return total
 
     def views(self, image: Tensor, alpha: Tensor) -> MattingOutput:
         """The stage's outputs; those of the fusion network in a window, where one is set."""
@@ -111,7 +130,7 @@ class Training(pl.LightningModule):
         image, alpha = batch["image"].float(), batch["alpha"]
         output = self.stage.forward(self.network, image)
         pred, true = (x[0, 0].cpu().numpy() for x in (output.alpha, alpha))
-        self.scores.append((mad(pred, true), iou(pred, true)))
+        self.scores[batch["key"][0]] = mad(pred, true), iou(pred, true)
         if index < PICTURES:
             self.rows.append(picture_row(image / 255, output, alpha, self.settings.input_size))
 
@@ -126,8 +145,8 @@ class Training(pl.LightningModule):
         self.rows.clear()
 
     def mean_scores(self) -> tuple[float, float]:
-        """MAD and IoU, means over the validation photos at the network's size."""
-        mean_mad, mean_iou = np.mean(self.scores, axis=0)
+        """MAD and IoU, means over the validation photos of all processes at the network's size."""
+        mean_mad, mean_iou = np.mean([*merged(self.scores).values()], axis=0)
         return float(mean_mad), float(mean_iou)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -159,6 +178,7 @@ def softest_window(alpha: Tensor, size: tuple[int, int], draws: int = 4) -> Wind
     """Of a few random windows of (B, 1, H, W) the one with most pixels in transition.
 
     The outline is what the fusion network has to learn; a window drawn blindly often misses it.
+    Several processes draw the same windows, and choose by the pixels of all.
     """
     rows, columns = (f - s for f, s in zip(alpha.shape[-2:], size, strict=True))
     soft = in_transition(alpha)
@@ -166,7 +186,9 @@ def softest_window(alpha: Tensor, size: tuple[int, int], draws: int = 4) -> Wind
     for _ in range(draws):
         top, left = (2 * int(torch.randint(free // 2 + 1, ())) for free in (rows, columns))
         drawn.append(Window(top, left, *size))
-    return max(drawn, key=lambda window: int(window.of(soft).sum()))
+    pixels = torch.stack([window.of(soft).sum() for window in drawn])
+    most: list[float] = mean_over_processes(pixels).tolist()
+    return drawn[most.index(max(most))]
 
 
 def averaging(decay: float) -> WeightAveraging:
@@ -188,7 +210,7 @@ def averaging(decay: float) -> WeightAveraging:
 
 
 class SaveWeights(pl.Callback):
-    """Averaged weights as files: the newest after each validation, and the best by MAD.
+    """Averaged weights as files of the first process: the newest after each validation, the best.
 
     It must stand before the averaging among the callbacks: that one lends its weights to the
     network for validation and takes them back when validation ends.
@@ -223,6 +245,8 @@ class SaveWeights(pl.Callback):
             self.save(BEST, pl_module, {})
 
     def save(self, name: str, module: Training, figures: dict[str, str]) -> None:
+        if module.share.rank > 0:
+            return
         notes = {
             "stage": module.settings.stage,
             "step": str(module.global_step),

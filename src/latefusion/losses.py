@@ -3,6 +3,7 @@
 Every function takes (B, 1, H, W) tensors in [0, 1], prediction first, and gives scalars. The paper
 sums over pixels; the authors' code, followed here, takes means, so that weights do not depend on
 the crop size. A pixel is in transition where 0.05 < alpha < 0.95 (code; the paper: 0 < alpha < 1).
+The mean of what several processes find, each on its share of a batch, is the loss of the batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from latefusion.model.matting import MattingOutput
+from latefusion.processes import mean_over_processes
 
 TRANSITION = (0.05, 0.95)
 CLIP = 1e-7  # probabilities inside the logarithms of CE, as Keras clips them
@@ -51,7 +53,7 @@ def cross_entropy(pred: Tensor, alpha: Tensor) -> Tensor:
 def weighted_alpha_loss(pred: Tensor, alpha: Tensor) -> Tensor:
     """L_u, eq. 8: sum w |a_pred - a| / sum w, w = 1 in the transition and 0.1 elsewhere."""
     weight = torch.where(in_transition(alpha), 1.0, 0.1)
-    return (weight * (pred - alpha).abs()).sum() / weight.sum()
+    return (weight * (pred - alpha).abs()).sum() / mean_over_processes(weight.sum())
 
 
 def sparsity_loss(pred: Tensor) -> Tensor:

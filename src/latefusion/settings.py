@@ -25,6 +25,8 @@ class Settings:
     which makes a step about three times quicker.
     `exclude` is a text file of keys, one a line, of pairs to leave out; after a # stands why.
     `preset` is `lite` where neither it nor `weights` is given.
+    `batch_size` is that of a step, which all processes share. `devices` are the processes on this
+    machine, one a GPU where there are any, `nodes` the machines; torchrun sets both itself.
     """
 
     stage: str
@@ -44,6 +46,8 @@ class Settings:
     resume: bool = False
     seed: int = 0
     workers: int = 0
+    devices: int | None = None
+    nodes: int | None = None
     canvas: int = 448
     max_lr: float | None = None
     ema_decay: float = 0.998
@@ -60,7 +64,7 @@ def check_settings(settings: Settings) -> None:
             better = max(64, round(side / 32) * 32)
             raise DataError(f"input size {side} is not a multiple of 32 from 64 up; use {better}")
     check_window(settings)
-    for name in ("epochs", "horizon", "batch_size"):
+    for name in ("epochs", "horizon", "batch_size", "devices", "nodes"):
         number = getattr(settings, name)
         if number is not None and number < 1:
             raise TrainingError(f"{name} is {number}; use 1 or more")

@@ -15,8 +15,9 @@ from latefusion.model.matting import MattingNetwork, MattingOutput
 class Stage:
     """One stage of training (paper, section 3.3).
 
-    `trains` names the network's parts whose parameters change; the batch norms of all other parts
-    keep their statistics, and those of the trained parts too where `freeze_norm` is set. `cycle`
+    `trains` names the network's parts whose parameters change. The batch norms of these take their
+    statistics from the whole batch, synchronised where several processes share it, and follow them;
+    those of all other parts are frozen, and where `freeze_norm` is set all are. `cycle`
     is the paper's cyclical learning rate (base, max), `max_lr` the peak for AdamW. `follows`
     names the stage whose weights this one starts from.
     """
@@ -29,6 +30,11 @@ class Stage:
     max_lr: float
     freeze_norm: bool = False
     follows: str | None = None
+
+    @property
+    def moves_norm(self) -> tuple[str, ...]:
+        """The parts with synchronised batch norms that follow the batches; others are frozen."""
+        return () if self.freeze_norm else self.trains
 
     @property
     def fuses(self) -> bool:

@@ -1,16 +1,20 @@
 """Training: one stage of the table on pairs and backgrounds, run by Lightning into a run folder."""
 
 import logging
+import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from latefusion.checkpoint import load_network
@@ -29,6 +33,16 @@ from latefusion.lightning import BEST, SaveWeights, Training, averaging
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork
 from latefusion.optimizers import Horizon
+from latefusion.processes import (
+    ALONE,
+    LOST_AFTER,
+    Share,
+    is_first,
+    is_loss,
+    launch,
+    restarted,
+    told_once,
+)
 from latefusion.settings import STATE, Settings, check_settings
 from latefusion.stages import STAGES
 from latefusion.writing import make_folder
@@ -40,29 +54,50 @@ log = logging.getLogger(__name__)
 CACHED_AT_MOST = 6000  # canvases kept in memory; 1.4 MB each at 448 x 448
 
 
-def train(settings: Settings) -> Path:
+def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
     """Train one stage; give the path of the best weights, `<out>/best.safetensors`.
 
     Writes to `settings.out`: best and last .safetensors (averaged weights), last.ckpt (everything
-    that resuming needs) and TensorBoard events. Raises DataError, WeightsError, and TrainingError
-    when a loss is not finite or there is nothing to resume.
+    that resuming needs) and TensorBoard events. `watchers` are more callbacks for Lightning. Under
+    torchrun, and with `devices` and `nodes`, this process does its share of every batch; a run that
+    torchrun has restarted is resumed. Raises DataError, WeightsError, and TrainingError when a loss
+    is not finite, another process is lost or there is nothing to resume.
     """
-    check_settings(settings)
-    torch.manual_seed(settings.seed)
-    stage = STAGES[settings.stage]
-    epochs = settings.epochs or stage.epochs
-    network = start_network(settings)
-    loader, views = loaders(settings)
-    module = Training(network, stage, settings, Horizon(len(loader), settings.horizon or epochs))
-    make_folder(settings.out)
-    state = settings.out / STATE
-    with quiet_lightning():
-        trainer = make_trainer(settings, epochs)
-        try:
-            trainer.fit(module, loader, views, ckpt_path=state if settings.resume else None)
-        except DataError as error:  # a worker process puts its traceback before the message
-            raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
+    with told_once(), quiet_lightning():
+        if restarted() and (settings.out / STATE).exists():
+            settings = replace(settings, resume=True)
+        check_settings(settings)
+        torch.manual_seed(settings.seed)
+        stage = STAGES[settings.stage]
+        epochs = settings.epochs or stage.epochs
+        trainer = make_trainer(settings, epochs, watchers)
+        share = Share(trainer.global_rank, trainer.world_size)
+        network = start_network(settings)
+        loader, views = loaders(settings, share)
+        horizon = Horizon(len(loader), settings.horizon or epochs)
+        module = Training(network, stage, settings, horizon, share)
+        make_folder(settings.out)
+        fit(trainer, module, loader, views)
     return settings.out / BEST
+
+
+def fit(trainer: pl.Trainer, module: Training, loader: DataLoader[Sample], views: Any) -> None:
+    """Lightning's fit with our ways to stop; the processes that it started end with this one."""
+    state = module.settings.out / STATE
+    try:
+        trainer.fit(module, loader, views, ckpt_path=state if module.settings.resume else None)
+    except DataError as error:  # a worker process puts its traceback before the message
+        raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
+    except RuntimeError as error:
+        if not is_loss(error):
+            raise
+        cure = "pass --resume" if state.exists() else "start again"
+        raise TrainingError(f"another process of the run has ended; {cure}") from None
+    except SystemExit as end:  # what Lightning makes of an interrupt
+        raise KeyboardInterrupt(*getattr(end.__context__, "args", ())) from None
+    finally:
+        if trainer.interrupted and trainer.strategy.launcher:
+            trainer.strategy.launcher.kill(signal.SIGKILL)
 
 
 def start_network(settings: Settings) -> MattingNetwork:
@@ -80,25 +115,29 @@ def start_network(settings: Settings) -> MattingNetwork:
         encoder.load_imagenet(network.encoder, settings.encoder_weights)
     else:
         name = config.encoder
-        log.warning("the %s encoder starts from random values; pass --encoder-weights", name)
+        if is_first():
+            log.warning("the %s encoder starts from random values; pass --encoder-weights", name)
     return network
 
 
-def loaders(settings: Settings) -> tuple[DataLoader[Sample], DataLoader[Sample] | None]:
-    """Training canvases in random order, and validation views one by one."""
+def loaders(
+    settings: Settings, share: Share = ALONE
+) -> tuple[DataLoader[Sample], DataLoader[Sample] | None]:
+    """A process's share: training canvases in random order, and validation views one by one."""
     pairs = leave_out(read_pairs(settings.data), settings.exclude)
     backgrounds = read_images(settings.backgrounds) if settings.backgrounds else []
-    # Each worker would fill a cache of its own.
-    cache = settings.workers == 0 and len(pairs) + len(backgrounds) <= CACHED_AT_MOST
+    # Each worker would fill a cache of its own, and each process does.
+    pictures = (len(pairs) + len(backgrounds)) * share.world
+    cache = settings.workers == 0 and pictures <= CACHED_AT_MOST
     dataset = WithBackgrounds(
         Decoded(pairs, partial(pair_canvas, size=settings.canvas), cache),
         Decoded(backgrounds, partial(background_canvas, size=settings.canvas), cache),
     )
+    batch = min(settings.batch_size, len(pairs))
     loader: DataLoader[Sample] = DataLoader(
         dataset,
-        batch_size=min(settings.batch_size, len(pairs)),
-        sampler=RandomOrder(len(pairs), len(backgrounds), settings.seed),
-        drop_last=True,
+        batch_size=share.batch(batch),
+        sampler=RandomOrder(len(pairs), len(backgrounds), settings.seed, batch, share),
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
     )
@@ -109,7 +148,7 @@ def loaders(settings: Settings) -> tuple[DataLoader[Sample], DataLoader[Sample] 
     shared = {pair.key for pair in pairs} & {pair.key for pair in checks}
     if shared:
         raise DataError(f"{min(shared)} is in both --data and --validation; keep them apart")
-    views = Decoded(checks, view, cache=True)
+    views = Decoded(share.filled(checks), view, cache=True)
     return loader, DataLoader(views, batch_size=1)
 
 
@@ -128,17 +167,21 @@ def leave_out(pairs: list[Pair], exclude: Path | None) -> list[Pair]:
     return kept
 
 
-def make_trainer(settings: Settings, epochs: int) -> pl.Trainer:
-    """Lightning's loop: one device, bf16 on a GPU, gradients clipped at norm 5."""
+def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback]) -> pl.Trainer:
+    """Lightning's loop: as many processes as launched, bf16 on a GPU, gradients clipped at 5."""
+    devices, nodes = launch(settings.devices, settings.nodes)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return pl.Trainer(
         accelerator="auto",
-        devices=1,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="auto" if devices * nodes == 1 else DDPStrategy(timeout=LOST_AFTER),
+        use_distributed_sampler=False,
         precision="bf16-mixed" if has_bf16 else "32-true",
         max_epochs=epochs,
         gradient_clip_val=5.0,
         logger=TensorBoardLogger(settings.out, name="", version="events"),
-        callbacks=callbacks(settings),
+        callbacks=[*callbacks(settings), *watchers],
         enable_model_summary=False,
         enable_progress_bar=settings.progress,
         num_sanity_val_steps=0,
@@ -165,9 +208,10 @@ def callbacks(settings: Settings) -> list[pl.Callback]:
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Lightning without its tips and without its advice on workers and loggers."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():  # also torch's, on the strides of a 1x1 kernel's gradient
             warnings.simplefilter("ignore", UserWarning)
@@ -175,4 +219,5 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -18,6 +18,7 @@ from latefusion.data.members import Encoded
 from latefusion.data.sources import Pair, decode_image, decode_pair
 from latefusion.foreground import estimate_foreground
 from latefusion.framing import resize
+from latefusion.processes import ALONE, Share
 
 Sample = dict[str, Any]
 ESTIMATE_PIXELS = 3 * 160 * 160  # the foreground is solved at this size; training needs it fast
@@ -61,39 +62,49 @@ class WithBackgrounds(Dataset[Sample]):
 
 
 class RandomOrder(Sampler[tuple[int, int]]):
-    """All pairs in an order, and with backgrounds, that depend on the seed and the epoch only.
+    """A process's share of all pairs, in an order, and with backgrounds, of seed and epoch only.
 
-    So a resumed run sees what the uninterrupted one would have seen. Lightning calls `set_epoch`.
+    So a resumed run sees what the uninterrupted one would have seen, and the shares of several
+    processes, which never overlap, make up in their order every batch of one process. Pairs that
+    fill no batch are left for another epoch. Lightning calls `set_epoch`.
     """
 
-    def __init__(self, pairs: int, backgrounds: int, seed: int) -> None:
+    def __init__(
+        self, pairs: int, backgrounds: int, seed: int, batch: int = 1, share: Share = ALONE
+    ) -> None:
         self.pairs = pairs
         self.backgrounds = max(backgrounds, 1)
         self.seed = seed
+        self.batch = batch
+        self.share = share
         self.epoch = 0
 
     def __len__(self) -> int:
-        return self.pairs
+        return self.pairs // self.batch * self.share.batch(self.batch)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        order = torch.randperm(self.pairs, generator=generator).tolist()
-        behind = torch.randint(self.backgrounds, (self.pairs,), generator=generator).tolist()
-        return iter(zip(order, behind, strict=True))
+        order = torch.randperm(self.pairs, generator=generator)
+        behind = torch.randint(self.backgrounds, (self.pairs,), generator=generator)
+        for start in range(0, self.pairs - self.batch + 1, self.batch):
+            batch = slice(start, start + self.batch)
+            mine = (self.share.own(drawn[batch]).tolist() for drawn in (order, behind))
+            yield from zip(*mine, strict=True)
 
 
 def pair_canvas(pair: Pair, size: int) -> Sample:
-    """`pixels` (7, S, S) uint8: image RGB, alpha, straight foreground RGB; `aspect` is W / H."""
+    """`pixels` (7, S, S) uint8: image RGB, alpha, straight foreground; `aspect` is W / H; `key`."""
     image, alpha = decode_pair(pair)
     height, width = alpha.shape
     image, alpha = resize(image, (size, size)), resize(alpha, (size, size))
     opacity = alpha.astype(np.float32) / np.float32(255)
     foreground = estimate_foreground(image, opacity, ESTIMATE_PIXELS)
     pixels = np.dstack([image, alpha, foreground])
-    return {"pixels": channels_first(pixels), "aspect": np.float32(width / height)}
+    aspect = np.float32(width / height)
+    return {"pixels": channels_first(pixels), "aspect": aspect, "key": pair.key}
 
 
 def background_canvas(source: Encoded, size: int) -> Tensor:

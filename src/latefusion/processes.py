@@ -1,0 +1,167 @@
+"""The processes of a training run: how many there are, whose share is what, and means over them."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor
+from torch.autograd import Function
+
+from latefusion.errors import LatefusionError, TrainingError
+
+T = TypeVar("T")
+
+LOST_AFTER = timedelta(minutes=10)  # without a word from another process
+SPEAKS_AFTER = 5.0  # seconds that a process leaves to the first one to tell an error of both
+
+
+class Share(NamedTuple):
+    """What one process of `world` does of every batch; the default is a process alone.
+
+    Every process draws the random numbers of the whole batch from the same seed and keeps its own
+    rows, so that a picture is changed in the same way however many processes there are.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    def own(self, rows: Tensor) -> Tensor:
+        """This process's rows, (B, ...), of those of the whole batch, (world B, ...)."""
+        return rows.chunk(self.world)[self.rank]
+
+    def rand(self, count: int, *shape: int, device: torch.device) -> Tensor:
+        """(count, *shape) uniform numbers in [0, 1)."""
+        return self.own(torch.rand(count * self.world, *shape, device=device))
+
+    def randn(self, count: int, *shape: int, device: torch.device) -> Tensor:
+        """(count, *shape) normal numbers."""
+        return self.own(torch.randn(count * self.world, *shape, device=device))
+
+    def seeds(self, count: int) -> list[int]:
+        """A seed for each picture, for noise that would be dear to draw for all processes."""
+        drawn: list[int] = self.own(torch.randint(2**62, (count * self.world,))).tolist()
+        return drawn
+
+    def batch(self, whole: int) -> int:
+        """This process's pictures of a batch of `whole`. Raises TrainingError."""
+        if whole % self.world:
+            near = {max(1, whole // self.world + more) * self.world for more in (0, 1)}
+            better = " or ".join(map(str, sorted(near)))
+            raise TrainingError(
+                f"a batch of {whole} does not divide by {self.world} processes; use {better}"
+            )
+        return whole // self.world
+
+    def filled(self, items: Sequence[T]) -> list[T]:
+        """This process's run of the items, as long as every other's: the last one fills it up."""
+        each = -(-len(items) // self.world)
+        return [
+            items[min(i, len(items) - 1)] for i in range(self.rank * each, (self.rank + 1) * each)
+        ]
+
+
+ALONE = Share()
+
+
+class Launch(NamedTuple):
+    """Processes on each machine (one a GPU, where there are any), and machines."""
+
+    devices: int
+    nodes: int
+
+
+def launch(devices: int | None, nodes: int | None) -> Launch:
+    """What torchrun has started, or else what was asked for. Raises TrainingError."""
+    if dist.is_available() and dist.is_torchelastic_launched():
+        if devices or nodes:
+            raise TrainingError("torchrun says how many processes; leave --devices and --nodes out")
+        here = int(os.environ["LOCAL_WORLD_SIZE"])
+        return Launch(here, int(os.environ["WORLD_SIZE"]) // here)
+    gpus = torch.cuda.device_count()
+    if devices and 0 < gpus < devices:
+        raise TrainingError(f"{devices} devices are more than the {gpus} GPUs here; use {gpus}")
+    return Launch(devices or 1, nodes or 1)
+
+
+def restarted() -> bool:
+    """Whether torchrun has started the processes anew, after one of them was lost."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that prints and writes."""
+    rank: int = rank_zero_only.rank  # type: ignore[attr-defined]  # it knows every launcher
+    return rank == 0
+
+
+def stop_at_sigterm() -> None:
+    """Let SIGTERM interrupt as Ctrl-C does: Lightning would ask the other processes, maybe gone."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, _: Any) -> None:
+    raise KeyboardInterrupt(number)
+
+
+@contextmanager
+def told_once() -> Iterator[None]:
+    """An error or interrupt of all processes is told by the first, whose end is the others' too.
+
+    They tell it themselves if they live on: then it is theirs alone.
+    """
+    try:
+        yield
+    except (LatefusionError, KeyboardInterrupt):
+        if not is_first():
+            time.sleep(SPEAKS_AFTER)
+        raise
+
+
+def is_loss(error: RuntimeError) -> bool:
+    """Whether an error says that the connection to another process broke."""
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
+
+
+def count() -> int:
+    """The processes that are connected."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+class _Sum(Function):
+    """The sum over the processes; in the other direction that of the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a tensor over the processes, with its gradient; the tensor where one is alone."""
+    processes = count()
+    return value if processes == 1 else _Sum.apply(value) / processes
+
+
+def merged(own: dict[str, T]) -> dict[str, T]:
+    """The entries of all processes, in the order of their ranks; an entry that two have once."""
+    if count() == 1:
+        return own
+    parts: list[Any] = [None] * count()
+    dist.all_gather_object(parts, own)
+    return {name: value for part in parts for name, value in part.items()}

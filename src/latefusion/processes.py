@@ -116,13 +116,17 @@ def _interrupt(number: int, _: Any) -> None:
 def told_once() -> Iterator[None]:
     """An error or interrupt of all processes is told by the first, whose end is the others' too.
 
-    They tell it themselves if they live on: then it is theirs alone.
+    An error they tell themselves if they live on: then it is theirs alone.
     """
     try:
         yield
-    except (LatefusionError, KeyboardInterrupt):
+    except LatefusionError:
         if not is_first():
             time.sleep(SPEAKS_AFTER)
+        raise
+    except KeyboardInterrupt as stopped:
+        if not is_first():
+            raise SystemExit(128 + int((stopped.args or (signal.SIGINT,))[0])) from None
         raise
 
 

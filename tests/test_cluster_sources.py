@@ -233,6 +233,24 @@ def test_groups_are_small_in_number_and_in_bytes(monkeypatch: pytest.MonkeyPatch
     assert [group.key for group in groups][:2] == ["s-000000", "s-000001"]
 
 
+def test_keys_tell_sources_apart(tmp_path: Path) -> None:
+    fill(tmp_path, "photos/a.jpg", "in/none.txt")
+    write_tar(tmp_path / "in" / "a.tar", [("1.jpg", b"1")])
+    places = ["in", "in/a.tar", "in/*.tar", "photos", "photos/a.jpg"]
+    found = [find_source(str(tmp_path / place), OUT, False) for place in places]
+    assert len({source.own_name for source in found}) == len(places)
+    for source in found:
+        (group,) = groups_of(source, "a.tar", 9)
+        assert source.own_name in group.key
+    again = find_source(str(tmp_path / "in"), OUT, False)
+    assert again.own_name == found[0].own_name
+
+
+def test_a_folder_whose_name_looks_like_a_glob(tmp_path: Path) -> None:
+    fill(tmp_path, "holiday [1]/a.jpg")
+    assert named(tmp_path / "holiday [1]") == {"a.jpg": "a"}
+
+
 @pytest.mark.parametrize(
     ("place", "message"),
     [

@@ -140,7 +140,8 @@ def test_a_tar_unpacked_is_that_of_one_machine(
                 assert (member.mtime, member.uid, member.mode) == (0, 0, 0o644)
     assert found == here[0]
     output = next(each.record.outputs[0] for each in done if each.record.photo == "b/c.png")
-    assert output == "tar://b/c-cutout.png::latefusion-000001.tar"
+    own = order(photos, tmp_path / "out", toy_model).source.own_name
+    assert output == f"tar://b/c-cutout.png::latefusion-{own}-000001.tar"
 
 
 def test_parquet_holds_a_row_for_each_photo(
@@ -158,9 +159,8 @@ def test_parquet_holds_a_row_for_each_photo(
         assert row["cutout"] == here[0][f"{base}-cutout.png"]
         assert row["alpha"] == here[0][f"{base}-alpha.png"]
         assert (row["width"], row["height"]) == (60, 40)
-    assert next(each.record.outputs for each in done if each.record.photo == "a.png") == [
-        "latefusion-000000.parquet"
-    ]
+    (output,) = next(each.record.outputs for each in done if each.record.photo == "a.png")
+    assert (tmp_path / "out" / output).is_file()
 
 
 @pytest.mark.parametrize("into", ["files", "tar", "parquet"])
@@ -190,7 +190,8 @@ def test_what_is_done_is_left_as_it_is(
     bad = {"bad.jpg"} if into == "files" else set()
     assert again() == bad
     group = {"b/c.png", "b/d.jpg"}
-    (out / ("b/c-alpha.png" if into == "files" else f"latefusion-000001.{into}")).unlink()
+    shard = f"latefusion-{wanted.source.own_name}-000001.{into}"
+    (out / ("b/c-alpha.png" if into == "files" else shard)).unlink()
     assert again() == ({"b/c.png", "bad.jpg"} if into == "files" else group)
     Image.new("RGB", (60, 40), "red").save(photos / "b/c.png")
     assert again() == ({"b/c.png", "bad.jpg"} if into == "files" else group)
@@ -204,7 +205,7 @@ def test_a_shard_that_breaks_off_is_a_record(tmp_path: Path, toy_model: Path) ->
     (done,) = do(wanted)
     assert done.record.photo == "s.tar"
     assert "s.tar is not a whole tar file" in (done.record.error or "")
-    assert wanted.out.exists(part_of("s-broken"))
+    assert wanted.out.exists(part_of(f"{wanted.source.own_name}-s-broken"))
 
 
 def test_a_photo_that_cannot_be_read_is_a_record(photos: Path, toy_model: Path) -> None:

@@ -20,7 +20,7 @@ from latefusion.terminal import item_bar
 from latefusion.writing import FORMATS_OUT
 
 GPUS = ("cuda", "rocm", "migraphx")
-FILES_A_GROUP = 16  # photos that are committed at once where each result is a file
+FILES_A_GROUP = 8  # photos that are committed at once where each result is a file
 
 
 def matte_on_ray(task: Task, cluster: Cluster) -> bool:

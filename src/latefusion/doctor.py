@@ -25,6 +25,9 @@ RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxrunti
 EXTRAS = {
     "video": ("av", "video, ProRes and VP9 with alpha"),
     "serve": ("fastapi", "matting over HTTP"),
+    "ray": ("ray", "many machines, by matte --engine ray"),
+    "s3": ("s3fs", "photos in S3, by matte --engine ray"),
+    "gs": ("gcsfs", "photos in Google's store, by matte --engine ray"),
     "heic": ("pillow-heif", "photos in HEIC"),
     "refine": ("pymatting", "soft alphas from masks, by prepare --refine"),
     "train": ("torch", "training, export, info"),

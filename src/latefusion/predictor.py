@@ -206,7 +206,7 @@ class Matter:
         """For another process, on another machine even, which loads the network anew."""
         state = self.__dict__ | {"_lock": None, "_loaded": None}
         state.pop("model", None)
-        return state
+        return state | {"_path": self._path and self._path.absolute()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())

@@ -7,7 +7,7 @@ last one counts. In memory are two numbers a photo, 16 bytes.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -101,28 +101,22 @@ def shard_of(output: str) -> str:
     return output.rpartition("::")[2]
 
 
-def roll_up(out: Storage, kept: Collection[str] | None = None) -> None:
-    """Bring all parts into the manifest, a line a photo, then remove them.
+def roll_up(out: Storage, gone: Callable[[str], bool] | None = None) -> None:
+    """Bring all parts into the manifest, a line a photo, then remove them. Raises OutputError.
 
-    `kept` are the shards of a run that is complete: records of others go, and those shards with
-    them, since all that was in them is elsewhere by now. Raises OutputError.
+    `gone` tells the shards whose records are to be left out.
     """
     parts = [path for path in out.files(PARTS) if path.endswith(".jsonl")]
     files = [*([NAME] if out.exists(NAME) else []), *parts]
     if not files:
         return
     last = _last_ones(out, files)
-    stale: set[str] = set()
     with out.writing(NAME) as file:
         for number, (line, record) in enumerate(_records(out, files)):
-            shard = shard_of(record.outputs[0]) if record.outputs else None
-            gone = kept is not None and shard is not None and shard not in kept
-            if gone:
-                stale.add(str(shard))
-            elif last[number]:
+            shard = shard_of(record.outputs[0]) if gone and record.outputs else ""
+            if last[number] and not (gone and gone(shard)):
                 file.write(line)
     out.remove_tree(PARTS)
-    out.remove(sorted(stale))
 
 
 def _last_ones(out: Storage, files: list[str]) -> NDArray[np.bool_]:
@@ -138,7 +132,7 @@ def _last_ones(out: Storage, files: list[str]) -> NDArray[np.bool_]:
 
 def _records(out: Storage, files: Iterable[str]) -> Iterator[tuple[bytes, Record]]:
     for path in files:
-        with out.reading(path) as file:
+        with out.copied(path) as file:
             for line in file:
                 record = record_of(line)
                 if record is None and not line.endswith(b"\n"):

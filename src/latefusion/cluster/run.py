@@ -21,7 +21,7 @@ from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from latefusion.batch import Done
 from latefusion.cluster.ledger import NOTHING, Index, read_index, roll_up
-from latefusion.cluster.sinks import shard_path
+from latefusion.cluster.sinks import is_shard_of, shard_path
 from latefusion.cluster.sources import Source, groups_of
 from latefusion.cluster.worker import Order, Worker
 from latefusion.errors import LatefusionError, reason
@@ -56,7 +56,20 @@ def run_on_ray(
     finally:
         if order.out.local:
             _remove_parts(order.out.local)
-        roll_up(order.out, seen if shards and complete else None)
+        if shards and complete:
+            _drop_others(order, seen)
+        else:
+            roll_up(order.out)
+
+
+def _drop_others(order: Order, seen: set[str]) -> None:
+    """Roll up, and remove the source's shards of an earlier run: all in them is elsewhere now."""
+
+    def gone(path: str) -> bool:
+        return is_shard_of(path, order.source.own_name, order.into) and path not in seen
+
+    roll_up(order.out, gone)
+    order.out.remove([path for path in order.out.files() if gone(path)])
 
 
 def _groups_done(order: Order, before: Index) -> Iterator[tuple[str, list[Done]]]:

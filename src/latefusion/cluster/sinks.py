@@ -28,6 +28,12 @@ def shard_path(key: str, into: Into) -> str:
     return str(path.with_name(f"{MARK}{path.name}.{into}"))
 
 
+def is_shard_of(path: str, source: str, into: Into) -> bool:
+    """Whether a file is a shard made of the source with that name of its own."""
+    name = PurePosixPath(path).name
+    return name.startswith(f"{MARK}{source}-") and name.endswith(f".{into}")
+
+
 def output_of(path: str, key: str, into: Into) -> str:
     """A result as its record names it; one in a tar as fsspec opens it, in Parquet the shard."""
     shard = shard_path(key, into)

@@ -4,6 +4,8 @@ A group is what one worker does at a time and what is committed at once. Which p
 group follows from the source alone, so that a group that is done twice comes out the same.
 """
 
+import hashlib
+import os
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -14,8 +16,15 @@ from typing import Any, Literal, NamedTuple
 
 from fsspec.core import has_magic
 
-from latefusion.cluster.storage import TRIES, Storage, pause, storage_of, transient_errors
-from latefusion.data.members import Header
+from latefusion.cluster.storage import (
+    TRIES,
+    Storage,
+    patiently,
+    pause,
+    storage_of,
+    transient_errors,
+)
+from latefusion.data.members import Header, is_hidden
 from latefusion.errors import DataError, LatefusionError, reason, shown
 from latefusion.jobs import bases, key_of, stem_of
 from latefusion.reading import PHOTO_SUFFIXES
@@ -53,10 +62,17 @@ class Source:
 
     storage: Storage
     kind: Kind
+    place: str  # as it was given, made absolute
     paths: tuple[str, ...] = ()
     recursive: bool = False
     out: str = ""  # the folder of the results, which may lie inside
     shard_bases: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def own_name(self) -> str:
+        """Eight letters that begin the keys of its groups, and of no other source's."""
+        place = self.place.encode(errors="surrogateescape")
+        return hashlib.blake2b(place, digest_size=4).hexdigest()
 
     def label(self, name: str) -> str:
         """A photo as error messages name it."""
@@ -68,18 +84,18 @@ def find_source(place: str, out: Storage, recursive: bool) -> Source:
 
     Shards are .tar, .tar.gz and .parquet; of each glob all files have to be of one kind.
     """
-    if has_magic(place):
+    if has_magic(place) and not os.path.exists(place):  # noqa: PTH110 - never raises
         return _globbed(place, out)
     whole = storage_of(place)
     folder, _, name = whole.url.rstrip("/").rpartition("/")
     try:
-        if not name or whole.fs.isdir(whole.root):
+        if not name or patiently(lambda: whole.fs.isdir(whole.root)):
             return _folder(whole, out, recursive)
         if not whole.exists(""):
             raise LatefusionError(f"{shown(place)} does not exist; check the spelling")
     except OSError as error:
         raise LatefusionError(f"{shown(place)} cannot be read: {reason(error)}") from None
-    return _of_files(Storage(folder or "/"), [name], place)
+    return _of_files(Storage(folder or "/"), [name], whole.url)
 
 
 def groups_of(source: Source, path: str, size: int) -> Iterator[Group]:
@@ -88,27 +104,28 @@ def groups_of(source: Source, path: str, size: int) -> Iterator[Group]:
     A shard that breaks off gives what came before, and then a group with the problem.
     """
     if source.kind in ("folder", "photos"):
-        yield from in_groups(_listed(source), "", size)
+        yield from in_groups(_listed(source), source.own_name, size)
         return
-    base = source.shard_bases[path]
-    given = 0
+    base, given = source.shard_bases[path], 0
+    prefix = _beside(base, source.own_name)
     for attempt in range(TRIES):
         try:
-            for number, group in enumerate(in_groups(_items(source, path, base), base, size)):
+            for number, group in enumerate(in_groups(_items(source, path, base), prefix, size)):
                 if number >= given:
                     yield group
                     given = number + 1
             return
         except DataError as error:
-            yield _broken(base, path, str(error))
+            yield _broken(prefix, path, str(error))
             return
         except transient_errors() as error:
             if attempt == TRIES - 1:
-                yield _broken(base, path, f"{source.label(path)} cannot be read: {reason(error)}")
+                problem = f"{source.label(path)} cannot be read: {reason(error)}"
+                yield _broken(prefix, path, problem)
         pause(attempt)
 
 
-def in_groups(items: Iterable[Item], base: str, size: int) -> Iterator[Group]:
+def in_groups(items: Iterable[Item], prefix: str, size: int) -> Iterator[Group]:
     """Items by the `size`, less where they are large, under numbered keys.
 
     Where a DataError ends them, those before it are given first.
@@ -120,24 +137,26 @@ def in_groups(items: Iterable[Item], base: str, size: int) -> Iterator[Group]:
         for item in items:
             length = len(item.data or b"")
             if held and (len(held) == size or length > room):
-                yield Group(_key(base, number), tuple(held))
+                yield Group(f"{prefix}-{number:06}", tuple(held))
                 held, room, number = [], GROUP_BYTES, number + 1
             held.append(item)
             room -= length
     except DataError as error:
         broken = error
     if held:
-        yield Group(_key(base, number), tuple(held))
+        yield Group(f"{prefix}-{number:06}", tuple(held))
     if broken:
         raise broken
 
 
-def _key(base: str, number: int | str) -> str:
-    return f"{base}-{number:06}" if base else f"{number:06}"
+def _beside(base: str, own_name: str) -> str:
+    """What begins the keys of a shard's groups: in its folder, with the source's name in it."""
+    path = PurePosixPath(base)
+    return str(path.with_name(f"{own_name}-{path.name}"))
 
 
-def _broken(base: str, path: str, problem: str) -> Group:
-    return Group(_key(base, "broken"), (Item(path, base),), problem)
+def _broken(prefix: str, path: str, problem: str) -> Group:
+    return Group(f"{prefix}-broken", (Item(path, path),), problem)
 
 
 def _folder(storage: Storage, out: Storage, recursive: bool) -> Source:
@@ -145,7 +164,7 @@ def _folder(storage: Storage, out: Storage, recursive: bool) -> Source:
         raise LatefusionError(f"{storage.url} would be both source and target; give another -o")
     if f"{storage.root}/".startswith(f"{out.root}/"):
         raise LatefusionError(f"{storage.url} lies in the folder of the results; give another -o")
-    source = Source(storage, "folder", recursive=recursive, out=out.root)
+    source = Source(storage, "folder", storage.url, recursive=recursive, out=out.root)
     if next(_folders(source), None):
         return source
     shards = [name for name, is_folder in storage.entries() if not is_folder and _kind(name)]
@@ -158,12 +177,13 @@ def _globbed(pattern: str, out: Storage) -> Source:
     head, wild = _split_glob(pattern)
     storage = storage_of(head or ".")
     try:
-        found: list[str] = storage.fs.glob(storage.at(wild))
+        found: list[str] = patiently(lambda: storage.fs.glob(storage.at(wild)))
     except OSError as error:
         raise LatefusionError(f"{shown(pattern)} cannot be read: {reason(error)}") from None
     inside = [path for path in found if not path.startswith(f"{out.root}/")]
     names = sorted(path.removeprefix(f"{storage.root}/") for path in inside)
-    return _of_files(storage, [name for name in names if _kind(name)], pattern)
+    known = [name for name in names if _kind(name) and not is_hidden(PurePosixPath(name))]
+    return _of_files(storage, known, storage.label(wild))
 
 
 def _split_glob(pattern: str) -> tuple[str, str]:
@@ -183,7 +203,8 @@ def _of_files(storage: Storage, paths: list[str], place: str) -> Source:
     kind = kinds.pop()
     assert kind
     kept = [path for path in paths if _kind(path)]
-    return Source(storage, kind, tuple(kept), shard_bases=dict(zip(kept, bases(kept), strict=True)))
+    shard_bases = dict(zip(kept, bases(kept), strict=True))
+    return Source(storage, kind, place, tuple(kept), shard_bases=shard_bases)
 
 
 def _kind(path: str) -> Kind | None:

@@ -105,17 +105,30 @@ class Storage:
             with whole_path(target) as part, part.open("xb") as file:
                 yield file
             return
-        with NamedTemporaryFile() as spool:
+        with _as_output_error(self.label(path)), NamedTemporaryFile() as spool:
             yield spool
             spool.flush()
-            with _as_output_error(self.label(path)):
-                patiently(lambda: self.fs.put_file(spool.name, self.at(path)))
+            patiently(lambda: self.fs.put_file(spool.name, self.at(path)))
 
     @contextmanager
     def reading(self, path: str) -> Iterator[IO[bytes]]:
-        """A file to read from, as a stream that can be sought in."""
+        """A file to read from as it comes, which may break off. Raises OSError and what clients do.
+
+        Those are `transient_errors()`.
+        """
         with patiently(lambda: self.fs.open(self.at(path), "rb")) as file:
             yield file
+
+    @contextmanager
+    def copied(self, path: str) -> Iterator[IO[bytes]]:
+        """A file to read from that is whole and here. Raises OSError."""
+        if self.local:
+            with (self.local / path).open("rb") as file:
+                yield file
+            return
+        with NamedTemporaryFile() as spool:
+            patiently(lambda: self.fs.get_file(self.at(path), spool.name))
+            yield spool
 
     def exists(self, path: str) -> bool:
         return bool(patiently(lambda: self.fs.exists(self.at(path))))

@@ -39,7 +39,7 @@ class Order:
     look: Look
     settings: str
     into: Into = "files"
-    size: int = 16  # photos of a group
+    size: int = 8  # photos of a group
     threads: int = 1  # and cores of a worker
     gpus: int = 0  # of a worker
     version: str = __version__

@@ -9,7 +9,9 @@ two nodes of one core each, as processes of their own; SIGKILL for a worker half
 run for a whole node. Resumed: SIGKILL for the job half-way, then --resume. Store: photos and
 results in an S3 of moto's, of whose answers every seventh fails, from a tar and into tars as well.
 Every time outputs have to be there once, and equal byte for byte to those of the plain mode.
-Memory: of all of Ray's processes, early in the run and late.
+Memory: of the job and the workers, early in the run and late. Ceiling: how many groups a second one
+job hands out and takes back, on photos of 8 x 8 and a network that does next to nothing, all on the
+same cores. Listing: what a folder of the store takes in memory.
 """
 
 import argparse
@@ -22,7 +24,8 @@ import sys
 import tarfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -33,7 +36,9 @@ from typing import IO, TypeAlias
 
 import fsspec
 from folder import fill
+from PIL import Image
 
+from latefusion.cli_ray import FILES_A_GROUP
 from latefusion.cluster.ledger import PARTS
 from latefusion.data.sources import VAL_LIST, read_pairs
 from latefusion.manifest import NAME
@@ -41,9 +46,11 @@ from latefusion.manifest import NAME
 TESTS = Path(__file__).parents[1] / "tests"
 sys.path.insert(0, str(TESTS))
 from clusters import ENVIRONMENT, free_port, kill, ray_cluster, started, workers  # noqa: E402
+from conftest import write_toy_model  # noqa: E402
 
 ROUNDS = 3
 EVERY = 7  # of the store's answers one fails
+KEYS = 20_000
 Process: TypeAlias = "subprocess.Popen[bytes]"
 
 
@@ -143,6 +150,13 @@ def resumed(source: Path, folder: Path) -> list[str]:
 
 def store(source: Path, folder: Path) -> list[str]:
     """Photos and results in an object store that fails now and then."""
+    with s3(folder, EVERY) as port:
+        return _store(source, folder, port)
+
+
+@contextmanager
+def s3(folder: Path, every: int) -> Iterator[int]:
+    """A store of which every so many answers fail; its port."""
     port = free_port()
     os.environ.update(
         AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
@@ -151,11 +165,11 @@ def store(source: Path, folder: Path) -> list[str]:
         AWS_DEFAULT_REGION="us-east-1",
     )
     log = folder / "store.log"
-    script = [sys.executable, str(TESTS / "s3_server.py"), str(port), str(EVERY)]
+    script = [sys.executable, str(TESTS / "s3_server.py"), str(port), str(every)]
     server = started(script, dict(os.environ), log)
     try:
         wait(lambda: b"Running on" in log.read_bytes())
-        return _store(source, folder, port)
+        yield port
     finally:
         kill(server)
 
@@ -219,6 +233,54 @@ def memory(source: Path, folder: Path) -> list[str]:
     return [f"memory in MB: with a fifth done {told[0]}; with nine tenths {told[1]}"]
 
 
+def ceiling(source: Path, folder: Path) -> list[str]:
+    """Seconds of two runs of tiny photos; start-up is the same in both."""
+    model = write_toy_model(folder)
+    options = ("--model", str(model), "--refine", "off", "--framing", "whole", "--save", "alpha")
+    seconds = {}
+    with ray_cluster([os.cpu_count() or 1], folder) as (address, _):
+        cluster = ("--engine", "ray", "--address", address, *options)
+        for photos in (800, 4000):
+            tiny = folder / f"tiny{photos}"
+            tiny.mkdir()
+            for number in range(photos):
+                Image.new("RGB", (8, 8), (number % 256, 0, 0)).save(tiny / f"{number:06}.png")
+            seconds[photos] = run(tiny, folder / f"tiny-out{photos}", *cluster)
+    few, many = seconds
+    rate = (many - few) / (seconds[many] - seconds[few])
+    return [
+        f"photos of 8 x 8 and next to no network: {rate:.0f} photos a second,"
+        f" {rate / FILES_A_GROUP:.0f} groups ({many} in {seconds[many]:.1f} s, {few} in"
+        f" {seconds[few]:.1f} s)"
+    ]
+
+
+def listing(source: Path, folder: Path) -> list[str]:
+    with s3(folder, every=0):
+        fs = fsspec.filesystem("s3")
+        fs.mkdir("many")
+        fs.pipe({f"many/in/{number:012}.jpg": b"" for number in range(KEYS)})
+        found = [
+            json.loads(subprocess.check_output([sys.executable, "-c", LIST.format(folder)]))
+            for folder in ("empty", "in")
+        ]
+    (_, none, without), (seconds, listed, peak) = found
+    assert (none, listed) == (0, KEYS)
+    held = 1024 * (peak - without) / KEYS
+    return [f"a folder of {KEYS} objects: listed in {seconds:.1f} s, {held:.0f} bytes each at most"]
+
+
+LIST = """
+import json, time
+from pathlib import Path
+from latefusion.cluster.storage import Storage
+begin = time.perf_counter()
+found = len(Storage("s3://many/{}").entries())
+peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+print(json.dumps([time.perf_counter() - begin, found, peak]))
+"""
+
+
 def content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     stream: IO[bytes] | None = tar.extractfile(member)
     assert stream
@@ -277,6 +339,8 @@ PARTS_OF_IT: dict[str, Callable[[Path, Path], list[str]]] = {
     "resumed": resumed,
     "store": store,
     "memory": memory,
+    "ceiling": ceiling,
+    "listing": listing,
 }
 
 if __name__ == "__main__":

@@ -294,8 +294,10 @@ def test_shards_of_other_sources_stay_and_old_ones_of_this_go(
 ) -> None:
     out = tmp_path / "out"
     options = ["--into", "tar", "--per-shard", "2"]
-    assert ended(start(photos / "0", out, model, cluster[0], *options))[0] == 0
+    code, said, _ = ended(start(photos / "0", out, model, cluster[0], *options))
+    assert code == 0
     first = set(out.glob("*.tar"))
+    assert sorted(said) == sorted(map(str, first))
     own = min(first).name.split("-")[1]
     orphan = out / f"latefusion-{own}-000099.tar"
     orphan.write_bytes(b"of a run that was killed before it committed")

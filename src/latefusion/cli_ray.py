@@ -10,6 +10,7 @@ from latefusion.batch import Done
 from latefusion.cli_folder import Task
 from latefusion.cli_options import Cluster
 from latefusion.cluster.hush import hushed
+from latefusion.cluster.ledger import shard_of
 from latefusion.cluster.run import run_on_ray
 from latefusion.cluster.sources import find_source
 from latefusion.cluster.storage import Storage, storage_of
@@ -47,9 +48,10 @@ def matte_on_ray(task: Task, cluster: Cluster) -> bool:
         gpus=1 if cluster.device in GPUS else 0,
     )
     log = RunLog()
+    shards: set[str] | None = None if cluster.into == "files" else set()
     try:
         with hushed(), item_bar(None, "photos") as step:
-            report = partial(_report, log, step, cluster.out.rstrip("/"))
+            report = partial(_report, log, step, cluster.out.rstrip("/"), shards)
             run_on_ray(order, report, cluster.address, task.resume)
     finally:
         log.summary()
@@ -77,6 +79,13 @@ def _spare(task: Task, out: Storage) -> None:
             )
 
 
-def _report(log: RunLog, step: Callable[[], None], out: str, done: Done) -> None:
+def _report(
+    log: RunLog, step: Callable[[], None], out: str, shards: set[str] | None, done: Done
+) -> None:
+    """Say a photo's files, or its shard where that has not been said."""
     step()
-    log.add(done, [f"{out}/{output}" for output in done.record.outputs])
+    names = list(done.record.outputs)
+    if shards is not None:
+        names = sorted({shard_of(output) for output in names} - shards)
+        shards.update(names)
+    log.add(done, [f"{out}/{name}" for name in names])

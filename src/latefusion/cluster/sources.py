@@ -89,10 +89,10 @@ def find_source(place: str, out: Storage, recursive: bool) -> Source:
     whole = storage_of(place)
     folder, _, name = whole.url.rstrip("/").rpartition("/")
     try:
-        if not name or patiently(lambda: whole.fs.isdir(whole.root)):
+        if not name or whole.is_folder():
             return _folder(whole, out, recursive)
-        if not whole.exists(""):
-            raise LatefusionError(f"{shown(place)} does not exist; check the spelling")
+    except FileNotFoundError:
+        raise LatefusionError(f"{shown(place)} does not exist; check the spelling") from None
     except OSError as error:
         raise LatefusionError(f"{shown(place)} cannot be read: {reason(error)}") from None
     return _of_files(Storage(folder or "/"), [name], whole.url)

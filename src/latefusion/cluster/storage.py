@@ -130,6 +130,10 @@ class Storage:
             patiently(lambda: self.fs.get_file(self.at(path), spool.name))
             yield spool
 
+    def is_folder(self) -> bool:
+        """Whether the place itself is a folder. Raises OSError, also where there is nothing."""
+        return bool(patiently(lambda: self.fs.info(self.root))["type"] == "directory")
+
     def exists(self, path: str) -> bool:
         return bool(patiently(lambda: self.fs.exists(self.at(path))))
 

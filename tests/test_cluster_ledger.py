@@ -68,14 +68,19 @@ def test_a_line_that_was_cut_off_is_left_out(out: Storage) -> None:
     commit(out, "000000", [record("a.jpg"), record("b.jpg")])
     roll_up(out)
     out.write(NAME, out.read(NAME)[:-20])
+    assert len(read_index(out, shards=False)) == 1
+    commit(out, "000001", [record("c.jpg")])
     roll_up(out)
-    assert [line["photo"] for line in lines(out)] == ["a.jpg"]
+    assert [line["photo"] for line in lines(out)] == ["a.jpg", "c.jpg"]
 
 
 def test_another_file_of_that_name_is_left_alone(out: Storage) -> None:
     out.write(NAME, b'{"name": "a web app"}\n')
+    commit(out, "000000", [record("a.jpg")])
     with pytest.raises(OutputError, match="no manifest of latefusion"):
         roll_up(out)
+    with pytest.raises(OutputError, match="no manifest of latefusion"):
+        read_index(out, shards=False)
     assert out.read(NAME) == b'{"name": "a web app"}\n'
 
 

@@ -320,3 +320,13 @@ def test_a_folder_that_takes_nothing_is_said_in_a_line(
     code, _, err = ended(start(photos, tmp_path, model, cluster[0]))
     assert code == 1
     assert err == [f"error: the folder {tmp_path / PARTS} cannot be made: File exists"]
+
+
+def test_another_manifest_is_refused_before_the_work(
+    photos: Path, tmp_path: Path, model: Path
+) -> None:
+    (tmp_path / NAME).write_bytes(b'{"name": "a web app"}\n')
+    code, err = call(str(photos), "-r", "-o", str(tmp_path), "--model", str(model))
+    assert code == 1
+    assert "no manifest of latefusion" in err
+    assert results(tmp_path) == {}

@@ -38,6 +38,8 @@ def test_what_is_written_is_read(place: Storage) -> None:
     assert place.entries("a") == [("b.png", False), ("c.tar", False)]
     assert place.exists("a/b.png")
     assert not place.exists("b.png")
+    assert place.read_all(["a/c.tar", "a/b.png"]) == [b"two", b"one"]
+    assert place.read_all([]) == []
 
 
 def test_what_breaks_off_is_not_there(place: Storage) -> None:

@@ -7,8 +7,10 @@ last one counts. In memory are two numbers a photo, 16 bytes.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +21,7 @@ from latefusion.errors import OutputError
 from latefusion.manifest import NAME, Record, line_of, record_of
 
 PARTS = f"{NAME}.parts"
+AT_ONCE = 500  # parts that are read at a time
 
 
 def part_of(key: str) -> str:
@@ -85,7 +88,7 @@ def read_index(out: Storage, shards: bool) -> Index:
     """
     names, facts = _Numbers(), _Numbers()
     sizes: dict[str, int] = {}
-    for _, record in _records(out, [NAME] if out.exists(NAME) else []):
+    for _, record in _records(out, []):
         mark = mark_of(record)
         names.add(mark.name)
         facts.add(mark.facts)
@@ -104,44 +107,52 @@ def shard_of(output: str) -> str:
 def roll_up(out: Storage, gone: Callable[[str], bool] | None = None) -> None:
     """Bring all parts into the manifest, a line a photo, then remove them. Raises OutputError.
 
-    `gone` tells the shards whose records are to be left out.
+    `gone` tells the shards whose records are to be left out. All records lie in a temporary file
+    meanwhile.
     """
     parts = [path for path in out.files(PARTS) if path.endswith(".jsonl")]
-    files = [*([NAME] if out.exists(NAME) else []), *parts]
-    if not files:
+    if not parts and not (gone and out.exists(NAME)):
         return
-    last = _last_ones(out, files)
-    with out.writing(NAME) as file:
-        for number, (line, record) in enumerate(_records(out, files)):
+    names = _Numbers()
+    with TemporaryFile() as spool:
+        for line, record in _records(out, parts):
             shard = shard_of(record.outputs[0]) if gone and record.outputs else ""
-            if last[number] and not (gone and gone(shard)):
-                file.write(line)
+            if not (gone and gone(shard)):
+                spool.write(line)
+                names.add(_number(record.photo))
+        last = _last_ones(names.all())
+        spool.seek(0)
+        with out.writing(NAME) as file:
+            file.writelines(compress(spool, last))
     out.remove_tree(PARTS)
 
 
-def _last_ones(out: Storage, files: list[str]) -> NDArray[np.bool_]:
-    """Of all records in these files, which one is the last of its photo."""
-    numbers = _Numbers()
-    for _, record in _records(out, files):
-        numbers.add(_number(record.photo))
-    names = numbers.all()
+def _last_ones(names: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which ones of these have no equal behind them."""
     kept = np.zeros(len(names), np.bool_)
     kept[len(names) - 1 - np.unique(names[::-1], return_index=True)[1]] = True
     return kept
 
 
-def _records(out: Storage, files: Iterable[str]) -> Iterator[tuple[bytes, Record]]:
-    for path in files:
-        with out.copied(path) as file:
-            for line in file:
-                record = record_of(line)
-                if record is None and not line.endswith(b"\n"):
-                    continue  # the folder mode was killed in the middle of its last line
-                if record is None:
-                    raise OutputError(
-                        f"{out.label(path)} is no manifest of latefusion; choose another -o"
-                    )
-                yield line if line.endswith(b"\n") else line + b"\n", record
+def _records(out: Storage, parts: Sequence[str]) -> Iterator[tuple[bytes, Record]]:
+    """Lines and records of the manifest, where there is one, and then of its parts."""
+    if out.exists(NAME):
+        with out.copied(NAME) as file:
+            yield from _parsed(out.label(NAME), file)
+    for start in range(0, len(parts), AT_ONCE):
+        paths = parts[start : start + AT_ONCE]
+        for path, data in zip(paths, out.read_all(paths), strict=True):
+            yield from _parsed(out.label(path), data.splitlines(keepends=True))
+
+
+def _parsed(label: str, lines: Iterable[bytes]) -> Iterator[tuple[bytes, Record]]:
+    for line in lines:
+        record = record_of(line)
+        if record is None and not line.endswith(b"\n"):
+            continue  # the folder mode was killed in the middle of its last line
+        if record is None:
+            raise OutputError(f"{label} is no manifest of latefusion; choose another -o")
+        yield line if line.endswith(b"\n") else line + b"\n", record
 
 
 class _Numbers:

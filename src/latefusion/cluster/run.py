@@ -42,7 +42,8 @@ def run_on_ray(
     """
     shards = order.into != "files"
     roll_up(order.out)  # what a run that was killed has committed
-    before = read_index(order.out, shards) if resume else NOTHING
+    found = read_index(order.out, shards)  # which also refuses what is no manifest of ours
+    before = found if resume else NOTHING
     seen: set[str] = set()
     complete = False
     try:

@@ -53,6 +53,13 @@ def test_a_batch_that_does_not_divide_is_named_with_the_nearest(batch: int, bett
     assert Share(0, 4).batch(8) == 2
 
 
+def test_a_batch_that_all_pairs_are_is_made_smaller_only() -> None:
+    with pytest.raises(TrainingError, match=r"batch of 5 .* 2 processes; use 4$"):
+        Share(0, 2).batch(5, pairs=5)
+    with pytest.raises(TrainingError, match="1 pairs are too few for 2 processes"):
+        Share(0, 2).batch(1, pairs=1)
+
+
 def test_torchrun_says_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launch(None, None) == Launch(1, 1)
     assert launch(2, 3) == Launch(2, 3)

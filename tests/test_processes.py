@@ -74,6 +74,17 @@ def test_torchrun_says_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> No
         launch(8, None)
 
 
+def test_srun_has_to_start_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "6")
+    for asked in ((None, None), (6, None)):  # the second one lacks --ntasks-per-node
+        with pytest.raises(TrainingError, match="srun has started 6 processes; give it --ntasks"):
+            launch(*asked)
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    with pytest.raises(TrainingError, match="srun has started 6 processes"):
+        launch(2, None)
+    assert launch(2, 3) == Launch(2, 3)
+
+
 def test_more_devices_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert launch(4, None) == Launch(4, 1)

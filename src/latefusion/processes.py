@@ -91,7 +91,19 @@ def launch(devices: int | None, nodes: int | None) -> Launch:
     gpus = torch.cuda.device_count()
     if devices and 0 < gpus < devices:
         raise TrainingError(f"{devices} devices are more than the {gpus} GPUs here; use {gpus}")
-    return Launch(devices or 1, nodes or 1)
+    asked = Launch(devices or 1, nodes or 1)
+    check_srun(asked)
+    return asked
+
+
+def check_srun(asked: Launch) -> None:
+    """Refuse other processes than asked for: each would train alone, into the same folder."""
+    started = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if started == 1:
+        return
+    if started != asked.devices * asked.nodes or "SLURM_NTASKS_PER_NODE" not in os.environ:
+        cure = "give it --ntasks-per-node, and the same as --devices, and its --nodes here, too"
+        raise TrainingError(f"srun has started {started} processes; {cure}")
 
 
 def restarted() -> bool:

@@ -173,12 +173,13 @@ def test_a_process_does_not_wait_for_a_first_one_that_was_killed(
 ) -> None:
     """Killed before the two are connected, so that no connection breaks."""
     words = command(runs, tmp_path / "run", "--epochs", "3000")
-    with subprocess.Popen(words, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         while not started_by(process.pid):
             assert process.poll() is None
             time.sleep(0.02)
         process.kill()
-        process.communicate(timeout=60)  # stderr ends with the last of the processes
+        _, told = process.communicate(timeout=60)  # stderr ends with the last of the processes
+    assert told == "error: the process that started this one has ended; pass --resume\n"
 
 
 def started_by(parent: int) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -140,6 +141,9 @@ def end_with_parent() -> None:
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
+    if os.environ.get("LOCAL_RANK") == "1":  # one of them tells it
+        sys.stderr.write("error: the process that started this one has ended; pass --resume\n")
+        sys.stderr.flush()
     os._exit(1)
 
 

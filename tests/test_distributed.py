@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from toy_network import add_toy_preset
-from training_runs import CHANGES, LOST, run, run_settings, write_data
+from training_runs import CHANGES, LOST, UNLIKE, run, run_settings, write_data
 
 TESTS = Path(__file__).parent
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -121,6 +122,13 @@ def test_a_run_that_lost_a_process_goes_on_and_learns_the_same(runs: Runs) -> No
     assert after_the_restart == pytest.approx(alone[3:9], rel=0, abs=1e-5)
 
 
+def test_processes_that_see_other_pairs_are_refused(runs: Runs) -> None:
+    """They would train on some pairs twice, or wait for each other at an epoch's end."""
+    for rank in (0, 1):
+        told = (runs.two / UNLIKE / f"rank-{rank}.txt").read_text()
+        assert told.startswith("the processes do not see the same pairs")
+
+
 def test_a_run_of_two_processes_goes_on_in_one(runs: Runs, tmp_path: Path) -> None:
     shutil.copytree(runs.two / LOST, tmp_path / LOST)
     settings = run_settings(runs.data, tmp_path, LOST)
@@ -157,6 +165,31 @@ def test_an_interrupt_ends_all_processes_and_is_told_once(runs: Runs, tmp_path: 
         _, told = process.communicate(timeout=30)  # stderr ends with the last of the processes
     assert process.returncode == 130
     assert told.splitlines() == ["interrupted"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks into /proc")
+def test_a_process_does_not_wait_for_a_first_one_that_was_killed(
+    runs: Runs, tmp_path: Path
+) -> None:
+    """Killed before the two are connected, so that no connection breaks."""
+    words = command(runs, tmp_path / "run", "--epochs", "3000")
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        while not started_by(process.pid):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        _, told = process.communicate(timeout=60)  # stderr ends with the last of the processes
+    assert told == "error: the process that started this one has ended; pass --resume\n"
+
+
+def started_by(parent: int) -> bool:
+    """Whether a process runs the toy command for another one."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            above = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if int(above) == parent and b"toy_command" in (folder / "cmdline").read_bytes():
+                return True
+    return False
 
 
 def test_a_batch_that_cannot_be_shared_is_one_line(runs: Runs, tmp_path: Path) -> None:

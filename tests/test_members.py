@@ -90,6 +90,19 @@ def test_a_sparse_file_keeps_its_holes(tmp_path: Path) -> None:
     assert read_encoded(member) == (tmp_path / "a.png").read_bytes()
 
 
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_a_picture_that_is_a_link_is_named(tmp_path: Path, kind: bytes) -> None:
+    """GNU tar packs the second name of a file as one; it would be missing without a word."""
+    with tarfile.open(tmp_path / "x.tar", "w") as shard:
+        shard.addfile(tarfile.TarInfo("a.jpg"))
+        for name in ("._b.jpg", "notes.txt", "b.jpg"):
+            header = tarfile.TarInfo(name)
+            header.type, header.linkname = kind, "a.jpg"
+            shard.addfile(header)
+    with pytest.raises(DataError, match=r"x\.tar: b\.jpg is a link in it; pack .*--dereference"):
+        members_of(tmp_path / "x.tar")
+
+
 def test_a_member_can_be_pickled_and_is_small(tmp_path: Path) -> None:
     members = list(members_of(write_tar(tmp_path / "x.tar")).values())
     assert pickle.loads(pickle.dumps(members)) == members

@@ -53,6 +53,13 @@ def test_a_batch_that_does_not_divide_is_named_with_the_nearest(batch: int, bett
     assert Share(0, 4).batch(8) == 2
 
 
+def test_a_batch_that_all_pairs_are_is_made_smaller_only() -> None:
+    with pytest.raises(TrainingError, match=r"batch of 5 .* 2 processes; use 4$"):
+        Share(0, 2).batch(5, pairs=5)
+    with pytest.raises(TrainingError, match="1 pairs are too few for 2 processes"):
+        Share(0, 2).batch(1, pairs=1)
+
+
 def test_torchrun_says_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launch(None, None) == Launch(1, 1)
     assert launch(2, 3) == Launch(2, 3)
@@ -65,6 +72,17 @@ def test_torchrun_says_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> No
     assert restarted()
     with pytest.raises(TrainingError, match="leave --devices and --nodes out"):
         launch(8, None)
+
+
+def test_srun_has_to_start_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "6")
+    for asked in ((None, None), (6, None)):  # the second one lacks --ntasks-per-node
+        with pytest.raises(TrainingError, match="srun has started 6 processes; give it --ntasks"):
+            launch(*asked)
+    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
+    with pytest.raises(TrainingError, match="srun has started 6 processes"):
+        launch(2, None)
+    assert launch(2, 3) == Launch(2, 3)
 
 
 def test_more_devices_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,14 +15,14 @@ from latefusion.checkpoint import load_network, read_notes, save_network
 from latefusion.data.augment import Recipe
 from latefusion.data.dataset import pair_view
 from latefusion.data.sources import Pair, read_pairs
-from latefusion.errors import DataError, TrainingError, WeightsError
+from latefusion.errors import DataError, OutputError, TrainingError, WeightsError
 from latefusion.lightning import Training, averaging, softest_window
 from latefusion.metrics import mad
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork, MattingOutput
 from latefusion.optimizers import Horizon, adamw_cosine, optimization, sgd_cyclical
 from latefusion.stages import STAGES
-from latefusion.train import Settings, leave_out, start_network, train
+from latefusion.train import Settings, leave_out, loaders, order_digest, start_network, train
 from toy_network import (
     TOY,
     add_toy_preset,
@@ -337,6 +337,51 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(data: Path, tmp_path: P
     with pytest.raises(TrainingError, match="has 1 epochs already; ask for more than 1"):
         train(settings(data, out, resume=True))
     assert (out / "last.ckpt").read_bytes() == kept
+
+
+def test_torchrun_goes_on_with_its_own_runs_only(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It starts refused processes again, too."""
+    out = tmp_path / "run"
+    train(settings(data, out))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with pytest.raises(TrainingError, match="holds a run already; pass --resume or another"):
+        train(settings(data, out, epochs=2))
+
+
+def test_a_full_disk_leaves_the_state_before(data: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    out = tmp_path / "run"
+    train(settings(data, out, validation=()))
+    kept = (out / "last.ckpt").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) - 1000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"last\.ckpt cannot be written: File too large"):
+            train(settings(data, out, validation=(), epochs=2, resume=True))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (out / "last.ckpt").read_bytes() == kept
+    assert not list(out.glob(".*"))
+
+
+def test_the_order_depends_on_pairs_batch_and_seed_but_not_on_the_folder(
+    data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data / "train", tmp_path / "elsewhere")
+    shutil.copytree(data / "train", tmp_path / "fewer")
+    for half in ("00.jpg", "00.png"):
+        (tmp_path / "fewer" / half).unlink()
+
+    def digest(**changes: Any) -> str:
+        changed = settings(data, tmp_path / "run", **changes)
+        return order_digest(changed, loaders(changed)[0])
+
+    assert digest(data=[tmp_path / "elsewhere"]) == digest()
+    others = [digest(data=[tmp_path / "fewer"]), digest(seed=1), digest(batch_size=3)]
+    assert len({digest(), *others, digest(backgrounds=())}) == 5
 
 
 def test_a_new_run_starts_from_imagenet(

@@ -16,6 +16,7 @@ import pytest
 import pytorch_lightning as pl
 
 from latefusion.checkpoint import save_network
+from latefusion.errors import TrainingError
 from latefusion.lightning import Training
 from latefusion.train import Settings, train
 from toy_network import add_toy_preset, toy_network, write_toy_backgrounds, write_toy_pairs
@@ -27,6 +28,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "window": {"stage": "fusion", "window": (32, 48), "epochs": 2},
     "plain": {"backgrounds": (), "validation": (), "workers": 1, "epochs": 2},
 }
+UNLIKE = "unlike"  # the processes see the pairs in different orders
 LOST = "lost"  # three epochs of the first one; a process is lost in the second
 
 
@@ -108,6 +110,15 @@ def run(settings: Settings, *watchers: pl.Callback) -> None:
     recorder.save(settings.out)
 
 
+def run_unlike(settings: Settings) -> None:
+    """Leave what the processes say that are not started alike."""
+    rank = int(os.environ["RANK"])
+    try:
+        train(replace(settings, seed=rank))
+    except TrainingError as error:
+        (settings.out / f"rank-{rank}.txt").write_text(str(error))
+
+
 def main() -> None:
     folder, out = map(Path, sys.argv[1:])
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -115,6 +126,7 @@ def main() -> None:
         run(run_settings(folder, out, LOST), Loss())
         for name in CHANGES:
             run(run_settings(folder, out, name))
+        run_unlike(run_settings(folder, out, UNLIKE))
 
 
 if __name__ == "__main__":

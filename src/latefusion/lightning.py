@@ -1,5 +1,6 @@
 """One stage of training as Lightning runs it: the steps, the averaged weights, the files kept."""
 
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from latefusion.checkpoint import save_network
@@ -22,9 +24,17 @@ from latefusion.metrics import iou, mad
 from latefusion.model.matting import MattingNetwork, MattingOutput, Window
 from latefusion.norms import synchronise
 from latefusion.optimizers import Horizon, optimization
-from latefusion.processes import ALONE, Share, mean_over_processes, merged, stop_at_sigterm
+from latefusion.processes import (
+    ALONE,
+    Share,
+    launch_id,
+    mean_over_processes,
+    merged,
+    stop_at_sigterm,
+)
 from latefusion.settings import Settings
 from latefusion.stages import Stage
+from latefusion.writing import whole_file
 
 PICTURES = 4  # validation photos shown in TensorBoard
 BEST, LAST = "best.safetensors", "last.safetensors"
@@ -49,6 +59,7 @@ class Training(pl.LightningModule):
         settings: Settings,
         horizon: Horizon,
         share: Share = ALONE,
+        order: str = "",  # a digest of what it depends on which pair is whose
     ) -> None:
         super().__init__()
         self.layout = memory_format(stage, settings)
@@ -57,6 +68,7 @@ class Training(pl.LightningModule):
         self.settings = settings
         self.horizon = horizon
         self.share = share
+        self.order = order
         self.scores: dict[str, tuple[float, float]] = {}
         self.rows: list[Tensor] = []
         for name, part in network.named_children():
@@ -83,7 +95,15 @@ class Training(pl.LightningModule):
         }
 
     def on_fit_start(self) -> None:
-        stop_at_sigterm()
+        """Refuse processes whose shares would not make up one batch."""
+        if len(set(merged({str(self.share.rank): self.order}).values())) > 1:
+            raise TrainingError(
+                "the processes do not see the same pairs, or are of another batch size or seed; "
+                "start them alike, on the same files"
+            )
+
+    def on_train_start(self) -> None:
+        stop_at_sigterm()  # not before: Lightning would put its own handler in front
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
         torch.manual_seed(self.settings.seed * 1_000_003 + self.global_step)
@@ -151,6 +171,7 @@ class Training(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = self.identity()
+        checkpoint["launch"] = launch_id()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume another stage's or network's run, or one that is complete."""
@@ -207,6 +228,21 @@ def averaging(decay: float) -> WeightAveraging:
         return torch.lerp(mean, value, 1 - min(decay, (1 + steps) / (10 + steps)))
 
     return WeightAveraging(avg_fn=average)
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Lightning's checkpoints as files that appear whole, or OutputError.
+
+    Its own are made in the temporary folder; from another disk they would be copied over the last.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        encoded = io.BytesIO()  # of a full disk torch.save tells a RuntimeError
+        torch.save(checkpoint, encoded)
+        with whole_file(Path(path)) as file:
+            file.write(encoded.getbuffer())
 
 
 class SaveWeights(pl.Callback):

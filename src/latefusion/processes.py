@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from latefusion.errors import LatefusionError, TrainingError
 T = TypeVar("T")
 
 LOST_AFTER = timedelta(minutes=10)  # without a word from another process
+PARENT = "LATEFUSION_PARENT"  # the process that starts others for --devices
 SPEAKS_AFTER = 5.0  # seconds that a process leaves to the first one to tell an error of both
 
 
@@ -50,11 +52,13 @@ class Share(NamedTuple):
         drawn: list[int] = self.own(torch.randint(2**62, (count * self.world,))).tolist()
         return drawn
 
-    def batch(self, whole: int) -> int:
-        """This process's pictures of a batch of `whole`. Raises TrainingError."""
+    def batch(self, whole: int, pairs: int | None = None) -> int:
+        """This process's pictures of a batch of `whole`, of so many pairs. Raises TrainingError."""
+        if pairs is not None and pairs < self.world:
+            raise TrainingError(f"{pairs} pairs are too few for {self.world} processes")
         if whole % self.world:
             near = {max(1, whole // self.world + more) * self.world for more in (0, 1)}
-            better = " or ".join(map(str, sorted(near)))
+            better = " or ".join(str(n) for n in sorted(near) if pairs is None or n <= pairs)
             raise TrainingError(
                 f"a batch of {whole} does not divide by {self.world} processes; use {better}"
             )
@@ -88,7 +92,19 @@ def launch(devices: int | None, nodes: int | None) -> Launch:
     gpus = torch.cuda.device_count()
     if devices and 0 < gpus < devices:
         raise TrainingError(f"{devices} devices are more than the {gpus} GPUs here; use {gpus}")
-    return Launch(devices or 1, nodes or 1)
+    asked = Launch(devices or 1, nodes or 1)
+    check_srun(asked)
+    return asked
+
+
+def check_srun(asked: Launch) -> None:
+    """Refuse other processes than asked for: each would train alone, into the same folder."""
+    started = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if started == 1:
+        return
+    if started != asked.devices * asked.nodes or "SLURM_NTASKS_PER_NODE" not in os.environ:
+        cure = "give it --ntasks-per-node, and the same as --devices, and its --nodes here, too"
+        raise TrainingError(f"srun has started {started} processes; {cure}")
 
 
 def restarted() -> bool:
@@ -96,10 +112,39 @@ def restarted() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
+def launch_id() -> str | None:
+    """What torchrun calls all that it starts, and starts anew; None without torchrun."""
+    return os.environ.get("TORCHELASTIC_RUN_ID")
+
+
 def is_first() -> bool:
     """Whether this process is the one that prints and writes."""
     rank: int = rank_zero_only.rank  # type: ignore[attr-defined]  # it knows every launcher
     return rank == 0
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one is gone that started it as one of several.
+
+    Before they are connected nothing else tells it: it would wait for minutes.
+    """
+    if dist.is_available() and dist.is_torchelastic_launched():
+        parent = os.getppid()
+    elif PARENT in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
+        parent = int(os.environ[PARENT])
+    else:
+        os.environ[PARENT] = str(os.getpid())  # for those that Lightning will start
+        return
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    if os.environ.get("LOCAL_RANK") == "1":  # one of them tells it
+        sys.stderr.write("error: the process that started this one has ended; pass --resume\n")
+        sys.stderr.flush()
+    os._exit(1)
 
 
 def stop_at_sigterm() -> None:

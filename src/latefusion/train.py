@@ -1,5 +1,6 @@
 """Training: one stage of the table on pairs and backgrounds, run by Lightning into a run folder."""
 
+import hashlib
 import logging
 import signal
 import warnings
@@ -29,7 +30,7 @@ from latefusion.data.dataset import (
 )
 from latefusion.data.sources import VAL_LIST, Pair, read_images, read_pairs
 from latefusion.errors import DataError, TrainingError
-from latefusion.lightning import BEST, SaveWeights, Training, averaging
+from latefusion.lightning import BEST, SaveWeights, Training, WholeFiles, averaging
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork
 from latefusion.optimizers import Horizon
@@ -37,15 +38,17 @@ from latefusion.processes import (
     ALONE,
     LOST_AFTER,
     Share,
+    end_with_parent,
     is_first,
     is_loss,
     launch,
+    launch_id,
     restarted,
     told_once,
 )
 from latefusion.settings import STATE, Settings, check_settings
 from latefusion.stages import STAGES
-from latefusion.writing import make_folder
+from latefusion.writing import make_folder, remove_parts
 
 __all__ = ["Settings", "train"]
 
@@ -64,9 +67,10 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
     is not finite, another process is lost or there is nothing to resume.
     """
     with told_once(), quiet_lightning():
-        if restarted() and (settings.out / STATE).exists():
+        if restarted() and is_of_this_launch(settings.out / STATE):
             settings = replace(settings, resume=True)
         check_settings(settings)
+        end_with_parent()
         torch.manual_seed(settings.seed)
         stage = STAGES[settings.stage]
         epochs = settings.epochs or stage.epochs
@@ -75,10 +79,29 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
         network = start_network(settings)
         loader, views = loaders(settings, share)
         horizon = Horizon(len(loader), settings.horizon or epochs)
-        module = Training(network, stage, settings, horizon, share)
+        module = Training(network, stage, settings, horizon, share, order_digest(settings, loader))
         make_folder(settings.out)
+        if is_first():
+            remove_parts(settings.out)
         fit(trainer, module, loader, views)
     return settings.out / BEST
+
+
+def is_of_this_launch(state: Path) -> bool:
+    """Whether the same torchrun has begun the run in this file; any other is not to be gone on."""
+    if not state.exists():
+        return False
+    saved = torch.load(state, map_location="cpu", weights_only=True, mmap=True)
+    return bool(saved.get("launch") == launch_id())
+
+
+def order_digest(settings: Settings, loader: DataLoader[Sample]) -> str:
+    """What all processes must have in common; folders may be called otherwise on each machine."""
+    data = loader.dataset
+    assert isinstance(data, WithBackgrounds)
+    names = [Path(pair.key).name for pair in data.pairs.items]
+    parts = (*names, len(data.backgrounds), settings.batch_size, settings.seed)
+    return hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()
 
 
 def fit(trainer: pl.Trainer, module: Training, loader: DataLoader[Sample], views: Any) -> None:
@@ -136,7 +159,7 @@ def loaders(
     batch = min(settings.batch_size, len(pairs))
     loader: DataLoader[Sample] = DataLoader(
         dataset,
-        batch_size=share.batch(batch),
+        batch_size=share.batch(batch, len(pairs)),
         sampler=RandomOrder(len(pairs), len(backgrounds), settings.seed, batch, share),
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
@@ -176,6 +199,7 @@ def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback
         devices=devices,
         num_nodes=nodes,
         strategy="auto" if devices * nodes == 1 else DDPStrategy(timeout=LOST_AFTER),
+        plugins=[WholeFiles()],
         use_distributed_sampler=False,
         precision="bf16-mixed" if has_bf16 else "32-true",
         max_epochs=epochs,

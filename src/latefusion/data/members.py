@@ -64,7 +64,8 @@ def shard_members(path: Path, suffixes: Collection[str]) -> Iterator[tuple[str, 
     """Name and place of the files with one of the endings, hidden ones left out, as they lie.
 
     The headers alone are read. In a compressed tar no place can be found without all that is before
-    it: of such a one, name and bytes. Raises DataError for a file that is no whole tar.
+    it: of such a one, name and bytes. Raises DataError for a file that is no whole tar, and where a
+    picture is a link: it would silently be missing.
     """
     try:
         with path.open("rb") as file:
@@ -75,7 +76,12 @@ def shard_members(path: Path, suffixes: Collection[str]) -> Iterator[tuple[str, 
             while header := archive.next():
                 archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
                 name = PurePosixPath(header.name)
-                if header.isreg() and name.suffix.lower() in suffixes and not is_hidden(name):
+                if name.suffix.lower() not in suffixes or is_hidden(name):
+                    continue
+                if header.issym() or header.islnk():
+                    cure = "pack the files with `tar --dereference --hard-dereference`"
+                    raise DataError(f"{path}: {name} is a link in it; {cure}")
+                if header.isreg():
                     yield str(name), _content(archive, header, shard if plain else None)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise DataError(f"{path}: not a whole tar file ({error}); copy it anew") from error

@@ -2,12 +2,13 @@
 
 A group is done when its part of the manifest is there, which is written last. The parts are rolled
 up into `manifest.jsonl`, the same that the folder mode writes. Of several records of a photo the
-last one counts. In memory are two numbers a photo, 16 bytes.
+last one counts; what an earlier run said of a shard falls where that shard has a part of its own.
+In memory are two numbers a photo, 16 bytes.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,13 +17,16 @@ from numpy.typing import NDArray
 
 from latefusion.cluster.storage import Storage
 from latefusion.errors import OutputError
-from latefusion.manifest import NAME, Record, line_of, record_of
+from latefusion.manifest import BEGIN, NAME, Record, line_of, record_of
 
 PARTS = f"{NAME}.parts"
 
 
 def part_of(key: str) -> str:
-    """Where a group's part of the manifest lies, in the folder of the results."""
+    """Where a group's part of the manifest lies, in the folder of the results.
+
+    The key of a group whose results make a shard is that shard's path.
+    """
     return f"{PARTS}/{key}.jsonl"
 
 
@@ -101,6 +105,10 @@ def shard_of(output: str) -> str:
     return output.rpartition("::")[2]
 
 
+def _shard_in(record: Record) -> str:
+    return shard_of(record.outputs[0]) if record.outputs else ""
+
+
 def roll_up(out: Storage, gone: Callable[[str], bool] | None = None) -> None:
     """Bring all parts into the manifest, a line a photo, then remove them. Raises OutputError.
 
@@ -110,19 +118,19 @@ def roll_up(out: Storage, gone: Callable[[str], bool] | None = None) -> None:
     files = [*([NAME] if out.exists(NAME) else []), *parts]
     if not files:
         return
-    last = _last_ones(out, files)
+    remade = {path.removeprefix(f"{PARTS}/").removesuffix(".jsonl") for path in parts}
+    last = _last_ones(out, files, remade)
     with out.writing(NAME) as file:
-        for number, (line, record) in enumerate(_records(out, files)):
-            shard = shard_of(record.outputs[0]) if gone and record.outputs else ""
-            if last[number] and not (gone and gone(shard)):
+        for number, (line, record) in enumerate(_records(out, files, remade)):
+            if last[number] and not (gone and gone(_shard_in(record))):
                 file.write(line)
     out.remove_tree(PARTS)
 
 
-def _last_ones(out: Storage, files: list[str]) -> NDArray[np.bool_]:
+def _last_ones(out: Storage, files: list[str], remade: Set[str]) -> NDArray[np.bool_]:
     """Of all records in these files, which one is the last of its photo."""
     numbers = _Numbers()
-    for _, record in _records(out, files):
+    for _, record in _records(out, files, remade):
         numbers.add(_number(record.photo))
     names = numbers.all()
     kept = np.zeros(len(names), np.bool_)
@@ -130,13 +138,19 @@ def _last_ones(out: Storage, files: list[str]) -> NDArray[np.bool_]:
     return kept
 
 
-def _records(out: Storage, files: Iterable[str]) -> Iterator[tuple[bytes, Record]]:
+def _records(
+    out: Storage, files: Iterable[str], remade: Set[str] = frozenset()
+) -> Iterator[tuple[bytes, Record]]:
+    """The lines of these files; of the manifest without those of shards that were `remade`."""
     for path in files:
         with out.copied(path) as file:
             for line in file:
                 record = record_of(line)
-                if record is None and not line.endswith(b"\n"):
+                cut = not line.endswith(b"\n") and BEGIN.startswith(line[: len(BEGIN)])
+                if record is None and cut:
                     continue  # the folder mode was killed in the middle of its last line
+                if record and path == NAME and remade and _shard_in(record) in remade:
+                    continue
                 if record is None:
                     raise OutputError(
                         f"{out.label(path)} is no manifest of latefusion; choose another -o"

@@ -117,7 +117,7 @@ def killed(source: Path, folder: Path) -> list[str]:
             job = start(source, out, "--engine", "ray", "--address", address)
             done = half_way(job, source, out)
             if what == "worker":
-                os.kill(workers()[0], signal.SIGKILL)
+                os.kill(workers(nodes)[0], signal.SIGKILL)
             else:
                 kill(nodes[1])
             assert job.wait() == 0
@@ -131,12 +131,12 @@ def killed(source: Path, folder: Path) -> list[str]:
 
 def resumed(source: Path, folder: Path) -> list[str]:
     out = folder / "resumed"
-    with ray_cluster([1, 1], folder) as (address, _):
+    with ray_cluster([1, 1], folder) as (address, nodes):
         cluster = ("--engine", "ray", "--address", address)
         job = start(source, out, *cluster)
         half_way(job, source, out)
         kill(job)
-        wait(lambda: not workers())
+        wait(lambda: not workers(nodes))
         done = committed(out)
         before = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
         run(source, out, *cluster, "--resume")
@@ -223,9 +223,8 @@ def memory(source: Path, folder: Path) -> list[str]:
         held = []
         for tenths in (2, 9):
             wait(partial(reached, out, len(list(source.iterdir())) * tenths // 10))
-            held.append([resident(job.pid), *map(resident, workers())])
+            held.append([resident(job.pid), *map(resident, workers(nodes))])
         assert job.wait() == 0
-        del nodes
     told = [
         f"the job {first:.0f}, workers {', '.join(f'{each:.0f}' for each in rest)}"
         for first, *rest in held

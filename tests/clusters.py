@@ -53,13 +53,15 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def workers() -> list[int]:
-    """The processes of actors with a network."""
+def workers(nodes: list["subprocess.Popen[bytes]"]) -> list[int]:
+    """The processes of actors with a network, of these nodes alone."""
+    sessions = {node.pid for node in nodes}
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            if path.read_bytes().startswith(b"ray::MapWorker"):
-                found.append(int(path.parent.name))
+            process = int(path.parent.name)
+            if path.read_bytes().startswith(b"ray::MapWorker") and os.getsid(process) in sessions:
+                found.append(process)
     return sorted(found)
 
 

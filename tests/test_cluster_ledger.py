@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -74,14 +75,25 @@ def test_a_line_that_was_cut_off_is_left_out(out: Storage) -> None:
     assert [line["photo"] for line in lines(out)] == ["a.jpg", "c.jpg"]
 
 
-def test_another_file_of_that_name_is_left_alone(out: Storage) -> None:
-    out.write(NAME, b'{"name": "a web app"}\n')
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_another_file_of_that_name_is_left_alone(out: Storage, end: bytes) -> None:
+    out.write(NAME, b'{"name": "a web app"}' + end)
     commit(out, "000000", [record("a.jpg")])
-    with pytest.raises(OutputError, match="no manifest of latefusion"):
-        roll_up(out)
-    with pytest.raises(OutputError, match="no manifest of latefusion"):
-        read_index(out, shards=False)
-    assert out.read(NAME) == b'{"name": "a web app"}\n'
+    for refused in (roll_up, partial(read_index, shards=False)):
+        with pytest.raises(OutputError, match="no manifest of latefusion"):
+            refused(out)
+    assert out.read(NAME) == b'{"name": "a web app"}' + end
+
+
+def test_what_was_said_of_a_shard_falls_where_it_is_made_anew(out: Storage) -> None:
+    for shard, photos in (("x.tar", "abc"), ("y.tar", "d")):
+        made = [record(photo, "1", f"tar://{photo}.png::{shard}") for photo in photos]
+        commit(out, shard, made)
+    roll_up(out)
+    commit(out, "x.tar", [record("b", "1", "tar://b.png::x.tar")])
+    roll_up(out)
+    assert [line["photo"] for line in lines(out)] == ["d", "b"]
+    assert read_index(out, shards=True).sizes == {"x.tar": 1, "y.tar": 1}
 
 
 def test_the_index_knows_a_photo_only_as_it_was_done(out: Storage) -> None:

@@ -139,8 +139,8 @@ def test_a_worker_that_is_killed_changes_nothing(
     out = tmp_path / "out"
     job = start(photos, out, model, cluster[0])
     wait_until(lambda: parts(out) >= 2)
-    assert len(workers()) == 2
-    os.kill(workers()[0], signal.SIGKILL)
+    assert len(workers(cluster[1])) == 2
+    os.kill(workers(cluster[1])[0], signal.SIGKILL)
     code, said, err = ended(job)
     assert code == 1
     assert parts(out) == 0
@@ -160,7 +160,7 @@ def test_a_job_that_is_killed_can_be_gone_on_with(
     wait_until(lambda: parts(out) >= 3)
     kill(job)
     job.communicate()
-    wait_until(lambda: not workers())
+    wait_until(lambda: not workers(cluster[1]))
     done = {path: path.stat().st_mtime_ns for path in out.rglob("*.*") if path.suffix != ".jsonl"}
     assert done
     code, _, err = ended(start(photos, out, model, cluster[0], *options, "--resume"))
@@ -242,7 +242,7 @@ def test_parquet_in_and_out(
 
 
 def call(*words: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["matte", *words, "--engine", "ray"])
+    done = CliRunner().invoke(app, ["matte", "--engine", "ray", *words])
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done.exit_code, done.stderr
@@ -255,6 +255,8 @@ def call(*words: str) -> tuple[int, str]:
         (["{}", "-o", "out.png"], "is a file; --engine ray writes into a folder"),
         (["{}", "-o", "out", "--watch"], "--review and --watch do not go with"),
         (["-", "-o", "out"], "do not go with -"),
+        (["{}", "-o", "out", "--into", "tar", "--engine", "local"], "go with --engine ray"),
+        (["{}", "-o", "s3://b/out", "--engine", "local"], "URLs go with --engine ray"),
         (["{}/never", "-o", "out"], "does not exist"),
         (
             ["{}", "-r", "-o", "out", "--background", "out/back.png"],
@@ -311,6 +313,59 @@ def test_shards_of_other_sources_stay_and_old_ones_of_this_go(
     assert left == {f"latefusion-{own}-000000.tar"}
     assert (out / "my-own.tar").exists()
     assert len(records((out / NAME).read_bytes())) == 28
+
+
+def test_what_another_run_put_into_a_folder_below_stays(
+    cluster: Any, photos: Path, tmp_path: Path, model: Path
+) -> None:
+    out, options = tmp_path / "out", ["--into", "tar", "--per-shard", "8"]
+    for folder in (out / "below", out):
+        assert ended(start(photos / "0", folder, model, cluster[0], *options))[0] == 0
+    assert {path.name for path in (out / "below").iterdir()} == {
+        path.name for path in out.iterdir() if path.is_file()
+    }
+
+
+def test_results_of_a_shard_that_breaks_off_later_stay(
+    cluster: Any, photos: Path, tmp_path: Path, model: Path
+) -> None:
+    source, out = tmp_path / "s.tar", tmp_path / "out"
+    with tarfile.open(source, "w") as shard:
+        shard.add(photos / "0", "0")
+    options = ["--into", "tar", "--per-shard", "4", "--resume"]
+    assert ended(start(source, out, model, cluster[0], *options))[0] == 0
+    first = results(out)
+    source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    code, _, err = ended(start(source, out, model, cluster[0], *options))
+    assert code == 1
+    assert any("s.tar is not a whole tar file" in line for line in err), err
+    assert results(out).items() >= first.items()
+    assert len(records((out / NAME).read_bytes())) == 15
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_asked_to_stop_keeps_what_is_committed(
+    cluster: Any, photos: Path, tmp_path: Path, model: Path, number: int
+) -> None:
+    job = start(photos, tmp_path, model, cluster[0])
+    wait_until(lambda: parts(tmp_path) >= 2)
+    job.send_signal(number)
+    code, _, err = ended(job)
+    assert code == 128 + number
+    assert err[0] == "interrupted" or err[-1] == "interrupted"
+    kept = records((tmp_path / NAME).read_bytes())
+    assert len(kept) >= 16
+    assert all((tmp_path / path).exists() for each in kept.values() for path in each["outputs"])
+
+
+def test_a_reader_that_goes_away_is_no_fault_of_the_cluster(
+    cluster: Any, photos: Path, tmp_path: Path, model: Path
+) -> None:
+    job = start(photos / "0", tmp_path, model, cluster[0])
+    job.stdout.close()
+    job.wait(timeout=100)
+    assert b"no Ray cluster" not in job.stderr.read()
+    job.stderr.close()
 
 
 def test_a_folder_that_takes_nothing_is_said_in_a_line(

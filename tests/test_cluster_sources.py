@@ -17,7 +17,7 @@ from pyarrow import parquet
 from latefusion.cluster import sources, storage
 from latefusion.cluster.sources import Item, Source, find_source, groups_of, in_groups, safe_name
 from latefusion.cluster.storage import storage_of
-from latefusion.errors import LatefusionError
+from latefusion.errors import DataError, LatefusionError
 from latefusion.jobs import Wish, plan
 
 OUT = storage_of("/nowhere/out")
@@ -49,8 +49,7 @@ def write_tar(path: Path, members: list[tuple[str, bytes]], mode: Any = "w") -> 
 
 
 def items(source: Source, size: int = 3) -> list[Item]:
-    paths = source.paths if source.kind in ("tar", "parquet") else ("",)
-    groups = [group for path in paths for group in groups_of(source, path, size)]
+    groups = [group for path in source.shards for group in groups_of(source, path, size)]
     assert len({group.key for group in groups}) == len(groups)
     return [item for group in groups for item in group.items]
 
@@ -106,6 +105,40 @@ def test_a_relative_glob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert named("**/*.jpg") == {"a.jpg": "a", "deep/b.jpg": "deep/b"}
 
 
+def test_a_glob_may_begin_at_the_root(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg")
+    first, rest = str(tmp_path / "a.jpg").removeprefix("/").split("/", 1)
+    assert named(f"/{first[:-1]}?/{rest}") == {f"{first}/{rest}": f"{first}/{rest[:-4]}"}
+
+
+def test_links_to_the_results_are_seen_through(tmp_path: Path) -> None:
+    fill(tmp_path, "in/a.jpg", "in/out/a-cutout.png")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    with pytest.raises(LatefusionError, match="both source and target"):
+        find_source(str(tmp_path / "in"), storage_of(str(tmp_path / "link")), False)
+    inside = storage_of(str(tmp_path / "link" / "out"))
+    assert [item.name for item in items(find_source(str(tmp_path / "in"), inside, True))] == [
+        "a.jpg"
+    ]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
+    source = find_source(str(fill(tmp_path / "in", "a.jpg")), OUT, True)
+    (tmp_path / "in").rename(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"/in cannot be listed: No such file"):
+        list(groups_of(source, "", 3))
+
+
+def test_a_reader_gets_only_its_shards(tmp_path: Path) -> None:
+    for shard in ("a.tar", "b.tar"):
+        write_tar(tmp_path / shard, [("1.jpg", b"1")])
+    source = find_source(str(tmp_path), OUT, False)
+    part = source.only(("b.tar",))
+    assert part.shards == ("b.tar",)
+    assert "a.tar" not in str(part)
+    assert list(groups_of(part, "b.tar", 2)) == list(groups_of(source, "b.tar", 2))
+
+
 def test_one_photo_is_a_source(tmp_path: Path) -> None:
     fill(tmp_path, "a.jpg", "b.jpg")
     assert named(tmp_path / "a.jpg") == {"a.jpg": "a"}
@@ -131,12 +164,20 @@ def test_names_in_a_tar_stay_below_the_results_and_their_own(tmp_path: Path) -> 
         *("s/etc/a", "s/a", "s/a.png", "s/A.jpg", "s/a.jpg-2", "s/x/y")
     ]
     assert all(item.name.startswith("s/") and ".." not in item.name for item in found)
+    assert len({item.name for item in found}) == len(names)
+
+
+def test_thousands_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    table = {"name": ["me"] * 20_000, "image": [b"1"] * 20_000}
+    parquet.write_table(pa.table(table), tmp_path / "s.parquet")
+    found = items(find_source(str(tmp_path / "s.parquet"), OUT, False), 1000)
+    assert len({item.name for item in found}) == len({item.base for item in found}) == 20_000
 
 
 @given(st.lists(st.text("aA./-\\:é", max_size=6), max_size=12))
 def test_no_two_names_share_their_results(names: list[str]) -> None:
-    seen: set[str] = set()
-    found = [sources._own_base(safe_name(name) or "x", seen) for name in names]
+    taken: dict[str, int] = {}
+    found = [sources._own_base(safe_name(name) or "x", taken) for name in names]
     assert len({base.casefold() for base in found}) == len(names)
     for base in found:
         assert not base.startswith("/")
@@ -242,6 +283,9 @@ def test_keys_tell_sources_apart(tmp_path: Path) -> None:
     for source in found:
         (group,) = groups_of(source, "a.tar", 9)
         assert source.own_name in group.key
+    MemoryFileSystem().pipe_file("/bucket/in/a.jpg", b"1")
+    remote = [find_source(f"memory://bucket/in{end}", OUT, False) for end in ("", "/")]
+    assert remote[0].own_name == remote[1].own_name
     again = find_source(str(tmp_path / "in"), OUT, False)
     assert again.own_name == found[0].own_name
 
@@ -260,6 +304,7 @@ def test_a_folder_whose_name_looks_like_a_glob(tmp_path: Path) -> None:
         ("memory://bucket/never", "does not exist"),
         ("{}", "lies in the folder of the results"),
         ("{}/out", "both source and target"),
+        ("{}/out/*.jpg", "lies in the folder of the results"),
     ],
 )
 def test_what_is_no_source_is_named(tmp_path: Path, place: str, message: str) -> None:

@@ -61,6 +61,23 @@ def test_what_is_not_there_can_be_removed(place: Storage) -> None:
     assert place.files("never") == []
 
 
+def test_names_that_look_like_globs_are_removed_alone(tmp_path: Path) -> None:
+    for url in (str(tmp_path / "in [1]"), "memory://bucket/in [1]"):
+        place = storage_of(url)
+        for name in ("a*.tar", "ab.tar", "[1].tar", "deep/x"):
+            place.write(name, b"")
+        place.remove(["a*.tar", "[1].tar"])
+        place.remove_tree("deep")
+        assert place.files() == ["ab.tar"]
+
+
+def test_a_local_folder_is_no_chain_of_urls(tmp_path: Path) -> None:
+    place = storage_of(str(tmp_path / "a::b"))
+    place.write("x", b"1")
+    assert place.files() == ["x"]
+    assert place.exists("x")
+
+
 def test_a_storage_goes_to_other_processes(place: Storage) -> None:
     place.write("x", b"1")
     assert pickle.loads(pickle.dumps(place)).read("x") == b"1"
@@ -82,6 +99,7 @@ def test_a_relative_folder_is_the_same_everywhere(
     monkeypatch.chdir(tmp_path)
     assert storage_of("out").url == str(tmp_path / "out")
     assert storage_of("file:///out").url == "/out"
+    assert storage_of("s3://shop/out/").url == "s3://shop/out"
 
 
 def test_what_may_pass_is_tried_again() -> None:
@@ -132,6 +150,15 @@ def test_a_folder_that_takes_nothing_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="cannot be made"):
         storage_of(str(tmp_path / "file")).write("a/b.png", b"")
+
+
+def test_a_name_that_is_no_text_is_an_output_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_s3_does(_: object, path: str, data: bytes) -> None:
+        path.encode()
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", as_s3_does)
+    with pytest.raises(OutputError, match=r"memory://bucket/caf\\udce9 cannot be written"):
+        storage_of("memory://bucket").write("caf\udce9", b"")
 
 
 def test_a_store_that_takes_nothing_is_an_output_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,10 @@ from PIL import Image
 from latefusion import Matter
 from latefusion.batch import Batch, Done, run
 from latefusion.cluster import storage
-from latefusion.cluster.ledger import Index, part_of, read_index, roll_up
+from latefusion.cluster.ledger import Index, commit, part_of, read_index, roll_up
 from latefusion.cluster.sinks import Into
 from latefusion.cluster.sources import Group, Item, find_source, groups_of
-from latefusion.cluster.storage import storage_of
+from latefusion.cluster.storage import Storage, storage_of
 from latefusion.cluster.worker import Order, Worker
 from latefusion.errors import LatefusionError, OutputError
 from latefusion.jobs import Wish, plan
@@ -68,10 +68,10 @@ def order(photos: Path | str, out: Path | str, model: Path, into: Into = "files"
 
 
 def do(order: Order, before: Index = NONE) -> list[Done]:
-    worker = Worker(pickle.loads(pickle.dumps(order)), before)
-    paths = order.source.paths if order.source.kind in ("tar", "parquet") else ("",)
+    one = Worker(pickle.loads(pickle.dumps(order)), before)
+    paths = order.source.shards
     groups = [group for path in paths for group in groups_of(order.source, path, order.size)]
-    rows = list(worker({"group": [pickle.dumps(group) for group in groups]}))
+    rows = list(one({"group": [pickle.dumps(group) for group in groups]}))
     assert [row["key"] for row in rows] == [[group.key] for group in groups]
     return [done for row in rows for done in pickle.loads(row["done"][0])]
 
@@ -199,6 +199,44 @@ def test_what_is_done_is_left_as_it_is(
     assert again() == (bad if into == "files" else {"b/c.png"})
 
 
+def test_a_shard_that_lost_a_photo_is_right_at_once(
+    photos: Path, tmp_path: Path, toy_model: Path
+) -> None:
+    wanted = order(photos, tmp_path / "out", toy_model, "tar")
+    fresh = []
+    for _ in range(3):
+        done = do(wanted, read_index(wanted.out, True))
+        roll_up(wanted.out)
+        fresh.append({each.record.photo for each in done if each.fresh})
+        (photos / "b/d.jpg").unlink(missing_ok=True)
+    assert fresh[1:] == [{"b/c.png"}, set()]
+    manifest = read_index(wanted.out, True)
+    assert len(manifest) == 4
+
+
+def test_a_shard_written_but_not_committed_is_made_again(
+    photos: Path, tmp_path: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = order(photos, tmp_path / "out", toy_model, "tar")
+    do(wanted)
+    roll_up(wanted.out)
+    before = tree(tmp_path / "out")
+
+    def killed(out: Storage, key: str, records: list[Record]) -> None:
+        if records:
+            raise KeyboardInterrupt
+        commit(out, key, records)
+
+    monkeypatch.setattr("latefusion.cluster.worker.commit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        do(replace(wanted, size=1, settings="others"))
+    assert tree(tmp_path / "out") != before
+    monkeypatch.undo()
+    roll_up(wanted.out)
+    do(wanted, read_index(wanted.out, True))
+    assert tree(tmp_path / "out") == before
+
+
 def test_a_shard_that_breaks_off_is_a_record(tmp_path: Path, toy_model: Path) -> None:
     (tmp_path / "s.tar").write_bytes(b"no tar")
     wanted = order(tmp_path / "s.tar", tmp_path / "out", toy_model)
@@ -211,8 +249,8 @@ def test_a_shard_that_breaks_off_is_a_record(tmp_path: Path, toy_model: Path) ->
 def test_a_photo_that_cannot_be_read_is_a_record(photos: Path, toy_model: Path) -> None:
     MemoryFileSystem().pipe_file("/bucket/in/a.png", (photos / "a.png").read_bytes())
     wanted = order("memory://bucket/in", REMOTE, toy_model)
-    worker = Worker(wanted, NONE)
-    gone, there = worker.do(Group("000000", (Item("gone.png", "gone"), Item("a.png", "a"))))
+    group = Group("000000", (Item("gone.png", "gone"), Item("a.png", "a")))
+    gone, there = Worker(wanted, NONE).do(group)
     assert gone.record.error == "memory://bucket/in/gone.png does not exist"
     assert there.record.error is None
 

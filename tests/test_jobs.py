@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from latefusion.errors import OutputError
-from latefusion.jobs import Wish, plan
+from latefusion.jobs import Wish, bases, plan
 
 
 @pytest.fixture
@@ -85,3 +85,9 @@ def test_names_that_differ_in_case_only_get_numbers(tmp_path: Path) -> None:
         "A.JPG": ["A.JPG-alpha.png"],
         "a.jpg": ["a.jpg-2-alpha.png"],
     }
+
+
+def test_names_that_become_one_by_their_suffix_get_numbers() -> None:
+    assert bases(["a.jpg", "a.jpg.png", "a.png"]) == ["a.jpg", "a.jpg-2", "a.png"]
+    assert bases(["a.tar", "a.tar.gz", "a.tgz"]) == ["a.tar", "a.tar-2", "a.tgz"]
+    assert bases(["a.jpg", "a.jpg"]) == ["a", "a"]  # of two folders

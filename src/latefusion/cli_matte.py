@@ -134,6 +134,8 @@ def matte(
     A folder's results mirror it, with a manifest.jsonl of what was done. A photo that cannot be
     read is reported and left out; the exit code is then 1.
     """
+    cluster = Cluster(out, into, per_shard, address, device)
+    _check_engine(engine, photos, cluster)
     target, sources = Path(out), [Path(photo) for photo in photos]
     kinds = parse_kinds(save)
     if shadow != NO_SHADOW:
@@ -169,11 +171,22 @@ def matte(
         _pipe(task, sources, engine)
         fine = True
     elif engine == "ray":
-        fine = _on_ray(task, Cluster(out, into, per_shard, address, device))
+        fine = _on_ray(task, cluster)
     else:
         fine = matte_here(task)
     if not fine:
         raise typer.Exit(1)
+
+
+def _check_engine(engine: str, photos: list[str], cluster: Cluster) -> None:
+    """Refuse what only a cluster does. Raises typer.BadParameter."""
+    if engine == "ray":
+        return
+    if cluster.address or cluster.into != "files":
+        raise typer.BadParameter("--address and --into go with --engine ray")
+    for place in (*photos, cluster.out):
+        if "://" in place:
+            raise typer.BadParameter(f"{place} is no path; URLs go with --engine ray")
 
 
 def _on_ray(task: Task, cluster: Cluster) -> bool:

@@ -55,6 +55,8 @@ def matte_on_ray(task: Task, cluster: Cluster) -> bool:
             run_on_ray(order, report, cluster.address, task.resume)
     finally:
         log.summary()
+    if not log.done + log.failed + log.left:
+        raise LatefusionError(f"no photos in {shown(source.place)}")
     return not log.failed
 
 

@@ -67,17 +67,22 @@ def bases(names: Sequence[str]) -> list[str]:
     """What the results of photos of these names begin with, in a tree of their own.
 
     Where photos of one folder differ in their suffix only, it stays, and names that differ in case
-    only are numbered.
+    only are numbered, as are those that would still become the same.
     """
     stems = Counter(key_of(stem_of(name)) for name in set(names))
     twins: dict[str, set[str]] = defaultdict(set)  # names that differ in case only
+    owners: dict[str, str] = {}
     found = []
     for name in names:
         twins[key_of(name)].add(name)
         base = name if stems[key_of(stem_of(name))] > 1 else stem_of(name)
         if len(twins[key_of(name)]) > 1:
             base += f"-{len(twins[key_of(name)])}"
-        found.append(base)
+        own, number = base, 1
+        while owners.setdefault(key_of(own), name) != name:
+            number += 1
+            own = f"{base}-{number}"
+        found.append(own)
     return found
 
 

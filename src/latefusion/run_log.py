@@ -16,8 +16,8 @@ class RunLog:
     def __init__(self, manifest: Manifest | None = None) -> None:
         self.manifest = manifest
         self.device = ""
-        self.shares: list[float] = []  # of the tiles, in which the fusion network ran
-        self.failed = self.left = 0
+        self.done = self.failed = self.left = 0
+        self.shares = 0.0  # of the tiles, in which the fusion network ran: their sum
         self.start = perf_counter()
 
     def add(self, done: Done, results: Iterable[object]) -> None:
@@ -33,7 +33,8 @@ class RunLog:
             complain(f"error: {record.error}")
             return
         self.device = record.device or ""
-        self.shares.append(record.fused or 0.0)
+        self.done += 1
+        self.shares += record.fused or 0.0
         for path in results:
             typer.echo(path)
 
@@ -41,7 +42,7 @@ class RunLog:
         """The last line: time a photo, and how much of the network ran."""
         if self.left:
             complain(f"{self.left} were done before")
-        if self.shares:
-            each = (perf_counter() - self.start) / (len(self.shares) + self.failed)
-            share = sum(self.shares) / len(self.shares)
+        if self.done:
+            each = (perf_counter() - self.start) / (self.done + self.failed)
+            share = self.shares / self.done
             complain(f"{self.device}: {each:.2f} s a photo, fusion in {share:.0%} of the tiles")

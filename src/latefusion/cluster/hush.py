@@ -28,7 +28,8 @@ class _WithoutRay:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        if threading.current_thread().name.startswith(RAYS_THREADS):
+        rays = threading.current_thread().name.startswith(RAYS_THREADS)
+        if rays and isinstance(text, str):  # bytes are how click finds out what stream this is
             return len(text)
         return self._stream.write(text)
 

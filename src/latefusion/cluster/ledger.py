@@ -2,14 +2,15 @@
 
 A group is done when its part of the manifest is there, which is written last. The parts are rolled
 up into `manifest.jsonl`, the same that the folder mode writes. Of several records of a photo the
-last one counts. In memory are two numbers a photo, 16 bytes.
+last one counts; what an earlier run said of a shard falls where that shard has a part of its own.
+In memory are two numbers a photo, 16 bytes.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import chain, compress
 from tempfile import TemporaryFile
 from typing import NamedTuple
 
@@ -18,14 +19,17 @@ from numpy.typing import NDArray
 
 from latefusion.cluster.storage import Storage
 from latefusion.errors import OutputError
-from latefusion.manifest import NAME, Record, line_of, record_of
+from latefusion.manifest import BEGIN, NAME, Record, line_of, record_of
 
 PARTS = f"{NAME}.parts"
 AT_ONCE = 500  # parts that are read at a time
 
 
 def part_of(key: str) -> str:
-    """Where a group's part of the manifest lies, in the folder of the results."""
+    """Where a group's part of the manifest lies, in the folder of the results.
+
+    The key of a group whose results make a shard is that shard's path.
+    """
     return f"{PARTS}/{key}.jsonl"
 
 
@@ -88,7 +92,7 @@ def read_index(out: Storage, shards: bool) -> Index:
     """
     names, facts = _Numbers(), _Numbers()
     sizes: dict[str, int] = {}
-    for _, record in _records(out, []):
+    for _, record in _manifest(out):
         mark = mark_of(record)
         names.add(mark.name)
         facts.add(mark.facts)
@@ -104,6 +108,10 @@ def shard_of(output: str) -> str:
     return output.rpartition("::")[2]
 
 
+def _shard_in(record: Record) -> str:
+    return shard_of(record.outputs[0]) if record.outputs else ""
+
+
 def roll_up(out: Storage, gone: Callable[[str], bool] | None = None) -> None:
     """Bring all parts into the manifest, a line a photo, then remove them. Raises OutputError.
 
@@ -113,11 +121,11 @@ def roll_up(out: Storage, gone: Callable[[str], bool] | None = None) -> None:
     parts = [path for path in out.files(PARTS) if path.endswith(".jsonl")]
     if not parts and not (gone and out.exists(NAME)):
         return
+    remade = {path.removeprefix(f"{PARTS}/").removesuffix(".jsonl") for path in parts}
     names = _Numbers()
     with TemporaryFile() as spool:
-        for line, record in _records(out, parts):
-            shard = shard_of(record.outputs[0]) if gone and record.outputs else ""
-            if not (gone and gone(shard)):
+        for line, record in chain(_manifest(out, remade), _parts(out, parts)):
+            if not (gone and gone(_shard_in(record))):
                 spool.write(line)
                 names.add(_number(record.photo))
         last = _last_ones(names.all())
@@ -134,11 +142,20 @@ def _last_ones(names: NDArray[np.uint64]) -> NDArray[np.bool_]:
     return kept
 
 
-def _records(out: Storage, parts: Sequence[str]) -> Iterator[tuple[bytes, Record]]:
-    """Lines and records of the manifest, where there is one, and then of its parts."""
-    if out.exists(NAME):
-        with out.copied(NAME) as file:
-            yield from _parsed(out.label(NAME), file)
+def _manifest(
+    out: Storage, remade: Collection[str] = frozenset()
+) -> Iterator[tuple[bytes, Record]]:
+    """Lines and records of the manifest, where there is one, but for shards that were `remade`."""
+    if not out.exists(NAME):
+        return
+    with out.copied(NAME) as file:
+        for line, record in _parsed(out.label(NAME), file):
+            if not remade or _shard_in(record) not in remade:
+                yield line, record
+
+
+def _parts(out: Storage, parts: Sequence[str]) -> Iterator[tuple[bytes, Record]]:
+    """Lines and records of the parts, many of which are fetched at a time."""
     for start in range(0, len(parts), AT_ONCE):
         paths = parts[start : start + AT_ONCE]
         for path, data in zip(paths, out.read_all(paths), strict=True):
@@ -146,9 +163,11 @@ def _records(out: Storage, parts: Sequence[str]) -> Iterator[tuple[bytes, Record
 
 
 def _parsed(label: str, lines: Iterable[bytes]) -> Iterator[tuple[bytes, Record]]:
+    """Lines, each with its end, and their records. Raises OutputError."""
     for line in lines:
         record = record_of(line)
-        if record is None and not line.endswith(b"\n"):
+        cut = not line.endswith(b"\n") and BEGIN.startswith(line[: len(BEGIN)])
+        if record is None and cut:
             continue  # the folder mode was killed in the middle of its last line
         if record is None:
             raise OutputError(f"{label} is no manifest of latefusion; choose another -o")

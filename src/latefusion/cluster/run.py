@@ -4,7 +4,9 @@ import logging
 import os
 import pickle
 import re
+import signal
 import socket
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +24,14 @@ from ray.exceptions import AuthenticationError, RayError, RayTaskError
 from latefusion.batch import Done
 from latefusion.cluster.ledger import NOTHING, Index, read_index, roll_up
 from latefusion.cluster.sinks import is_shard_of, shard_path
-from latefusion.cluster.sources import Source, groups_of
+from latefusion.cluster.sources import Source, groups_of, is_broken
+from latefusion.cluster.storage import reached
 from latefusion.cluster.worker import Order, Worker
 from latefusion.errors import LatefusionError, reason
+from latefusion.manifest import NAME
 from latefusion.writing import remove_parts
 
+DEATHS = 4  # of workers at one group, which may be what kills them
 SLICES = 1000  # of the shards of a source: as many can be read at a time at most
 
 
@@ -41,49 +46,61 @@ def run_on_ray(
     records are in the manifest. Raises LatefusionError.
     """
     shards = order.into != "files"
-    roll_up(order.out)  # what a run that was killed has committed
-    found = read_index(order.out, shards)  # which also refuses what is no manifest of ours
+    with reached(order.out):
+        roll_up(order.out)  # what a run that was killed has committed
+        found = read_index(order.out, shards)  # which also refuses what is no manifest of ours
     before = found if resume else NOTHING
     seen: set[str] = set()
-    complete = False
+    whole, complete = True, False
     try:
         with _cluster(address):
             for key, done in _groups_done(order, before):
-                if shards:
+                if shards and any(each.record.outputs for each in done):
                     seen.add(shard_path(key, order.into))
+                whole = whole and not is_broken(key)
                 for each in done:
                     report(each)
-        complete = True
+        complete = whole
     finally:
         if order.out.local:
             _remove_parts(order.out.local)
-        if shards and complete:
-            _drop_others(order, seen)
-        else:
-            roll_up(order.out)
+        with reached(order.out):
+            if shards and complete:
+                _drop_others(order, seen)
+            else:
+                roll_up(order.out)
 
 
 def _drop_others(order: Order, seen: set[str]) -> None:
-    """Roll up, and remove the source's shards of an earlier run: all in them is elsewhere now."""
+    """Roll up, and remove the source's shards of an earlier run: all in them is elsewhere now.
+
+    Those in folders below that have a manifest of their own are left alone.
+    """
 
     def gone(path: str) -> bool:
         return is_shard_of(path, order.source.own_name, order.into) and path not in seen
 
     roll_up(order.out, gone)
-    order.out.remove([path for path in order.out.files() if gone(path)])
+    files = order.out.files()
+    others = tuple({path.partition(NAME)[0] for path in files if f"/{NAME}" in path})
+    order.out.remove([path for path in files if gone(path) and not path.startswith(others)])
 
 
 def _groups_done(order: Order, before: Index) -> Iterator[tuple[str, list[Done]]]:
     places = _places(order.threads, order.gpus)
-    groups = ray.data.read_datasource(_Groups(order.source, order.size), num_cpus=0)
-    done = groups.map_batches(
-        Worker,
-        fn_constructor_args=(order, before),
-        batch_size=1,
-        compute=ActorPoolStrategy(min_size=1, max_size=places, initial_size=places),
-        num_cpus=order.threads,
-        num_gpus=order.gpus,
-    )
+    photos = _Groups(order.source, order.size)
+    groups = ray.data.read_datasource(photos, num_cpus=0, concurrency=places)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # max_task_retries has no named parameter yet
+        done = groups.map_batches(
+            Worker,
+            fn_constructor_args=(order, before),
+            batch_size=1,
+            compute=ActorPoolStrategy(min_size=1, max_size=places, initial_size=places),
+            num_cpus=order.threads,
+            num_gpus=order.gpus,
+            max_task_retries=DEATHS,
+        )
     for row in done.iter_rows():
         yield row["key"], pickle.loads(row["done"])
 
@@ -115,11 +132,11 @@ class _Groups(Datasource):
         return None
 
     def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
-        shards = self.source.paths if self.source.kind in ("tar", "parquet") else ("",)
+        shards = self.source.shards
         slices = min(len(shards), SLICES)
         unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
         return [
-            ReadTask(_Read(self.source, shards[number::slices], self.size), unknown)
+            ReadTask(_Read(self.source.only(shards[number::slices]), self.size), unknown)
             for number in range(slices)
         ]
 
@@ -127,11 +144,11 @@ class _Groups(Datasource):
 class _Read:
     """What a read task does: a block for each group, with the group pickled."""
 
-    def __init__(self, source: Source, shards: tuple[str, ...], size: int) -> None:
-        self.source, self.shards, self.size = source, shards, size
+    def __init__(self, source: Source, size: int) -> None:
+        self.source, self.size = source, size
 
     def __call__(self) -> Iterator[pa.Table]:
-        for shard in self.shards:
+        for shard in self.source.shards:
             for group in groups_of(self.source, shard, self.size):
                 yield pa.table({"group": pa.array([pickle.dumps(group)], pa.large_binary())})
 
@@ -141,24 +158,14 @@ def _cluster(address: str | None) -> Iterator[None]:
     """A Ray session that says nothing of its own, and whose errors are one line."""
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     _knock(address)
+    before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-            include_dashboard=None if address else False,
-        )
+        _join(address)
+        signal.signal(signal.SIGTERM, _interrupt)  # Ray's own handler exits with 15
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         yield
-    except AuthenticationError:
-        raise LatefusionError(
-            f"the cluster at {address} wants a token; set RAY_AUTH_MODE=token, with its token in"
-            " ~/.ray/auth_token"
-        ) from None
-    except ConnectionError as error:
-        raise LatefusionError(f"no Ray cluster at {address}: {_first_line(error)}") from None
     except RayError as error:
         if ours := re.findall(r"^latefusion\.errors\.\w+: (.+)$", str(error), re.MULTILINE):
             raise LatefusionError(ours[-1]) from None
@@ -167,6 +174,28 @@ def _cluster(address: str | None) -> Iterator[None]:
         raise LatefusionError(f"the cluster failed: {_first_line(error)}") from None
     finally:
         ray.shutdown()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, _: object) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def _join(address: str | None) -> None:
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            include_dashboard=None if address else False,
+        )
+    except AuthenticationError:
+        raise LatefusionError(
+            f"the cluster at {address} wants a token; set RAY_AUTH_MODE=token, with its token in"
+            " ~/.ray/auth_token"
+        ) from None
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise LatefusionError(f"no Ray cluster at {address}: {_first_line(error)}") from None
 
 
 def _knock(address: str | None) -> None:

@@ -5,12 +5,13 @@ group follows from the source alone, so that a group that is done twice comes ou
 """
 
 import hashlib
+import lzma
 import os
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -32,10 +33,14 @@ from latefusion.reading import PHOTO_SUFFIXES
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 GROUP_BYTES = 128_000_000  # of photos that travel in one group
+BROKEN = "-broken"
+READ_AHEAD = 1 << 20  # bytes of a column
 
 # Columns of Parquet: the photo's content, and what it is called.
 IMAGE_COLUMNS = ("image", "bytes", "data", "content", "jpg", "jpeg", "png", "webp")
 NAME_COLUMNS = ("__key__", "key", "name", "path", "file_name", "filename", "id")
+
+DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, KeyError)
 
 Kind = Literal["folder", "photos", "tar", "parquet"]
 
@@ -65,7 +70,7 @@ class Source:
     place: str  # as it was given, made absolute
     paths: tuple[str, ...] = ()
     recursive: bool = False
-    out: str = ""  # the folder of the results, which may lie inside
+    out: str = ""  # the folder of the results where that lies inside, with / at the end
     shard_bases: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -73,6 +78,19 @@ class Source:
         """Eight letters that begin the keys of its groups, and of no other source's."""
         place = self.place.encode(errors="surrogateescape")
         return hashlib.blake2b(place, digest_size=4).hexdigest()
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """What is read one by one: its shards; "" stands for all of a source without any."""
+        return self.paths if self.shard_bases else ("",)
+
+    def only(self, shards: tuple[str, ...]) -> "Source":
+        """The same source with some of its shards, for a reader that needs no others."""
+        if not self.shard_bases:
+            return self
+        return replace(
+            self, paths=shards, shard_bases={path: self.shard_bases[path] for path in shards}
+        )
 
     def label(self, name: str) -> str:
         """A photo as error messages name it."""
@@ -101,10 +119,14 @@ def find_source(place: str, out: Storage, recursive: bool) -> Source:
 def groups_of(source: Source, path: str, size: int) -> Iterator[Group]:
     """The groups of a shard of the source, or, where it has none, of all photos.
 
-    A shard that breaks off gives what came before, and then a group with the problem.
+    A shard that breaks off gives what came before, and then a group with the problem. A folder that
+    cannot be listed raises DataError.
     """
     if source.kind in ("folder", "photos"):
-        yield from in_groups(_listed(source), source.own_name, size)
+        try:
+            yield from in_groups(_listed(source), source.own_name, size)
+        except OSError as error:
+            raise DataError(f"{shown(source.place)} cannot be listed: {reason(error)}") from None
         return
     base, given = source.shard_bases[path], 0
     prefix = _beside(base, source.own_name)
@@ -122,6 +144,7 @@ def groups_of(source: Source, path: str, size: int) -> Iterator[Group]:
             if attempt == TRIES - 1:
                 problem = f"{source.label(path)} cannot be read: {reason(error)}"
                 yield _broken(prefix, path, problem)
+                return
         pause(attempt)
 
 
@@ -143,8 +166,8 @@ def in_groups(items: Iterable[Item], prefix: str, size: int) -> Iterator[Group]:
             room -= length
     except DataError as error:
         broken = error
-    if held:
-        yield Group(f"{prefix}-{number:06}", tuple(held))
+    if held:  # where the rest is missing, not in the place of what an earlier run had whole
+        yield Group(f"{prefix}-{number:06}{'-cut' if broken else ''}", tuple(held))
     if broken:
         raise broken
 
@@ -155,16 +178,23 @@ def _beside(base: str, own_name: str) -> str:
     return str(path.with_name(f"{own_name}-{path.name}"))
 
 
+def is_broken(key: str) -> bool:
+    """Whether a group with that key stands for what could not be read of its shard."""
+    return key.endswith(BROKEN)
+
+
 def _broken(prefix: str, path: str, problem: str) -> Group:
-    return Group(f"{prefix}-broken", (Item(path, path),), problem)
+    return Group(f"{prefix}{BROKEN}", (Item(path, path),), problem)
 
 
 def _folder(storage: Storage, out: Storage, recursive: bool) -> Source:
-    if storage.root == out.root:
+    here, there = _real_root(storage), _real_root(out)
+    if here == there:
         raise LatefusionError(f"{storage.url} would be both source and target; give another -o")
-    if f"{storage.root}/".startswith(f"{out.root}/"):
+    if here.startswith(there):
         raise LatefusionError(f"{storage.url} lies in the folder of the results; give another -o")
-    source = Source(storage, "folder", storage.url, recursive=recursive, out=out.root)
+    inside = there.removeprefix(here) if there.startswith(here) else ""
+    source = Source(storage, "folder", storage.url, recursive=recursive, out=inside)
     if next(_folders(source), None):
         return source
     shards = [name for name, is_folder in storage.entries() if not is_folder and _kind(name)]
@@ -173,15 +203,25 @@ def _folder(storage: Storage, out: Storage, recursive: bool) -> Source:
     raise LatefusionError(f"no photos in {storage.url}; -r looks into folders below it, too")
 
 
+def _real_root(storage: Storage) -> str:
+    """Where it is whatever links lead there, with / at the end."""
+    root = os.path.realpath(storage.root or "/") if storage.local else storage.root
+    return f"{root.rstrip('/')}/"
+
+
 def _globbed(pattern: str, out: Storage) -> Source:
     head, wild = _split_glob(pattern)
-    storage = storage_of(head or ".")
+    storage = storage_of(head or ("/" if pattern.startswith("/") else "."))
     try:
         found: list[str] = patiently(lambda: storage.fs.glob(storage.at(wild)))
     except OSError as error:
         raise LatefusionError(f"{shown(pattern)} cannot be read: {reason(error)}") from None
-    inside = [path for path in found if not path.startswith(f"{out.root}/")]
-    names = sorted(path.removeprefix(f"{storage.root}/") for path in inside)
+    outside = [path for path in found if not path.startswith(f"{out.root}/")]
+    if found and not outside:
+        raise LatefusionError(
+            f"{shown(pattern)} lies in the folder of the results; give another -o"
+        )
+    names = sorted(path.removeprefix(f"{storage.root}/") for path in outside)
     known = [name for name in names if _kind(name) and not is_hidden(PurePosixPath(name))]
     return _of_files(storage, known, storage.label(wild))
 
@@ -203,7 +243,7 @@ def _of_files(storage: Storage, paths: list[str], place: str) -> Source:
     kind = kinds.pop()
     assert kind
     kept = [path for path in paths if _kind(path)]
-    shard_bases = dict(zip(kept, bases(kept), strict=True))
+    shard_bases = {} if kind == "photos" else dict(zip(kept, bases(kept), strict=True))
     return Source(storage, kind, place, tuple(kept), shard_bases=shard_bases)
 
 
@@ -239,35 +279,44 @@ def _folders(source: Source) -> Iterator[list[str]]:
         if photos:
             yield photos
         if source.recursive:
-            below = [path for path, is_folder in entries if is_folder]
-            ahead += [f"{path}/" for path in below if source.storage.at(path) != source.out][::-1]
+            below = [f"{path}/" for path, is_folder in entries if is_folder]
+            ahead += [path for path in below if path != source.out][::-1]
 
 
 def _items(source: Source, path: str, base: str) -> Iterator[Item]:
     """The photos in a shard, in their order, under names that are safe and their own."""
     read = {"tar": _tar_members, "parquet": _parquet_rows}[source.kind]
-    seen: set[str] = set()
+    names: dict[str, int] = {}
+    taken: dict[str, int] = {}
     with source.storage.reading(path) as file:
         for number, (name, data) in enumerate(read(file, source.label(path))):
             safe = safe_name(name) or f"{number:08}"
-            item = Item(f"{base}/{safe}", f"{base}/{_own_base(safe, seen)}", data)
-            yield item
+            own = _untaken(safe, names)
+            yield Item(f"{base}/{own}", f"{base}/{_own_base(own, taken)}", data)
 
 
 def safe_name(name: str) -> str:
     """A name as a path that stays below the folder it is put in; "" where nothing is left."""
-    parts = name.partition("://")[2] or name
+    parts = (name.partition("://")[2] or name).replace("\0", "")
     return "/".join(part for part in parts.split("/") if part not in ("", ".", ".."))
 
 
-def _own_base(name: str, seen: set[str]) -> str:
+def _own_base(name: str, taken: dict[str, int]) -> str:
     """The name without its suffix; with it, or numbered, where an earlier one took that."""
-    base, number = stem_of(name), 1
-    while key_of(base) in seen:
-        base = name if number == 1 else f"{name}-{number}"
-        number += 1
-    seen.add(key_of(base))
-    return base
+    stem = stem_of(name)
+    return _untaken(name if key_of(stem) in taken else stem, taken, key_of)
+
+
+def _untaken(name: str, taken: dict[str, int], key: Callable[[str], str] = str) -> str:
+    """The name, numbered where an earlier one took it; `taken` says where to go on counting."""
+    own = name
+    if number := taken.get(key(name), 0):
+        while key(own) in taken:
+            number += 1
+            own = f"{name}-{number}"
+        taken[key(name)] = number
+    taken[key(own)] = 1
+    return own
 
 
 def _tar_members(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
@@ -283,10 +332,12 @@ def _tar_members(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _parquet_rows(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
+    import pyarrow as pa
     from pyarrow import parquet
 
-    with _whole(label, "Parquet file"):
-        table = parquet.ParquetFile(file)
+    with _whole(label, "Parquet file", pa.ArrowException):
+        # With a buffer a row group is read as it comes; else all of it would be in memory.
+        table = parquet.ParquetFile(file, buffer_size=READ_AHEAD, pre_buffer=False)
         image, name = _columns(table.schema_arrow, label)
         for batch in table.iter_batches(batch_size=16, columns=[image, *([name] if name else [])]):
             images = batch.column(image).to_pylist()
@@ -322,9 +373,10 @@ def _columns(schema: Any, label: str) -> tuple[str, str | None]:
 
 
 @contextmanager
-def _whole(label: str, what: str) -> Iterator[None]:
+def _whole(label: str, what: str, *more: type[Exception]) -> Iterator[None]:
     """What a damaged shard raises as a DataError."""
+    damage: tuple[type[Exception], ...] = (*DAMAGE, *more)
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error, ValueError, KeyError) as error:
+    except damage as error:
         raise DataError(f"{label} is not a whole {what}: {reason(error)}") from error

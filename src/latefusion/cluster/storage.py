@@ -1,6 +1,7 @@
 """Folders and object storage as one: listed, read with patience, written whole or not at all."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,8 @@ from tempfile import NamedTemporaryFile
 from typing import IO, Any, TypeVar
 
 from fsspec import AbstractFileSystem
-from fsspec.core import url_to_fs
+from fsspec.core import has_magic, url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from latefusion.errors import LatefusionError, OutputError, reason, shown
 from latefusion.writing import make_folder, whole_file, whole_path
@@ -53,6 +55,8 @@ class Storage:
     @cached_property
     def _opened(self) -> tuple[AbstractFileSystem, str]:
         scheme = self.url.partition("://")[0]
+        if self.local:  # whose name may look like a chain of URLs
+            return LocalFileSystem(), self.url
         try:
             return url_to_fs(self.url, use_listings_cache=False)
         except ImportError:
@@ -175,15 +179,23 @@ class Storage:
 
     def remove_tree(self, path: str) -> None:
         """Remove a folder and all in it; one that is not there is fine."""
+        if not self.local:
+            self.remove(self.files(path))
+            return
         with suppress(FileNotFoundError):
-            patiently(lambda: self.fs.rm(self.at(path), recursive=True))
+            patiently(lambda: shutil.rmtree(self.at(path)))
 
     def remove(self, paths: Sequence[str]) -> None:
         """Remove files; one that is not there is fine."""
         for start in range(0, len(paths), 1000):  # what S3 takes in one request
             chunk = [self.at(path) for path in paths[start : start + 1000]]
-            with suppress(FileNotFoundError):
-                patiently(partial(self.fs.rm, chunk))
+            wild = [path for path in chunk if has_magic(path)]  # which `rm` would take for globs
+            if plain := [path for path in chunk if not has_magic(path)]:
+                with suppress(FileNotFoundError):
+                    patiently(partial(self.fs.rm, plain))
+            for path in wild:
+                with suppress(FileNotFoundError):
+                    patiently(partial(self.fs.rm_file, path))
 
 
 def is_remote(url: str) -> bool:
@@ -195,7 +207,10 @@ def storage_of(place: str) -> Storage:
     """A folder or URL from the command line; local ones absolute, for other processes."""
     if place.startswith("file://"):
         place = place.removeprefix("file://")
-    return Storage(place if is_remote(place) else os.path.abspath(place))  # noqa: PTH100 - no resolving
+    if is_remote(place):
+        scheme, _, path = place.partition("://")
+        return Storage(f"{scheme}://{path.rstrip('/')}")
+    return Storage(os.path.abspath(place))  # noqa: PTH100 - no resolving
 
 
 def patiently(call: Callable[[], T]) -> T:
@@ -238,8 +253,17 @@ def _local_entries(folder: Path) -> list[tuple[str, bool]]:
 
 
 @contextmanager
-def _as_output_error(name: str) -> Iterator[None]:
+def reached(place: Storage) -> Iterator[None]:
+    """What a place raises where it cannot be listed, read or written, as an OutputError."""
     try:
         yield
     except OSError as error:
+        raise OutputError(f"{shown(place.url)} cannot be used: {reason(error)}") from None
+
+
+@contextmanager
+def _as_output_error(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, UnicodeError) as error:  # an object's name has to be text
         raise OutputError(f"{shown(name)} cannot be written: {reason(error)}") from None

@@ -16,7 +16,7 @@ from latefusion.batch import Batch, Done, Encoded, matte_photo, write_result
 from latefusion.cluster.ledger import Index, commit
 from latefusion.cluster.sinks import Into, Result, output_of, shard_path, write_shard
 from latefusion.cluster.sources import Group, Item, Source
-from latefusion.cluster.storage import Storage
+from latefusion.cluster.storage import Storage, reached
 from latefusion.errors import LatefusionError, reason, shown
 from latefusion.manifest import Record, digest_of, digest_of_bytes
 from latefusion.outputs import Look
@@ -71,7 +71,9 @@ class Worker:
         """Rows of pickled groups -> rows of their keys and what became of them, pickled."""
         for row in rows["group"]:
             group = pickle.loads(row)
-            yield {"key": [group.key], "done": [pickle.dumps(self.do(group))]}
+            with reached(self.order.out):
+                done = self.do(group)
+            yield {"key": [group.key], "done": [pickle.dumps(done)]}
 
     def do(self, group: Group) -> list[Done]:
         """Do a group and commit it: when this returns, all its results and records are there."""
@@ -85,12 +87,15 @@ class Worker:
             done = self._kept_shard(group) or self._shard(group)
         fresh = [each.record for each in done if each.fresh]
         if fresh:
-            commit(self.order.out, group.key, fresh)
+            into = self.order.into
+            key = group.key if into == "files" else shard_path(group.key, into)
+            commit(self.order.out, key, fresh)
         return done
 
     def _shard(self, group: Group) -> list[Done]:
         found = list(self.pool.map(lambda item: self._photo(item, group.key), group.items))
         out, into = self.order.out, self.order.into
+        commit(out, shard_path(group.key, into), [])  # from now on older records say nothing of it
         write_shard(out, group.key, into, ((done.record, results) for done, results in found))
         return [done for done, _ in found]
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from latefusion.cluster import sources, storage
+from latefusion.cluster import shards, sources, storage
 from latefusion.cluster.sources import Item, Source, find_source, groups_of, in_groups, safe_name
 from latefusion.cluster.storage import storage_of
 from latefusion.errors import DataError, LatefusionError
@@ -251,7 +251,7 @@ def test_a_read_that_fails_goes_on_where_it_was(
     members = [(f"{number}.jpg", bytes([number])) for number in range(9)]
     source = find_source(str(write_tar(tmp_path / "s.tar", members)), OUT, False)
     whole = list(groups_of(source, "s.tar", 2))
-    real, left = sources._tar_members, [3, 6, 8]
+    real, left = shards.tar_members, [3, 6, 8]
 
     def failing(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
         ends = left.pop(0) if left else 99
@@ -260,7 +260,7 @@ def test_a_read_that_fails_goes_on_where_it_was(
                 raise ConnectionResetError("gone")
             yield member
 
-    monkeypatch.setattr(sources, "_tar_members", failing)
+    monkeypatch.setitem(shards.READERS, "tar", failing)
     assert list(groups_of(source, "s.tar", 2)) == whole
     assert not left
 

@@ -93,8 +93,8 @@ def _groups_done(order: Order, before: Index) -> Iterator[tuple[str, list[Done]]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # max_task_retries has no named parameter yet
         done = groups.map_batches(
-            Worker,
-            fn_constructor_args=(order, before),
+            _Actor,
+            fn_constructor_args=(order, ray.put(before)),
             batch_size=1,
             compute=ActorPoolStrategy(min_size=1, max_size=places, initial_size=places),
             num_cpus=order.threads,
@@ -103,6 +103,13 @@ def _groups_done(order: Order, before: Index) -> Iterator[tuple[str, list[Done]]
         )
     for row in done.iter_rows():
         yield row["key"], pickle.loads(row["done"])
+
+
+class _Actor(Worker):
+    """A worker that fetches the index, which may be large, from Ray's store."""
+
+    def __init__(self, order: Order, before: "ray.ObjectRef[Index]") -> None:
+        super().__init__(order, ray.get(before))
 
 
 def _places(cores: int, gpus: int) -> int:
@@ -115,6 +122,8 @@ def _places(cores: int, gpus: int) -> int:
     if not places:
         named = f"{cores} cores" + (f" and {gpus} GPU" if gpus else "")
         raise LatefusionError(f"no node of the cluster has room for a worker of {named}")
+    if ray.available_resources().get("CPU", 0) < cores:
+        warnings.warn("all cores of the cluster are taken; waiting for some", stacklevel=2)
     return places
 
 

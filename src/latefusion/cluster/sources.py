@@ -5,18 +5,15 @@ group follows from the source alone, so that a group that is done twice comes ou
 """
 
 import hashlib
-import lzma
 import os
-import tarfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from fsspec.core import has_magic
 
+from latefusion.cluster.shards import READERS, Kind, kind_of
 from latefusion.cluster.storage import (
     TRIES,
     Storage,
@@ -25,24 +22,12 @@ from latefusion.cluster.storage import (
     storage_of,
     transient_errors,
 )
-from latefusion.data.members import Header, is_hidden
+from latefusion.data.members import is_hidden
 from latefusion.errors import DataError, LatefusionError, reason, shown
 from latefusion.jobs import bases, key_of, stem_of
-from latefusion.reading import PHOTO_SUFFIXES
 
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-PARQUET_SUFFIXES = (".parquet", ".pq")
 GROUP_BYTES = 128_000_000  # of photos that travel in one group
 BROKEN = "-broken"
-READ_AHEAD = 1 << 20  # bytes of a column
-
-# Columns of Parquet: the photo's content, and what it is called.
-IMAGE_COLUMNS = ("image", "bytes", "data", "content", "jpg", "jpeg", "png", "webp")
-NAME_COLUMNS = ("__key__", "key", "name", "path", "file_name", "filename", "id")
-
-DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, KeyError)
-
-Kind = Literal["folder", "photos", "tar", "parquet"]
 
 
 class Item(NamedTuple):
@@ -197,7 +182,7 @@ def _folder(storage: Storage, out: Storage, recursive: bool) -> Source:
     source = Source(storage, "folder", storage.url, recursive=recursive, out=inside)
     if next(_folders(source), None):
         return source
-    shards = [name for name, is_folder in storage.entries() if not is_folder and _kind(name)]
+    shards = [name for name, is_folder in storage.entries() if not is_folder and kind_of(name)]
     if shards:
         return _of_files(storage, shards, storage.url)
     raise LatefusionError(f"no photos in {storage.url}; -r looks into folders below it, too")
@@ -222,7 +207,7 @@ def _globbed(pattern: str, out: Storage) -> Source:
             f"{shown(pattern)} lies in the folder of the results; give another -o"
         )
     names = sorted(path.removeprefix(f"{storage.root}/") for path in outside)
-    known = [name for name in names if _kind(name) and not is_hidden(PurePosixPath(name))]
+    known = [name for name in names if kind_of(name) and not is_hidden(PurePosixPath(name))]
     return _of_files(storage, known, storage.label(wild))
 
 
@@ -234,7 +219,7 @@ def _split_glob(pattern: str) -> tuple[str, str]:
 
 
 def _of_files(storage: Storage, paths: list[str], place: str) -> Source:
-    kinds = {_kind(path) for path in paths} - {None}
+    kinds = {kind_of(path) for path in paths} - {None}
     if not kinds:
         raise LatefusionError(f"no photos and no shards at {shown(place)}")
     if len(kinds) > 1:
@@ -242,20 +227,9 @@ def _of_files(storage: Storage, paths: list[str], place: str) -> Source:
         raise LatefusionError(f"{shown(place)} holds {named}; give a glob for one kind, like *.tar")
     kind = kinds.pop()
     assert kind
-    kept = [path for path in paths if _kind(path)]
+    kept = [path for path in paths if kind_of(path)]
     shard_bases = {} if kind == "photos" else dict(zip(kept, bases(kept), strict=True))
     return Source(storage, kind, place, tuple(kept), shard_bases=shard_bases)
-
-
-def _kind(path: str) -> Kind | None:
-    name = path.lower()
-    if name.rpartition("/")[2].startswith("."):
-        return None
-    if name.endswith(TAR_SUFFIXES):
-        return "tar"
-    if name.endswith(PARQUET_SUFFIXES):
-        return "parquet"
-    return "photos" if PurePosixPath(name).suffix in PHOTO_SUFFIXES else None
 
 
 def _listed(source: Source) -> Iterator[Item]:
@@ -275,7 +249,9 @@ def _folders(source: Source) -> Iterator[list[str]]:
             for name, is_folder in source.storage.entries(folder.rstrip("/"))
             if not name.startswith(".")
         ]
-        photos = [path for path, is_folder in entries if not is_folder and _kind(path) == "photos"]
+        photos = [
+            path for path, is_folder in entries if not is_folder and kind_of(path) == "photos"
+        ]
         if photos:
             yield photos
         if source.recursive:
@@ -285,7 +261,7 @@ def _folders(source: Source) -> Iterator[list[str]]:
 
 def _items(source: Source, path: str, base: str) -> Iterator[Item]:
     """The photos in a shard, in their order, under names that are safe and their own."""
-    read = {"tar": _tar_members, "parquet": _parquet_rows}[source.kind]
+    read = READERS[source.kind]
     names: dict[str, int] = {}
     taken: dict[str, int] = {}
     with source.storage.reading(path) as file:
@@ -317,66 +293,3 @@ def _untaken(name: str, taken: dict[str, int], key: Callable[[str], str] = str) 
         taken[key(name)] = number
     taken[key(own)] = 1
     return own
-
-
-def _tar_members(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
-    with (
-        _whole(label, "tar file"),
-        tarfile.open(fileobj=file, mode="r|*", tarinfo=Header) as shard,
-    ):
-        while header := shard.next():
-            shard.members.clear()  # type: ignore[attr-defined]  # it would keep them all
-            stream = shard.extractfile(header) if header.isreg() else None
-            if stream and _kind(header.name) == "photos":
-                yield header.name, stream.read()
-
-
-def _parquet_rows(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    with _whole(label, "Parquet file", pa.ArrowException):
-        # With a buffer a row group is read as it comes; else all of it would be in memory.
-        table = parquet.ParquetFile(file, buffer_size=READ_AHEAD, pre_buffer=False)
-        image, name = _columns(table.schema_arrow, label)
-        for batch in table.iter_batches(batch_size=16, columns=[image, *([name] if name else [])]):
-            images = batch.column(image).to_pylist()
-            names = batch.column(name).to_pylist() if name else [""] * len(images)
-            for called, content in zip(names, images, strict=True):
-                yield _row(called, content)
-
-
-def _row(called: Any, content: Any) -> tuple[str, bytes]:
-    """Name and content of a row; a struct of both is what Hugging Face's datasets write."""
-    if isinstance(content, dict):
-        called = called or content.get("path")
-        content = content.get("bytes")
-    return str(called or ""), content or b""
-
-
-def _columns(schema: Any, label: str) -> tuple[str, str | None]:
-    """The columns of contents and of names. Raises DataError where there are no contents."""
-    from pyarrow import types
-
-    def holds_bytes(kind: Any) -> bool:
-        if types.is_struct(kind):
-            return any(each.name == "bytes" for each in kind)
-        return bool(types.is_binary(kind) or types.is_large_binary(kind))
-
-    binary = [each.name for each in schema if holds_bytes(each.type)]
-    known = [name for name in IMAGE_COLUMNS if name in binary] or binary
-    if not known:
-        columns = ", ".join(schema.names)
-        raise DataError(f"{label} has no column of image bytes, only {columns}")
-    named = [name for name in NAME_COLUMNS if name in schema.names and name not in binary]
-    return known[0], named[0] if named else None
-
-
-@contextmanager
-def _whole(label: str, what: str, *more: type[Exception]) -> Iterator[None]:
-    """What a damaged shard raises as a DataError."""
-    damage: tuple[type[Exception], ...] = (*DAMAGE, *more)
-    try:
-        yield
-    except damage as error:
-        raise DataError(f"{label} is not a whole {what}: {reason(error)}") from error

@@ -111,7 +111,7 @@ def overhead(source: Path, folder: Path) -> list[str]:
 def killed(source: Path, folder: Path) -> list[str]:
     """A worker, and then a node, that die half-way."""
     lines = []
-    for what in ("worker", "node"):
+    for what in ("node", "worker"):
         out = folder / f"killed-{what}"
         with ray_cluster([1, 1], folder) as (address, nodes):
             job = start(source, out, "--engine", "ray", "--address", address)

@@ -31,7 +31,9 @@ from latefusion.errors import LatefusionError, reason
 from latefusion.manifest import NAME
 from latefusion.writing import remove_parts
 
-DEATHS = 4  # of workers at one group, which may be what kills them
+# Of workers at one group, which may be what kills them. It is tried every second or so while a node
+# is gone and not yet known to be, for up to a minute, and that counts, too.
+DEATHS = 200
 SLICES = 1000  # of the shards of a source: as many can be read at a time at most
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,14 @@ def write_toy_model(folder: Path) -> Path:
 def toy(toy_model: Path) -> Matter:
     """That network on one thread, at a small size and without a closer look."""
     return Matter(toy_model, 64, threads=1, framing="whole")
+
+
+@pytest.fixture
+def patient_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`memory://` empty before and after, and no pause between the tries of what fails."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    monkeypatch.setattr("latefusion.cluster.storage.FIRST_WAIT", 0.0)
+    yield
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from latefusion.cluster import shards, sources, storage
+from latefusion.cluster import shards, sources
 from latefusion.cluster.sources import Item, Source, find_source, groups_of, in_groups, safe_name
 from latefusion.cluster.storage import storage_of
 from latefusion.errors import DataError, LatefusionError
@@ -23,12 +23,7 @@ from latefusion.jobs import Wish, plan
 OUT = storage_of("/nowhere/out")
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(storage, "FIRST_WAIT", 0.0)
-    yield
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]
+pytestmark = pytest.mark.usefixtures("patient_store")
 
 
 def fill(folder: Path, *names: str) -> Path:

@@ -2,7 +2,6 @@
 
 import io
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,7 @@ from latefusion.cluster import storage
 from latefusion.cluster.storage import Storage, patiently, storage_of
 from latefusion.errors import LatefusionError, OutputError
 
-
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(storage, "FIRST_WAIT", 0.0)
-    yield
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]
+pytestmark = pytest.mark.usefixtures("patient_store")
 
 
 @pytest.fixture(params=["local", "remote"])

@@ -2,7 +2,6 @@
 
 import pickle
 import tarfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from PIL import Image
 
 from latefusion import Matter
 from latefusion.batch import Batch, Done, run
-from latefusion.cluster import storage
 from latefusion.cluster.ledger import Index, commit, part_of, read_index, roll_up
 from latefusion.cluster.sinks import Into
 from latefusion.cluster.sources import Group, Item, find_source, groups_of
@@ -31,12 +29,7 @@ REMOTE = "memory://bucket/out"
 KINDS = ("cutout", "alpha")
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(storage, "FIRST_WAIT", 0.0)
-    yield
-    MemoryFileSystem.store.clear()
-    MemoryFileSystem.pseudo_dirs[:] = [""]
+pytestmark = pytest.mark.usefixtures("patient_store")
 
 
 @pytest.fixture

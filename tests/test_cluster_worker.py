@@ -15,14 +15,13 @@ from PIL import Image
 from latefusion import Matter
 from latefusion.batch import Batch, Done, run
 from latefusion.cluster.ledger import Index, commit, part_of, read_index, roll_up
-from latefusion.cluster.sinks import Into
 from latefusion.cluster.sources import Group, Item, find_source, groups_of
 from latefusion.cluster.storage import Storage, storage_of
 from latefusion.cluster.worker import Order, Worker
 from latefusion.errors import LatefusionError, OutputError
 from latefusion.jobs import Wish, plan
 from latefusion.manifest import Record
-from latefusion.outputs import PLAIN
+from latefusion.outputs import PLAIN, Into
 
 NONE = Index(np.empty(0, np.uint64), np.empty(0, np.uint64), {})
 REMOTE = "memory://bucket/out"

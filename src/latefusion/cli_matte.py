@@ -21,7 +21,7 @@ from latefusion.cli_options import (
     Epsilon,
     FillHoles,
     Framing,
-    Into,
+    IntoOption,
     Linear,
     Model,
     PerShard,
@@ -126,7 +126,7 @@ def matte(
     epsilon: Epsilon = EPSILON,
     engine: Engine = "local",
     address: Address = None,
-    into: Into = "files",
+    into: IntoOption = "files",
     per_shard: PerShard = 64,
 ) -> None:
     """Cut people out of photos: writes PHOTO-cutout.png, or what --save names.

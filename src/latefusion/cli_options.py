@@ -7,6 +7,7 @@ import typer
 
 from latefusion.compositing import Background, as_background
 from latefusion.devices import DEVICES, MOST_THREADS
+from latefusion.outputs import Into
 from latefusion.terminal import check_size
 
 TRANSPARENT = "transparent"
@@ -59,8 +60,8 @@ Epsilon = Annotated[
         " alpha is then no further than that from the whole network's. 0 runs it everywhere.",
     ),
 ]
-Into = Annotated[
-    Literal["files", "tar", "parquet"],
+IntoOption = Annotated[
+    Into,
     typer.Option(help="With --engine ray: results as files, or in shards of --per-shard photos."),
 ]
 PerShard = Annotated[int, typer.Option(min=1, max=100_000, help="Photos in a shard.")]
@@ -77,7 +78,7 @@ class Cluster(NamedTuple):
     """What only `--engine ray` takes: a folder's path or URL, the form of results, the cluster."""
 
     out: str
-    into: Literal["files", "tar", "parquet"]
+    into: Into
     per_shard: int
     address: str | None
     device: str

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ PANEL_SIDE = 480  # longest side of a picture in a preview
 VISIBLE = 0.03  # of alpha: less is not worth a wider crop
 GREEN, WHITE = (0, 177, 64), (255, 255, 255)
 
+Into: TypeAlias = Literal["files", "tar", "parquet"]  # where results go
 Pixels: TypeAlias = NDArray[Any]  # uint8, or uint16 where deep
 
 

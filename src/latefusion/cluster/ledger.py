@@ -8,6 +8,7 @@ In memory are two numbers a photo, 16 bytes.
 
 import hashlib
 import json
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress
@@ -23,6 +24,7 @@ from latefusion.manifest import BEGIN, NAME, Record, line_of, record_of
 
 PARTS = f"{NAME}.parts"
 AT_ONCE = 500  # parts that are read at a time
+UINT64 = "Q"  # as `array` calls it
 
 
 def part_of(key: str) -> str:
@@ -90,17 +92,17 @@ def read_index(out: Storage, shards: bool) -> Index:
 
     With `shards` its outputs lie in shards, whose sizes are counted.
     """
-    names, facts = _Numbers(), _Numbers()
+    names, facts = array(UINT64), array(UINT64)
     sizes: dict[str, int] = {}
     for _, record in _manifest(out):
         mark = mark_of(record)
-        names.add(mark.name)
-        facts.add(mark.facts)
+        names.append(mark.name)
+        facts.append(mark.facts)
         if shards and record.outputs:
             shard = shard_of(record.outputs[0])
             sizes[shard] = sizes.get(shard, 0) + 1
-    order = np.argsort(names.all())
-    return Index(names.all()[order], facts.all()[order], sizes)
+    order = np.argsort(np.array(names))
+    return Index(np.array(names)[order], np.array(facts)[order], sizes)
 
 
 def shard_of(output: str) -> str:
@@ -122,13 +124,13 @@ def roll_up(out: Storage, gone: Callable[[str], bool] | None = None) -> None:
     if not parts and not (gone and out.exists(NAME)):
         return
     remade = {path.removeprefix(f"{PARTS}/").removesuffix(".jsonl") for path in parts}
-    names = _Numbers()
+    names = array(UINT64)
     with TemporaryFile() as spool:
         for line, record in chain(_manifest(out, remade), _parts(out, parts)):
             if not (gone and gone(_shard_in(record))):
                 spool.write(line)
-                names.add(_number(record.photo))
-        last = _last_ones(names.all())
+                names.append(_number(record.photo))
+        last = _last_ones(np.array(names))
         spool.seek(0)
         with out.writing(NAME) as file:
             file.writelines(compress(spool, last))
@@ -172,20 +174,3 @@ def _parsed(label: str, lines: Iterable[bytes]) -> Iterator[tuple[bytes, Record]
         if record is None:
             raise OutputError(f"{label} is no manifest of latefusion; choose another -o")
         yield line if line.endswith(b"\n") else line + b"\n", record
-
-
-class _Numbers:
-    """An array of 64-bit numbers that grows."""
-
-    def __init__(self) -> None:
-        self._held = np.empty(1024, np.uint64)
-        self._count = 0
-
-    def add(self, number: int) -> None:
-        if self._count == len(self._held):
-            self._held = np.concatenate([self._held, np.empty_like(self._held)])
-        self._held[self._count] = number
-        self._count += 1
-
-    def all(self) -> NDArray[np.uint64]:
-        return self._held[: self._count]

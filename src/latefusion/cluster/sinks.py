@@ -4,13 +4,12 @@ import io
 import tarfile
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import IO, Literal, NamedTuple
+from typing import IO, NamedTuple
 
 from latefusion.cluster.storage import Storage
 from latefusion.manifest import Record
+from latefusion.outputs import Into
 
-Into = Literal["files", "tar", "parquet"]
-INTO: tuple[Into, ...] = ("files", "tar", "parquet")
 MARK = "latefusion-"  # begins the name of every shard that is written
 
 

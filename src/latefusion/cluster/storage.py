@@ -18,7 +18,7 @@ from fsspec.core import has_magic, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from latefusion.errors import LatefusionError, OutputError, reason, shown
-from latefusion.writing import make_folder, whole_file, whole_path
+from latefusion.writing import make_folder, whole_file
 
 T = TypeVar("T")
 
@@ -101,9 +101,7 @@ class Storage:
     def write(self, path: str, data: bytes | memoryview) -> None:
         """Write a file, whole or not at all. Raises OutputError."""
         if self.local:
-            target = self.local / path
-            make_folder(target.parent)
-            with whole_file(target) as file:
+            with self.writing(path) as file:
                 file.write(data)
             return
         with _as_output_error(self.label(path)):  # an object appears when all of it is there
@@ -115,7 +113,7 @@ class Storage:
         if self.local:
             target = self.local / path
             make_folder(target.parent)
-            with whole_path(target) as part, part.open("xb") as file:
+            with whole_file(target) as file:
                 yield file
             return
         with _as_output_error(self.label(path)), NamedTemporaryFile() as spool:
@@ -148,13 +146,15 @@ class Storage:
         return bool(patiently(lambda: self.fs.info(self.root))["type"] == "directory")
 
     def exists(self, path: str) -> bool:
+        """Whether there is a file or folder of that path. Raises OSError."""
         return bool(patiently(lambda: self.fs.exists(self.at(path))))
 
     def entries(self, path: str = "") -> list[tuple[str, bool]]:
-        """The names in a folder, sorted, and whether each is a folder; none where it is not there.
+        """The names in a folder, sorted, and whether each is a folder.
 
-        Links to folders are left out, as they may lead in circles. All are held at once: a folder
-        of a million photos takes about a gigabyte. Raises OSError.
+        Links to folders are left out, as they may lead in circles. A store has no folders of their
+        own, so there one that is missing is empty. All are held at once: on S3 a million names
+        take 1.5 GB. Raises OSError.
         """
         if self.local:
             return _local_entries(self.local / path)

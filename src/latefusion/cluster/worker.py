@@ -14,12 +14,12 @@ import cv2
 from latefusion import __version__
 from latefusion.batch import Batch, Done, Encoded, matte_photo, write_result
 from latefusion.cluster.ledger import Index, commit
-from latefusion.cluster.sinks import Into, Result, output_of, shard_path, write_shard
+from latefusion.cluster.sinks import Result, output_of, shard_path, write_shard
 from latefusion.cluster.sources import Group, Item, Source
 from latefusion.cluster.storage import Storage, reached
 from latefusion.errors import LatefusionError, reason, shown
 from latefusion.manifest import Record, digest_of, digest_of_bytes
-from latefusion.outputs import Look
+from latefusion.outputs import Into, Look
 from latefusion.predictor import Matter
 from latefusion.writing import FORMATS_OUT, Picture, write_picture
 
@@ -38,8 +38,8 @@ class Order:
     suffix: str
     look: Look
     settings: str
+    size: int  # photos of a group
     into: Into = "files"
-    size: int = 8  # photos of a group
     threads: int = 1  # and cores of a worker
     gpus: int = 0  # of a worker
     version: str = __version__

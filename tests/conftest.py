@@ -70,3 +70,14 @@ def patient_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     MemoryFileSystem.store.clear()
     MemoryFileSystem.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture(scope="module")
+def toy_preset() -> Iterator[None]:
+    """The preset `toy` beside the others, and no GPU."""
+    from toy_network import add_toy_preset
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        add_toy_preset(monkeypatch)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield

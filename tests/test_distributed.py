@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from toy_network import add_toy_preset
 from training_runs import CHANGES, LOST, UNLIKE, run, run_settings, write_data
+
+pytestmark = pytest.mark.usefixtures("toy_preset")
 
 TESTS = Path(__file__).parent
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -30,14 +30,6 @@ class Runs(NamedTuple):
     data: Path
     one: Path
     two: Path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def toy_preset() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        add_toy_preset(monkeypatch)
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        yield
 
 
 @pytest.fixture(scope="module")

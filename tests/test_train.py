@@ -1,7 +1,6 @@
 """Training: what a stage may change, what a run keeps, and that resuming changes nothing."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,22 +24,15 @@ from latefusion.stages import STAGES
 from latefusion.train import Settings, leave_out, loaders, order_digest, start_network, train
 from toy_network import (
     TOY,
-    add_toy_preset,
     toy_network,
     write_toy_backgrounds,
     write_toy_pairs,
 )
 
+pytestmark = pytest.mark.usefixtures("toy_preset")
+
 State = dict[str, Tensor]
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def toy_preset() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        add_toy_preset(monkeypatch)
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        yield
 
 
 @pytest.fixture(scope="module")

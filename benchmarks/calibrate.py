@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from latefusion import Matte, Matter
 from latefusion.data.sources import VAL_LIST, decode_pair, read_pairs
-from latefusion.evaluate import doubtful_share, source_of, spearman
-from latefusion.matte import GOOD_MAD
+from latefusion.evaluation.scores import doubtful_share, source_of, spearman
+from latefusion.inference.matte import GOOD_MAD
 
 Vector = NDArray[np.float64]
 BINS = (0.0, 0.002, 0.01, 0.05, 0.1, 0.2, 0.4, 1.01)  # of the expected error, for the table

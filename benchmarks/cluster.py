@@ -38,15 +38,22 @@ import fsspec
 from folder import fill
 from PIL import Image
 
-from latefusion.cli_ray import FILES_A_GROUP
+from latefusion.cli.ray import FILES_A_GROUP
 from latefusion.cluster.ledger import PARTS
 from latefusion.data.sources import VAL_LIST, read_pairs
-from latefusion.manifest import NAME
+from latefusion.folder.manifest import NAME
 
-TESTS = Path(__file__).parents[1] / "tests"
-sys.path.insert(0, str(TESTS))
-from clusters import ENVIRONMENT, free_port, kill, ray_cluster, started, workers  # noqa: E402
-from conftest import write_toy_model  # noqa: E402
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from tests.helpers.clusters import (  # noqa: E402
+    ENVIRONMENT,
+    free_port,
+    kill,
+    ray_cluster,
+    started,
+    workers,
+)
+from tests.helpers.toy_model import write_toy_model  # noqa: E402
 
 ROUNDS = 3
 EVERY = 7  # of the store's answers one fails
@@ -165,7 +172,12 @@ def s3(folder: Path, every: int) -> Iterator[int]:
         AWS_DEFAULT_REGION="us-east-1",
     )
     log = folder / "store.log"
-    script = [sys.executable, str(TESTS / "s3_server.py"), str(port), str(every)]
+    script = [
+        sys.executable,
+        str(ROOT / "tests" / "helpers" / "s3_server.py"),
+        str(port),
+        str(every),
+    ]
     server = started(script, dict(os.environ), log)
     try:
         wait(lambda: b"Running on" in log.read_bytes())

@@ -14,7 +14,7 @@ from pathlib import Path
 from train_lite import common_settings
 
 from latefusion.data.augment import Recipe
-from latefusion.train import train
+from latefusion.training.run import train
 
 
 def main() -> None:

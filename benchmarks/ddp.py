@@ -24,9 +24,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from latefusion.cli.terminal import parse_size
 from latefusion.data.sources import read_pairs
-from latefusion.terminal import parse_size
-from latefusion.train import Settings, train
+from latefusion.training.run import Settings, train
 
 LEFT_OVER = 3  # pairs an epoch that fill no batch
 SCHEDULE = 2535  # steps: 15 epochs of 2,716 pairs in batches of 16, as docs/training.md has it

@@ -26,13 +26,13 @@ import numpy as np
 from PIL import Image
 
 from latefusion import Matter
-from latefusion.batch import Batch, Done, run, workers_for
 from latefusion.data.members import read_encoded
 from latefusion.data.sources import VAL_LIST, Pair, read_pairs
-from latefusion.jobs import Wish, plan
-from latefusion.manifest import NAME
-from latefusion.predictor import CLOSED_FORM, OFF, WHOLE
-from latefusion.reading import read_photo
+from latefusion.folder.batch import Batch, Done, run, workers_for
+from latefusion.folder.jobs import Wish, plan
+from latefusion.folder.manifest import NAME
+from latefusion.images.reading import read_photo
+from latefusion.inference.predictor import CLOSED_FORM, OFF, WHOLE
 
 SAMPLE = 64  # photos of a round of throughput
 ROUNDS = 3

@@ -23,8 +23,8 @@ from PIL import Image
 
 from latefusion import Matter
 from latefusion.data.sources import VAL_LIST, decode_pair, read_pairs
-from latefusion.outputs import render
-from latefusion.writing import write_picture
+from latefusion.images.writing import write_picture
+from latefusion.inference.outputs import render
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 HUGE = (12_000, 9_000)  # W x H

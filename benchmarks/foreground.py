@@ -33,8 +33,8 @@ from latefusion.data.sources import (
     read_images,
     read_pairs,
 )
-from latefusion.foreground import estimate_foreground
-from latefusion.framing import cover, resize
+from latefusion.images.foreground import estimate_foreground
+from latefusion.images.framing import cover, resize
 
 SOFT = (0.02, 0.98)
 

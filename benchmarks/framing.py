@@ -28,10 +28,10 @@ from latefusion.data.sources import (
     read_images,
     read_pairs,
 )
-from latefusion.foreground import estimate_foreground
-from latefusion.framing import cover, resize
+from latefusion.images.foreground import estimate_foreground
+from latefusion.images.framing import cover, resize
+from latefusion.inference.predictor import WHOLE
 from latefusion.metrics import mad
-from latefusion.predictor import WHOLE
 
 FACTORS = (1.5, 2.0, 3.0, 4.0)
 

@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from latefusion.errors import ImageError, OutputError
-from latefusion.reading import Photo, read_photo
-from latefusion.writing import FORMATS, Picture, write_picture
+from latefusion.images.reading import Photo, read_photo
+from latefusion.images.writing import FORMATS, Picture, write_picture
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 MAX_PIXELS = 20_000_000

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from latefusion.keras_weights import read_keras
+from latefusion.export.keras_weights import read_keras
 from latefusion.model.matting import MattingNetwork
 
 TOLERANCE = 1e-5

@@ -12,9 +12,9 @@ import time
 
 import torch
 
-from latefusion.complexity import gmac_per_part
+from latefusion.model.complexity import gmac_per_part
 from latefusion.model.matting import PRESETS, MattingNetwork
-from latefusion.stages import STAGES, Stage
+from latefusion.training.stages import STAGES, Stage
 
 
 def main() -> None:

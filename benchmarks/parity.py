@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from latefusion.checkpoint import save_network
-from latefusion.export import Wish, export
-from latefusion.golden import SAMPLE, write_pictures
+from latefusion.export.files import Wish, export
+from latefusion.export.parity import certificate, compare, ways
+from latefusion.images.reading import read_photo
+from latefusion.inference.golden import SAMPLE, write_pictures
+from latefusion.model.checkpoint import save_network
 from latefusion.model.matting import PRESETS, MattingNetwork
-from latefusion.model_file import PACKAGED
-from latefusion.parity import certificate, compare, ways
-from latefusion.reading import read_photo
+from latefusion.runtime.model_file import PACKAGED
 
 SIZES = {"lite": (512, 512), "densenet201": (256, 320)}
 CONTRAST = 4.0  # standard deviation of the logits of F and B

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from peers import peers
 
 from latefusion import Matte, Matter
-from latefusion.closed_form import refine
 from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
-from latefusion.evaluate import TOTAL, Evaluation, Group, evaluate_model, summarise
-from latefusion.foreground import estimate_foreground
-from latefusion.framing import resize
+from latefusion.evaluation.scores import TOTAL, Evaluation, Group, evaluate_model, summarise
+from latefusion.evaluation.tables import conventions
+from latefusion.images.foreground import estimate_foreground
+from latefusion.images.framing import resize
+from latefusion.images.levels import to_levels
+from latefusion.inference.closed_form import refine
 from latefusion.metrics import MEASURES
-from latefusion.planes import to_levels
-from latefusion.tables import conventions
 
 Picture = NDArray[np.uint8]
 Predict = Callable[[Picture], NDArray[np.float32] | Matte]

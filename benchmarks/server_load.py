@@ -32,9 +32,9 @@ from typing import Any, NamedTuple
 import cv2
 
 from latefusion import Matter
-from latefusion.batch import workers_for
 from latefusion.data.members import read_encoded
 from latefusion.data.sources import VAL_LIST, read_pairs
+from latefusion.folder.batch import workers_for
 from latefusion.server.limits import Limits
 from latefusion.server.options import MatteOptions
 from latefusion.server.orders import fulfil, order_matte

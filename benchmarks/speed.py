@@ -28,20 +28,21 @@ from numpy.typing import NDArray
 from peers import read, session, wheel
 from plain import PlainNetwork, gmac
 
-from latefusion import Matter, lazy
-from latefusion.charts import Point, linear_axis, log_axis, scatter
-from latefusion.checkpoint import load_network, save_network
-from latefusion.complexity import gmac_per_part
+from latefusion import Matter
 from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
-from latefusion.devices import Hardware
-from latefusion.export import Wish, export
-from latefusion.framing import cover
-from latefusion.graph import INPUT, fixed_graph
-from latefusion.lazy import in_doubt
+from latefusion.evaluation.charts import Point, linear_axis, log_axis, scatter
+from latefusion.export.files import Wish, export
+from latefusion.export.graphs import INPUT, fixed_graph
+from latefusion.images.framing import cover
+from latefusion.model.checkpoint import load_network, save_network
+from latefusion.model.complexity import gmac_per_part
 from latefusion.model.folded import fold
 from latefusion.model.matting import PRESETS, MattingNetwork
-from latefusion.model_file import PACKAGED, read_model
-from latefusion.runtimes import OnnxNetwork, in_opencv
+from latefusion.runtime import lazy
+from latefusion.runtime.devices import Hardware
+from latefusion.runtime.lazy import in_doubt
+from latefusion.runtime.model_file import PACKAGED, read_model
+from latefusion.runtime.runtimes import OnnxNetwork, in_opencv
 
 Image: TypeAlias = NDArray[np.float32]  # (1, 3, H, W) RGB 0..255
 Run: TypeAlias = Callable[[Image], object]

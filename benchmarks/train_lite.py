@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from latefusion.checkpoint import load_network, read_notes, save_network
 from latefusion.data.augment import Recipe
-from latefusion.lightning import BEST
-from latefusion.settings import STATE
-from latefusion.train import Settings, train
+from latefusion.model.checkpoint import load_network, read_notes, save_network
+from latefusion.training.callbacks import BEST
+from latefusion.training.run import Settings, train
+from latefusion.training.settings import STATE
 
 SHARPER = 2.0  # chosen on dev: see docs/log.md
 WIDE = Recipe(whole_scale=(0.9, 1.35))

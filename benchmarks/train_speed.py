@@ -26,14 +26,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from latefusion.cli.terminal import parse_size
 from latefusion.data.dataset import Sample
-from latefusion.lightning import Training
 from latefusion.model.matting import PRESETS, MattingNetwork, MattingOutput
-from latefusion.optimizers import Horizon
-from latefusion.settings import Settings, check_settings
-from latefusion.stages import STAGES, Stage
-from latefusion.terminal import parse_size
-from latefusion.train import quiet_lightning
+from latefusion.training.module import Training
+from latefusion.training.optimizers import Horizon
+from latefusion.training.run import quiet_lightning
+from latefusion.training.settings import Settings, check_settings
+from latefusion.training.stages import STAGES, Stage
 
 Step: TypeAlias = Callable[[int], float]  # seed of the views -> loss
 Row: TypeAlias = dict[str, Any]

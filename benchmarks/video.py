@@ -36,14 +36,14 @@ from latefusion.data.sources import (
     read_images,
     read_pairs,
 )
-from latefusion.devices import AUTO
-from latefusion.foreground import estimate_foreground
-from latefusion.framing import cover
-from latefusion.held_view import held_views
+from latefusion.images.foreground import estimate_foreground
+from latefusion.images.framing import cover
+from latefusion.inference.predictor import CLOSED_FORM, WHOLE
 from latefusion.metrics import dtssd, mad
-from latefusion.predictor import CLOSED_FORM, WHOLE
-from latefusion.steady import SMOOTH, steadied
-from latefusion.video import mattes
+from latefusion.runtime.devices import AUTO
+from latefusion.video.held_view import held_views
+from latefusion.video.run import mattes
+from latefusion.video.steady import SMOOTH, steadied
 
 Image = NDArray[np.uint8]
 Plane = NDArray[np.float32]

@@ -17,15 +17,15 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import latefusion
-from latefusion.checkpoint import save_network
-from latefusion.export import Wish, export
-from latefusion.golden import write_pictures
-from latefusion.matte import Matte
+from latefusion.export.files import Wish, export
+from latefusion.export.parity import certificate, compare, ways
+from latefusion.inference.golden import write_pictures
+from latefusion.inference.matte import Matte
+from latefusion.inference.predictor import Matter
+from latefusion.model.checkpoint import save_network
 from latefusion.model.matting import MattingNetwork, NetworkConfig
-from latefusion.model_file import PACKAGED
-from latefusion.parity import certificate, compare, ways
-from latefusion.predictor import Matter
-from toy_network import perturb_norms
+from latefusion.runtime.model_file import PACKAGED
+from tests.helpers.toy_network import perturb_norms
 
 ROOT = Path(__file__).parents[1]
 ASTRONAUT = ROOT / "examples" / "astronaut.jpg"

@@ -27,7 +27,7 @@ from latefusion.metrics import (
     sad,
     unknown,
 )
-from slow_metrics import (
+from tests.helpers.slow_metrics import (
     slow_band,
     slow_conn,
     slow_grad,

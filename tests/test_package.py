@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import latefusion
-from latefusion.planes import PARTS, SEAM
+from latefusion.runtime.planes import PARTS, SEAM
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "latefusion"

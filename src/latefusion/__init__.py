@@ -1,9 +1,9 @@
 """Portrait matting with a late-fusion network: from a photo to a clean cut-out."""
 
-from latefusion.drop_in import new_session, remove
 from latefusion.errors import LatefusionError
-from latefusion.matte import Matte
-from latefusion.predictor import Matter, load, matte
+from latefusion.inference.matte import Matte
+from latefusion.inference.predictor import Matter, load, matte
+from latefusion.rembg import new_session, remove
 
 __version__ = "0.1.0"
 

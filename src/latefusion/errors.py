@@ -1,5 +1,6 @@
 """The errors a user can cause; a message names the thing, what is wrong and what would be right."""
 
+import re
 from pathlib import Path
 
 
@@ -50,3 +51,8 @@ def reason(error: BaseException) -> str:
     """Why something failed, in one line and without the file's name, which the message has."""
     text = getattr(error, "strerror", None) or str(error)  # OSError's, and PyAV's
     return shown(" ".join(text.split())) or type(error).__name__
+
+
+def one_line(message: str) -> str:
+    """The message without control characters, which a file name may hold."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from latefusion.cluster.storage import Storage
 from latefusion.errors import OutputError
-from latefusion.manifest import BEGIN, NAME, Record, line_of, record_of
+from latefusion.folder.manifest import BEGIN, NAME, Record, line_of, record_of
 
 PARTS = f"{NAME}.parts"
 AT_ONCE = 500  # parts that are read at a time

@@ -21,15 +21,15 @@ from ray.data import ActorPoolStrategy, DataContext, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
-from latefusion.batch import Done
 from latefusion.cluster.ledger import NOTHING, Index, read_index, roll_up
 from latefusion.cluster.sinks import is_shard_of, shard_path
 from latefusion.cluster.sources import Source, groups_of, is_broken
 from latefusion.cluster.storage import reached
 from latefusion.cluster.worker import Order, Worker
 from latefusion.errors import LatefusionError, reason
-from latefusion.manifest import NAME
-from latefusion.writing import remove_parts
+from latefusion.folder.batch import Done
+from latefusion.folder.manifest import NAME
+from latefusion.images.writing import remove_parts
 
 # Of workers at one group, which may be what kills them. It is tried every second or so while a node
 # is gone and not yet known to be, for up to a minute, and that counts, too.

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from latefusion.data.members import Header
 from latefusion.errors import DataError, reason
-from latefusion.reading import PHOTO_SUFFIXES
+from latefusion.folder.tars import Header
+from latefusion.images.reading import PHOTO_SUFFIXES
 
 Kind = Literal["folder", "photos", "tar", "parquet"]
 

@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from typing import IO, NamedTuple
 
 from latefusion.cluster.storage import Storage
-from latefusion.manifest import Record
-from latefusion.outputs import Into
+from latefusion.folder.manifest import Record
+from latefusion.inference.outputs import Into
 
 MARK = "latefusion-"  # begins the name of every shard that is written
 

@@ -22,9 +22,9 @@ from latefusion.cluster.storage import (
     storage_of,
     transient_errors,
 )
-from latefusion.data.members import is_hidden
 from latefusion.errors import DataError, LatefusionError, reason, shown
-from latefusion.jobs import bases, key_of, stem_of
+from latefusion.folder.jobs import bases, key_of, stem_of
+from latefusion.folder.tars import is_hidden
 
 GROUP_BYTES = 128_000_000  # of photos that travel in one group
 BROKEN = "-broken"

@@ -18,7 +18,7 @@ from fsspec.core import has_magic, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from latefusion.errors import LatefusionError, OutputError, reason, shown
-from latefusion.writing import make_folder, whole_file
+from latefusion.images.writing import make_folder, whole_file
 
 T = TypeVar("T")
 

@@ -12,16 +12,16 @@ from typing import Any
 import cv2
 
 from latefusion import __version__
-from latefusion.batch import Batch, Done, Encoded, matte_photo, write_result
 from latefusion.cluster.ledger import Index, commit
 from latefusion.cluster.sinks import Result, output_of, shard_path, write_shard
 from latefusion.cluster.sources import Group, Item, Source
 from latefusion.cluster.storage import Storage, reached
 from latefusion.errors import LatefusionError, reason, shown
-from latefusion.manifest import Record, digest_of, digest_of_bytes
-from latefusion.outputs import Into, Look
-from latefusion.predictor import Matter
-from latefusion.writing import FORMATS_OUT, Picture, write_picture
+from latefusion.folder.batch import Batch, Done, Encoded, matte_photo, write_result
+from latefusion.folder.manifest import Record, digest_of, digest_of_bytes
+from latefusion.images.writing import FORMATS_OUT, Picture, write_picture
+from latefusion.inference.outputs import Into, Look
+from latefusion.inference.predictor import Matter
 
 AT_ONCE = 2  # photos, where reading and writing wait for a network
 

@@ -18,7 +18,7 @@ from kornia.enhance.jpeg import jpeg_codec_differentiable
 from kornia.filters import gaussian_blur2d
 from torch import Tensor
 
-from latefusion.processes import ALONE, Share
+from latefusion.data.share import ALONE, Share
 
 Range = tuple[float, float]
 Look = Callable[[Tensor, Share], Tensor]  # pictures (B, 3, H, W) in [0, 1] -> the same, changed

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from latefusion.data.members import Encoded
+from latefusion.data.share import ALONE, Share
 from latefusion.data.sources import Pair, decode_image, decode_pair
-from latefusion.foreground import estimate_foreground
-from latefusion.framing import resize
-from latefusion.processes import ALONE, Share
+from latefusion.images.foreground import estimate_foreground
+from latefusion.images.framing import resize
 
 Sample = dict[str, Any]
 ESTIMATE_PIXELS = 3 * 160 * 160  # the foreground is solved at this size; training needs it fast

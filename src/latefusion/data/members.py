@@ -5,10 +5,11 @@ import tarfile
 import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from latefusion.errors import DataError, reason
+from latefusion.folder.tars import Header, is_hidden
 
 MAGIC, MAGIC_AT = b"ustar", 257  # in the first header of a tar that is not compressed
 
@@ -85,30 +86,6 @@ def shard_members(path: Path, suffixes: Collection[str]) -> Iterator[tuple[str, 
                     yield str(name), _content(archive, header, shard if plain else None)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise DataError(f"{path}: not a whole tar file ({error}); copy it anew") from error
-
-
-def is_hidden(path: PurePath) -> bool:
-    """Whether a part of the path begins with a dot, as the `._KEY.jpg` that macOS leaves behind."""
-    return any(part.startswith(".") and part not in (".", "..") for part in path.parts)
-
-
-class Header(tarfile.TarInfo):
-    """A member of a shard that has to be followed by another or by the archive's end mark.
-
-    tarfile takes any header it cannot read, but for the first one, as the end.
-    """
-
-    @classmethod
-    def fromtarfile(cls, shard: tarfile.TarFile) -> "Header":
-        try:
-            header = super().fromtarfile(shard)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the end mark
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"{error} at byte {shard.offset}") from error
-        if header.size < 0:  # tarfile would go back, and round and round
-            raise tarfile.ReadError(f"a negative size at byte {header.offset}")
-        return header
 
 
 def _content(

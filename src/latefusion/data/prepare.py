@@ -17,8 +17,8 @@ from latefusion.data.refine import is_binary, load_solver
 from latefusion.data.refine import refine as refine_mask
 from latefusion.data.sources import TRAIN_LIST, VAL_LIST, decode_image, list_line, size_text
 from latefusion.errors import DataError, ImageError
-from latefusion.reading import read_photo
-from latefusion.writing import Picture, make_folder, whole_file, write_picture
+from latefusion.images.reading import read_photo
+from latefusion.images.writing import Picture, make_folder, whole_file, write_picture
 
 ALPHA_FOLDER = "alphas"
 REJECTED_LIST = "rejected.txt"

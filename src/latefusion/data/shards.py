@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from latefusion.batch import MOST_WORKERS, usable_cores
 from latefusion.data.layouts import Rejected
 from latefusion.data.members import Encoded, read_encoded
 from latefusion.data.prepare import REJECTED_LIST, write_lines
@@ -39,8 +38,7 @@ from latefusion.data.sources import (
     shards_in,
 )
 from latefusion.errors import DataError, reason
-from latefusion.pipeline import in_order
-from latefusion.writing import (
+from latefusion.images.writing import (
     FORMATS,
     Picture,
     make_folder,
@@ -48,6 +46,7 @@ from latefusion.writing import (
     whole_path,
     write_picture,
 )
+from latefusion.parallel import MOST_WORKERS, in_order, usable_cores
 
 Files = list[tuple[str, bytes]]  # the members of one sample: name and content
 

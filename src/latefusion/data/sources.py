@@ -21,8 +21,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion.data.members import Encoded, is_hidden, read_encoded, shard_members
+from latefusion.data.members import Encoded, read_encoded, shard_members
 from latefusion.errors import DataError
+from latefusion.folder.tars import is_hidden
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".webp")  # beside an alpha; a .png there is the alpha
 IMAGE_SUFFIXES = (*PHOTO_SUFFIXES, ".png")

@@ -25,7 +25,7 @@ from latefusion.server.routes import photos
 from latefusion.server.service import Service
 from latefusion.server.watch import Watch
 
-WEB = Path(__file__).parents[1] / "web"  # the page
+WEB = Path(__file__).parent / "web"  # the page
 INDEX = "index.html"
 ABOUT = 'Cuts people out of photos. Errors are JSON: {"error": "one line"}.'
 WORDS = {404: "there is nothing here; see /docs", 405: "this path has other methods; see /docs"}

@@ -8,19 +8,19 @@ from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
-from latefusion.batch import turn_of
-from latefusion.compositing import Background, needs_no_file
-from latefusion.drop_in import is_foreign, removed
 from latefusion.errors import ImageError, LatefusionError
-from latefusion.framing import resize
-from latefusion.matte import Matte
-from latefusion.outputs import Look, refuse_misfit, render
-from latefusion.predictor import Matter
-from latefusion.reading import Photo, read_photo
+from latefusion.folder.batch import turn_of
+from latefusion.images.compositing import Background, needs_no_file
+from latefusion.images.framing import resize
+from latefusion.images.reading import Photo, read_photo
+from latefusion.images.writing import FORMATS_OUT, Picture, write_picture
+from latefusion.inference.matte import Matte
+from latefusion.inference.outputs import Look, refuse_misfit, render
+from latefusion.inference.predictor import Matter
+from latefusion.inference.subject import parse_subject
+from latefusion.rembg import is_foreign, removed
 from latefusion.server.options import MatteOptions, RemovebgOptions, RemoveOptions
 from latefusion.server.queue import Check
-from latefusion.subject import parse_subject
-from latefusion.writing import FORMATS_OUT, Picture, write_picture
 
 TRANSPARENT = "transparent"
 MEDIA_TYPES = {

@@ -5,7 +5,7 @@ import hmac
 from dataclasses import dataclass, field
 
 from latefusion.errors import LatefusionError
-from latefusion.predictor import Matter
+from latefusion.inference.predictor import Matter
 from latefusion.server.limits import FETCHES, Limits
 from latefusion.server.metrics import Metrics
 from latefusion.server.queue import Queue

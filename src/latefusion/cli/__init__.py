@@ -1,0 +1,85 @@
+"""The command line: parse, call one function, print."""
+
+import logging
+import signal
+import sys
+import warnings
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from latefusion import __version__
+from latefusion.cli.evaluate import evaluation
+from latefusion.cli.export import deployment
+from latefusion.cli.matte import photos_app
+from latefusion.cli.serve import serving
+from latefusion.cli.terminal import complain
+from latefusion.cli.training import training_app
+from latefusion.cli.video import video_app
+from latefusion.errors import LatefusionError
+
+
+class Commands(TyperGroup):
+    """All commands; here, and only here, an error becomes one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; LatefusionError exits with 1, a bug with a traceback.
+
+        Ctrl-C exits with 130; what another signal ends, as shells have it, with 128 and its number.
+        """
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what it raises
+        warnings.filterwarnings("ignore", module="PIL")  # and warns of what it can read
+        warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
+        if hasattr(sys.stdout, "reconfigure"):  # a file name need not be valid text
+            sys.stdout.reconfigure(errors="backslashreplace")
+        try:
+            return super().invoke(ctx)
+        except LatefusionError as error:
+            complain(f"error: {error}")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt as stopped:
+            complain("interrupted")
+            number = stopped.args[0] if stopped.args else signal.SIGINT
+            raise typer.Exit(128 + number) from None
+
+
+app = typer.Typer(
+    name="latefusion",
+    cls=Commands,
+    help="Portrait matting: cut people out of photos, and train the network that does it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """The `latefusion` command."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"latefusion {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def latefusion(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Portrait matting: cut people out of photos, and train the network that does it."""
+
+
+app.add_typer(photos_app)
+app.add_typer(serving)
+app.add_typer(video_app)
+app.add_typer(evaluation)
+app.add_typer(training_app)
+app.add_typer(deployment)

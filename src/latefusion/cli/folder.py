@@ -1,0 +1,132 @@
+"""The folder mode's command on this machine: many photos side by side, gone on with, watched."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import typer
+
+from latefusion.cli.run_log import RunLog
+from latefusion.cli.terminal import complain, item_bar
+from latefusion.errors import OutputError
+from latefusion.folder.batch import Batch, Done, run, workers_for
+from latefusion.folder.jobs import Job, Wish, plan
+from latefusion.folder.manifest import NAME, Manifest
+from latefusion.folder.review import THUMBS, write_review
+from latefusion.images.writing import make_folder, remove_parts
+from latefusion.inference.outputs import Look
+from latefusion.inference.predictor import Matter
+
+WATCH_SECONDS = 1.0
+MANY = 1000  # photos that a watched folder may bring
+
+
+@dataclass(frozen=True)
+class Task:
+    """What `latefusion matte` was asked for, checked; `photos` as they were given.
+
+    `network` makes the Matter, given its `threads`, and `settings` the digest of all that results
+    depend on beside the photo, given the `model`'s.
+    """
+
+    photos: Sequence[str]
+    wish: Wish
+    look: Look
+    network: Callable[..., Matter]
+    settings: Callable[..., str]
+    threads: int | None
+    resume: bool
+    review: bool
+    watch: bool
+
+
+def matte_here(task: Task) -> bool:
+    """Do the photos on this machine; whether all went well. Raises LatefusionError."""
+    sources, wish = [Path(photo) for photo in task.photos], task.wish
+    jobs = _plan(sources, wish)
+    if not jobs and not task.watch:
+        raise typer.BadParameter(f"no photos in {sources[0]}; -r looks into folders below it, too")
+    workers, each = workers_for(MANY if task.watch else len(jobs), task.threads)
+    matter = task.network(threads=each)
+    matter.load()  # a bad model ends the run here, not once per photo
+    root = _root(jobs, wish)
+    asked = task.resume or task.review or task.watch
+    kept = asked or any(photo.is_dir() for photo in sources)
+    for folder in {path.parent for job in jobs for _, path in job.results} if kept else ():
+        remove_parts(folder)  # of a run that was killed
+    settings = task.settings(model=matter.model.card["sha256"])
+    with Manifest(root / NAME, task.resume) if kept else nullcontext() as manifest:
+        thumbs = root / THUMBS if task.review else None
+        batch = Batch(matter, root, task.look, settings, manifest, thumbs)
+        try:
+            return _run(_rounds(jobs, sources, wish, task.watch), batch, workers)
+        finally:  # after Ctrl-C, too, which is how a --watch ends
+            if task.review and manifest:
+                typer.echo(write_review(root, manifest.records.values()))
+
+
+def _plan(photos: Iterable[Path], wish: Wish) -> list[Job]:
+    try:
+        return plan(photos, wish)
+    except OutputError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _root(jobs: list[Job], wish: Wish) -> Path:
+    """The folder that all results come into."""
+    single = jobs and wish.out in [path for _, path in jobs[0].results]
+    root = wish.out.parent if single else wish.out
+    make_folder(root)
+    return root
+
+
+def _rounds(jobs: list[Job], photos: list[Path], wish: Wish, watch: bool) -> Iterator[list[Job]]:
+    """The jobs; with `watch` again and again those whose photos are new, or other than before."""
+    done = {job.photo: _state(job.photo) for job in jobs}
+    before = dict(done)
+    yield jobs
+    while watch:
+        time.sleep(WATCH_SECONDS)
+        try:
+            found = {job.photo: job for job in plan(photos, wish)}
+        except OutputError as error:
+            complain(f"error: {error}")
+            continue
+        now = {photo: _state(photo) for photo in found}
+        # One that is still growing is on its way.
+        fresh = [p for p, s in now.items() if s and s == before.get(p) and s != done.get(p)]
+        before = now
+        done |= {photo: now[photo] for photo in fresh}
+        if fresh:
+            yield [found[photo] for photo in fresh]
+
+
+def _state(photo: Path) -> tuple[float, int] | None:
+    try:
+        found = photo.stat()
+    except OSError:
+        return None
+    return found.st_mtime, found.st_size
+
+
+def _run(rounds: Iterable[list[Job]], batch: Batch, workers: int) -> bool:
+    """Do the jobs and say what was done; whether all went well."""
+    cv2.setNumThreads(1 if workers > 1 else -1)
+    log = RunLog(batch.before)
+    try:
+        for jobs in rounds:
+            by_name = {job.name: job for job in jobs}
+            with item_bar(len(jobs), "photos") as step:
+
+                def report(done: Done) -> None:
+                    step()
+                    results = by_name[done.record.photo].results  # noqa: B023
+                    log.add(done, (path for _, path in results))
+
+                run(jobs, batch, report, workers)
+    finally:
+        log.summary()
+    return not log.failed

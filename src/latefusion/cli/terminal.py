@@ -1,0 +1,111 @@
+"""What the commands share: complaints and progress on stderr, sizes, and a missing extra's cure."""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import typer
+
+from latefusion.errors import LatefusionError, one_line
+from latefusion.images.framing import Size, check_side
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+def complain(message: str) -> None:
+    """Print one line on stderr."""
+    typer.echo(one_line(message), err=True)
+
+
+def progress_bar(items: int | None) -> "Progress":
+    """A bar for that many items, None where that is not known.
+
+    Silent for fewer than two and where stderr is no terminal.
+    """
+    from rich.console import Console  # only for a run, to keep --help quick
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    return Progress(
+        console=console,
+        transient=True,
+        # A pipe must not lose its lines to the console; a closed stdout is None.
+        redirect_stdout=bool(sys.stdout and sys.stdout.isatty()),
+        disable=(items is not None and items < 2) or not console.is_terminal,
+    )
+
+
+@contextmanager
+def item_bar(items: int | None, name: str) -> Iterator[Callable[[], None]]:
+    """A bar with items done, items a second and the time left; yields what is called for each."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    start = perf_counter()
+    with progress_bar(items) as bar:
+        bar.columns = (
+            *(BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")),
+            TimeRemainingColumn(),
+        )
+        task = bar.add_task("Matting", total=items, rate="")
+        done = 0
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            rate = done / (perf_counter() - start)
+            bar.update(task, advance=1, rate=f"{rate:.1f} {name}/s")
+
+        yield step
+
+
+@contextmanager
+def working(message: str) -> Iterator[None]:
+    """A spinner with a message during work that has no steps; silent if stderr is no terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(one_line(message)):
+        yield
+
+
+def check_size(size: int | None) -> int | None:
+    """The callback of --size. Raises typer.BadParameter."""
+    if size is None:
+        return None
+    try:
+        return check_side(size)
+    except LatefusionError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def parse_size(text: str) -> Size:
+    """'H,W' as two numbers. Raises typer.BadParameter."""
+    parts = text.split(",")
+    if len(parts) != 2 or not all(re.fullmatch(r"\s*\d{1,6}\s*", part) for part in parts):
+        raise typer.BadParameter(f"{text!r} is not H,W; for example 256,256")
+    return int(parts[0]), int(parts[1])
+
+
+@contextmanager
+def extra_packages(extra: str) -> Iterator[None]:
+    """Turn the import of a package that the base install lacks into its cure."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "latefusion":
+            raise
+        raise LatefusionError(
+            f"the package {error.name} is not installed; pip install 'latefusion[{extra}]'"
+        ) from None
+
+
+def training_packages() -> AbstractContextManager[None]:
+    """`extra_packages` for the commands that train or export."""
+    return extra_packages("train")

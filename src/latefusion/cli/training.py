@@ -1,0 +1,135 @@
+"""The commands for people who train: prepare, shard and train."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from latefusion.cli.terminal import extra_packages, parse_size
+
+training_app = typer.Typer()
+
+
+@training_app.command()
+def prepare(
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Folder of photos with mattes or masks.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the checked pairs and the lists.")],
+    train_ratio: Annotated[float, typer.Option(help="Share of the pairs to train on.")] = 0.9,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
+    refine: Annotated[bool, typer.Option(help="Turn binary masks into soft alphas.")] = False,
+) -> None:
+    """Turn photos with mattes or masks into checked pairs and lists to train on."""
+    with extra_packages("train"):
+        from latefusion.data.prepare import prepare as prepare_pairs
+    report = prepare_pairs(source, out, train_ratio, seed, refine)
+    if report.rejected:
+        left_out = f"{len(report.rejected)} pictures left out"
+        typer.echo(f"{left_out}; {out}/rejected.txt has the reasons", err=True)
+    refined = f", {report.refined} mattes refined" if refine else ""
+    typer.echo(f"{out}: {report.train} pairs to train on, {report.val} to validate{refined}")
+
+
+@training_app.command()
+def shard(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SRC...", help="Lists, folders or shards of pairs.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the shards, with nothing else in it.")],
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs, or backgrounds, in a shard.")] = 500,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same shards.")] = 0,
+    backgrounds: Annotated[
+        bool, typer.Option("--backgrounds", help="SRC holds photos without people, and no alphas.")
+    ] = False,
+) -> None:
+    """Pack pairs or backgrounds into tar shards, checked and in a random order."""
+    from latefusion.data.shards import write_shards
+
+    written = write_shards(sources, out, pairs, seed, backgrounds)
+    what = "photos" if backgrounds else "pairs"
+    if written.rejected:
+        left_out = f"{len(written.rejected)} {what} left out"
+        typer.echo(f"{left_out}; {out}/rejected.txt has the reasons", err=True)
+    typer.echo(f"{out}: {written.samples} {what} in {len(written.shards)} shards")
+
+
+@training_app.command()
+def train(
+    stage: Annotated[Literal["segmentation", "fusion", "joint"], typer.Argument(metavar="STAGE")],
+    data: Annotated[
+        list[Path], typer.Option(help="Pairs: list files, folders or tar shards; repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(help="The run's folder, for example runs/mine.")],
+    backgrounds: Annotated[
+        list[Path] | None, typer.Option(help="Folders or shards of photos without people.")
+    ] = None,
+    validation: Annotated[
+        list[Path] | None, typer.Option(help="Pairs that choose the best weights.")
+    ] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="Text file with the keys of pairs to leave out.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="lite (default) or densenet201; weights know their own.")
+    ] = None,
+    input_size: Annotated[
+        str, typer.Option(metavar="H,W", help="Size of the views, multiples of 32.")
+    ] = "256,256",
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="H,W", help="Train the fusion network on windows of this size."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the paper's.")] = None,
+    horizon: Annotated[
+        int | None, typer.Option(min=1, help="Epoch at which the learning rate has come down.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Of all processes together.")] = 16,
+    weights: Annotated[
+        Path | None, typer.Option(help="What the stage before saved (.safetensors).")
+    ] = None,
+    encoder_weights: Annotated[
+        Path | None, typer.Option(help="ImageNet weights of the encoder (.pth, .safetensors).")
+    ] = None,
+    max_lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that decode photos.")] = 0,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="GPUs, or processes without any; not with torchrun.")
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="Machines, each running this command (SLURM).")
+    ] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on where the run in --out stopped.")] = False,
+) -> None:
+    """Train one stage: segmentation, then fusion, then joint, each from the one before."""
+    size = parse_size(input_size)
+    with extra_packages("train"):
+        from latefusion.training.distributed import is_first
+        from latefusion.training.run import Settings
+        from latefusion.training.run import train as run
+    settings = Settings(
+        stage=stage,
+        data=data,
+        out=out,
+        backgrounds=backgrounds or (),
+        validation=validation or (),
+        exclude=exclude,
+        preset=preset,
+        input_size=size,
+        window=parse_size(window) if window else None,
+        epochs=epochs,
+        horizon=horizon,
+        batch_size=batch_size,
+        weights=weights,
+        encoder_weights=encoder_weights,
+        max_lr=max_lr,
+        workers=workers,
+        devices=devices,
+        nodes=nodes,
+        seed=seed,
+        resume=resume,
+    )
+    best = run(settings)
+    if is_first():
+        typer.echo(best)

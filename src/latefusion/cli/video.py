@@ -1,0 +1,201 @@
+"""The command for clips: video."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import cv2
+import typer
+
+from latefusion.cli.matte import PIPE
+from latefusion.cli.options import (
+    TRANSPARENT,
+    Behind,
+    Device,
+    Epsilon,
+    FillHoles,
+    Framing,
+    Linear,
+    Model,
+    Refine,
+    Side,
+    Strict,
+    Subject,
+    Threads,
+    parse_background,
+)
+from latefusion.cli.terminal import complain, extra_packages, item_bar
+from latefusion.errors import OutputError
+from latefusion.images.reading import MAX_PIXELS
+from latefusion.images.writing import refuse_input
+from latefusion.inference.outputs import CLIP_KINDS, Look
+from latefusion.inference.predictor import CLOSED_FORM, Matter
+from latefusion.inference.subject import ALL
+from latefusion.parallel import side_by_side
+from latefusion.runtime.devices import AUTO
+from latefusion.runtime.lazy import EPSILON
+from latefusion.video.steady import SMOOTH
+
+video_app = typer.Typer()
+
+
+@video_app.command()
+def video(
+    clip: Annotated[
+        Path | None, typer.Argument(metavar="CLIP", show_default=False, help="A video of people.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="NAME.mov: ProRes 4444 with alpha. NAME.webm: VP9 with alpha. NAME.mp4: H.264,"
+            " with a --background. A folder, or a name like out/%05d.png: a PNG for each frame.",
+        ),
+    ] = None,
+    save: Annotated[str, typer.Option(help=f"What to save: {', '.join(CLIP_KINDS)}.")] = "cutout",
+    background: Behind = TRANSPARENT,
+    linear: Linear = False,
+    smooth: Annotated[
+        float,
+        typer.Option(min=0, max=0.95, help="How much is done against flicker; 0 does nothing."),
+    ] = SMOOTH,
+    raw: Annotated[
+        tuple[int, int] | None,
+        typer.Option(
+            metavar="W H", help="Raw RGB24 frames from stdin, RGBA frames to stdout; no CLIP."
+        ),
+    ] = None,
+    framing: Framing = AUTO,
+    refine: Refine = CLOSED_FORM,
+    subject: Subject = ALL,
+    fill_holes: FillHoles = False,
+    model: Model = None,
+    size: Side = None,
+    device: Device = AUTO,
+    threads: Threads = None,
+    strict: Strict = False,
+    epsilon: Epsilon = EPSILON,
+) -> None:
+    """Cut people out of a clip: sound, times, rotation and colours are kept.
+
+    A clip that is damaged or cut short is done as far as it can be read; the exit code is then 1.
+    Ctrl-C or SIGTERM ends a run with a whole clip of what was done.
+    """
+    _check_words(clip, out, raw, save)
+    look = Look(parse_background(background), linear)
+    if out:
+        refuse_input(out, Path(background), "background")
+    workers = side_by_side(threads)
+    matter = Matter(
+        model,
+        size,
+        1,
+        device,
+        strict=strict,
+        epsilon=epsilon,
+        framing=framing,
+        refine=refine,
+        subject=subject,
+        fill_holes=fill_holes,
+    )
+    matter.load()
+    cv2.setNumThreads(1)
+    with extra_packages("video"):
+        if raw:
+            _raw(raw, matter, look, smooth, workers)
+        elif clip and out:
+            _movie(clip, out, matter, look, save, smooth, workers)
+
+
+def _check_words(
+    clip: Path | None, out: Path | None, raw: tuple[int, int] | None, save: str
+) -> None:
+    if save not in CLIP_KINDS:
+        raise typer.BadParameter(f"{save!r} is not one of {', '.join(CLIP_KINDS)}")
+    if raw is None and (clip is None or out is None):
+        raise typer.BadParameter("give a CLIP and -o, or --raw W H")
+    if PIPE in (clip, out):
+        raise typer.BadParameter("- is no clip; for pipes use --raw W H")
+    if raw is not None and (clip or out or save != CLIP_KINDS[0]):
+        raise typer.BadParameter("--raw goes from stdin to stdout, without CLIP, -o and --save")
+    if raw is not None and min(raw) < 1:
+        raise typer.BadParameter(f"--raw {raw[0]} {raw[1]} is no size; use e.g. --raw 1920 1080")
+    if raw is not None and raw[0] * raw[1] > MAX_PIXELS:
+        raise typer.BadParameter(
+            f"--raw {raw[0]} {raw[1]} is more than the {MAX_PIXELS // 10**6} million pixels"
+            " latefusion accepts; make the frames smaller"
+        )
+
+
+def _movie(
+    clip: Path, out: Path, matter: Matter, look: Look, kind: str, smooth: float, workers: int
+) -> None:
+    from latefusion.video.run import about_frames, matte_video
+
+    start = perf_counter()
+    done = 0
+    with item_bar(about_frames(clip), "frames") as step, _asked_to_stop() as asked:
+
+        def count() -> None:
+            nonlocal done
+            done += 1
+            step()
+
+        try:
+            matte_video(
+                clip,
+                out,
+                kind=kind,
+                look=look,
+                matter=matter,
+                smooth=smooth,
+                workers=workers,
+                step=count,
+                stop=lambda: bool(asked),
+            )
+        finally:
+            if done:
+                rate = done / (perf_counter() - start)
+                complain(f"{matter.device}: {done} frames, {rate:.1f} frames/s")
+    typer.echo(out)
+    if asked:
+        raise KeyboardInterrupt(asked[0])
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """The signals that came so far: a first Ctrl-C or SIGTERM asks, a second one interrupts."""
+    asked: list[int] = []
+
+    def ask(number: int, _: object) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt(number)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raw(raw: tuple[int, int], matter: Matter, look: Look, smooth: float, workers: int) -> None:
+    from latefusion.video.raw import matte_raw
+
+    width, height = raw
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    try:
+        matte_raw(
+            source, target, (height, width), matter, workers=workers, look=look, smooth=smooth
+        )
+    except OutputError:
+        # Python would try again to write what is left, at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise

@@ -1,0 +1,1 @@
+"""Mattes and true alphas in, scores with intervals and a report out."""

@@ -1,0 +1,64 @@
+"""An evaluation as a table of plain text, and what its figures mean in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from latefusion.evaluation.scores import COVERAGE, RESAMPLES, TOTAL, Evaluation, Group
+from latefusion.metrics import Measure
+
+MOST_SOURCES = 20  # file names that do not group photos must not fill the tables
+INTERVAL_CONVENTION = (
+    f"means over photos, with {COVERAGE} % intervals: percentile bootstrap over photos, "
+    f"{RESAMPLES} resamples"
+)
+DOUBT_CONVENTION = (
+    "Spearman: rank correlation of a photo's doubt (1 - confidence) with its error; share: of the "
+    "absolute error in the 10 % of the pixels with the greatest expected error, mean over photos"
+)
+
+
+def shown_groups(summary: Mapping[str, Group]) -> dict[str, Group]:
+    """The groups for a table: all photos first, then the sources unless there are too many."""
+    sources = {name: group for name, group in summary.items() if name != TOTAL}
+    return {TOTAL: summary[TOTAL]} | (sources if len(sources) <= MOST_SOURCES else {})
+
+
+def conventions(evaluation: Evaluation) -> list[str]:
+    """What a reader has to know to compare the numbers with others, a line for each."""
+    lines = [str(measure) for measure in evaluation.measures.values()]
+    doubt = [DOUBT_CONVENTION] if any(r.confidence is not None for r in evaluation.rows) else []
+    return [*lines, INTERVAL_CONVENTION, *doubt]
+
+
+def decimal(value: float | None, digits: int) -> str:
+    """A number for people."""
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def text_table(evaluation: Evaluation, summary: Mapping[str, Group], width: int) -> str:
+    """A line per measure and a column per group, in as many blocks as `width` columns make."""
+    measures = list(evaluation.measures.values())
+    columns = [_column(name, group, measures) for name, group in shown_groups(summary).items()]
+    heads = ["", *(f"{m.label} {'↓' if m.better == 'lower' else '↑'}" for m in measures)]
+    if summary[TOTAL].spearman is not None:
+        heads += ["Spearman of doubt ↑", "error in doubtful 10 % ↑"]
+    wide = max(len(cell) for column in columns for cell in column) + 3
+    first = max(map(len, heads))
+    each = max(1, (width - first) // wide)
+    blocks = [columns[at : at + each] for at in range(0, len(columns), each)]
+    return "\n\n".join(_block(heads, block, first, wide) for block in blocks)
+
+
+def _block(heads: Sequence[str], columns: Sequence[Sequence[str]], first: int, wide: int) -> str:
+    lines = zip(heads, *columns, strict=False)  # without doubt, its lines are not there
+    return "\n".join(
+        f"{head:{first}}" + "".join(f"{cell:>{wide}}" for cell in cells) for head, *cells in lines
+    )
+
+
+def _column(name: str, group: Group, measures: Sequence[Measure]) -> list[str]:
+    cells = [f"{name} ({group.photos})"]
+    for measure in measures:
+        mean, low, high = (decimal(x, measure.digits) for x in group.scores[measure.key][:3])
+        cells.append(f"{mean} [{low}, {high}]")
+    return [*cells, decimal(group.spearman, 2), decimal(group.doubt_share, 2)]

@@ -1,0 +1,1 @@
+"""A checkpoint in, a model file for each runtime out, tried first."""

@@ -1,0 +1,250 @@
+"""A network as an ONNX graph: of any size for ONNX Runtime, of one size for OpenCV."""
+
+import warnings
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from latefusion.images.framing import Size
+from latefusion.model.folded import FoldedNetwork, edged, fold
+from latefusion.model.matting import MattingNetwork
+from latefusion.runtime.planes import OUTPUTS, PARTS, SEAM
+from latefusion.training.stages import Stage
+
+INPUT = "image"
+DYNAMIC_OPSET = 17
+# OpenCV 4.6 reads neither Clip nor Pad with inputs in place of attributes, as from opset 11 on.
+FIXED_OPSET = 10
+SMALL = 4000  # constants with fewer values, biases and composed heads, stay in single precision
+
+
+class Named(nn.Module):
+    """The network, run as its stage runs it, with only the outputs that an exported file has."""
+
+    def __init__(self, network: MattingNetwork, stage: Stage) -> None:
+        super().__init__()
+        self.network = network
+        self.run = stage.forward
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        output = self.run(self.network, image)
+        return output.alpha, output.fg, output.bg, output.blend
+
+
+class Folded(nn.Module):
+    """As Named, but folded."""
+
+    def __init__(self, network: MattingNetwork, stage: Stage) -> None:
+        super().__init__()
+        self.network = fold(network)
+        self.fuses = stage.fuses
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        if self.fuses:
+            return tuple(self.network(image))
+        fg, bg, _ = self.network.branches(image)
+        blend = torch.full_like(fg, 0.5)
+        return blend * fg + (1 - blend) * (1 - bg), fg, bg, blend
+
+
+class Branches(nn.Module):
+    """The first half of a folded network for lazy fusion."""
+
+    def __init__(self, network: FoldedNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        fg, bg, seam = self.network.branches(image)
+        return fg, bg, *seam
+
+
+class Blend(nn.Module):
+    """The second half. Rows and columns of no batch, (0, C, 2, w) and (0, C, h, 2), leave it so."""
+
+    def __init__(self, network: FoldedNetwork) -> None:
+        super().__init__()
+        self.fusion = network.fusion
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # scripting is deprecated, but makes an If of an if
+            self.edged = torch.jit.script(edged_where_given)
+
+    def forward(self, features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        return self.fusion.finish(self.edged(self.fusion.begin(features), rows, columns))
+
+
+def edged_where_given(y: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """`edged`, or y itself."""
+    if rows.shape[0] > 0:
+        y = edged(y, rows, columns)
+    return y
+
+
+def dynamic_graph(network: MattingNetwork, stage: Stage) -> onnx.ModelProto:
+    """The folded network with dynamic batch, height and width.
+
+    Kernels are as the checkpoint holds them; their products with the factors of the batch norms are
+    left to the runtime, which folds them when it loads.
+    """
+    traced = _trace(Folded(network, stage), [_image(64, 96)], [INPUT], OUTPUTS, DYNAMIC_OPSET)
+    return _tidied(traced)
+
+
+def lazy_graphs(network: MattingNetwork) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The folded network in two graphs of any size: branches, and what blends parts of them."""
+    folded = fold(network)
+    image = _image(64, 96)
+    with torch.no_grad():
+        seam = folded.branches(image)[2]
+    first = _trace(Branches(folded), [image], [INPUT], PARTS, DYNAMIC_OPSET)
+    second = _trace(Blend(folded), seam, SEAM, ["blend"], DYNAMIC_OPSET)
+    return _tidied(first), _tidied(second)
+
+
+def fixed_graph(named: nn.Module, size: Size) -> onnx.ModelProto:
+    """For one image of `size` (H, W), in what all OpenCVs from 4.6 on read.
+
+    That is: no dynamic shapes, and nothing computed from constants alone. ONNX Runtime folds those
+    beforehand; only the batch norms stay apart, so that kernels keep what fp16 can store.
+    """
+    traced = _trace(named, [_image(*size)], [INPUT], OUTPUTS, FIXED_OPSET)
+    return simplified(traced, disabled=["ConvBNFusion"])
+
+
+def simplified(model: onnx.ModelProto, disabled: Sequence[str] = ()) -> onnx.ModelProto:
+    """What depends on constants only is computed, by ONNX Runtime; standard operators are left."""
+    with TemporaryDirectory() as folder:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        basic = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.graph_optimization_level = basic
+        options.optimized_model_filepath = str(Path(folder) / "simplified.onnx")
+        onnxruntime.InferenceSession(
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(disabled),
+        )
+        simplified = onnx.load(options.optimized_model_filepath)
+    standard = [opset for opset in simplified.opset_import if not opset.domain]
+    del simplified.opset_import[:]  # ONNX Runtime lists all that it knows
+    simplified.opset_import.extend(standard)
+    onnx.checker.check_model(simplified)
+    return simplified
+
+
+def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Simplified but for the kernels, which stay as the checkpoint has them; loads faster.
+
+    They pose as inputs of the graph meanwhile, so that nothing is computed from them.
+    """
+    graph = model.graph
+    kernels = [constant for constant in graph.initializer if np.prod(constant.dims) >= SMALL]
+    inputs = [
+        helper.make_tensor_value_info(kernel.name, kernel.data_type, kernel.dims)
+        for kernel in kernels
+    ]
+    for kernel in kernels:
+        graph.initializer.remove(kernel)
+    graph.input.extend(inputs)
+    tidied = simplified(model)
+    names = {kernel.name for kernel in kernels}
+    for given in [given for given in tidied.graph.input if given.name in names]:
+        tidied.graph.input.remove(given)
+    tidied.graph.initializer.extend(kernels)
+    merge_padding(tidied.graph)
+    onnx.checker.check_model(tidied)
+    return tidied
+
+
+def _image(height: int, width: int) -> Tensor:
+    return torch.zeros(1, 3, height, width)
+
+
+def _trace(
+    module: nn.Module,
+    given: Sequence[Tensor],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    opset: int,
+) -> onnx.ModelProto:
+    """The graph of a module; with dynamic batch, height and width where the opset is DYNAMIC's."""
+    axes = {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in inputs}
+    axes |= {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in outputs}
+    buffer = BytesIO()
+    with warnings.catch_warnings():
+        # The tracing exporter is deprecated, warns of what it calls itself, and of Resize before
+        # opset 11, which doubles pixels as PyTorch does. What comes out is tried by `export`.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),
+            tuple(given),
+            buffer,  # type: ignore[arg-type]  # the tracing exporter writes to any binary file
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset_version=opset,
+            dynamo=False,
+            do_constant_folding=False,
+            dynamic_axes=axes if opset == DYNAMIC_OPSET else None,
+        )
+    model = onnx.load_from_string(buffer.getvalue())
+    onnx.checker.check_model(model)
+    return model
+
+
+def merge_padding(graph: onnx.GraphProto) -> None:
+    """Zero padding before a convolution becomes an attribute of it: one pass over memory less."""
+    constants = {constant.name: constant for constant in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "Pad"]:
+        readers = [reader for reader in graph.node if node.output[0] in reader.input]
+        zeros = all(entry.s == b"constant" for entry in node.attribute if entry.name == "mode")
+        for value in filter(None, node.input[2:]):
+            zeros &= value in constants and not numpy_helper.to_array(constants[value]).any()
+        if (
+            not zeros
+            or node.input[1] not in constants
+            or any(reader.op_type != "Conv" for reader in readers)
+        ):
+            continue
+        name = node.input[1]
+        widths = numpy_helper.to_array(constants[name])
+        _, _, top, left, _, _, bottom, right = widths.tolist()
+        for conv in readers:
+            own = next(entry for entry in conv.attribute if entry.name == "pads")
+            assert not any(own.ints)
+            own.ints[:] = [top, left, bottom, right]
+            conv.input[0] = node.input[0]
+        graph.node.remove(node)
+        if not any(name in reader.input for reader in graph.node):
+            graph.initializer.remove(constants[name])
+
+
+def store_half(graph: onnx.GraphProto, *, lossy: bool) -> bool:
+    """Large float32 constants become float16 ones behind a Cast, which runtimes fold at loading.
+
+    Those that fp16 holds exactly, as all kernels of a checkpoint in half precision; if `lossy`, all
+    of them. Returns whether there were any.
+    """
+    casts = []
+    for constant in graph.initializer:
+        values = numpy_helper.to_array(constant)
+        if constant.data_type != TensorProto.FLOAT or values.size < SMALL:
+            continue
+        name = constant.name
+        with np.errstate(over="ignore"):  # what fp16 cannot hold is infinite: the check sees it
+            half = values.astype(np.float16)
+        if not lossy and not np.array_equal(half, values):
+            continue
+        constant.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    for cast in reversed(casts):
+        graph.node.insert(0, cast)
+    return bool(casts)

@@ -1,0 +1,184 @@
+"""Import of Keras weights: the authors' .h5 file in, a checkpoint of this package out."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from latefusion.errors import WeightsError
+from latefusion.model.checkpoint import save_network
+from latefusion.model.encoders.densenet import BLOCKS, GROWTH
+from latefusion.model.encoders.stock import name_differences
+from latefusion.model.matting import MattingNetwork, NetworkConfig
+
+CONV = {"kernel": "weight", "bias": "bias"}
+NORM = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+DENSE_LAYER = {"0_bn": "norm1", "1_conv": "conv1", "1_bn": "norm2", "2_conv": "conv2"}
+
+# Keras adds _1, _2 .. to names when a session builds a graph again; no layer's own name ends so.
+AGAIN = re.compile(r"_\d+$")
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def import_keras(source: Path, target: Path) -> None:
+    """Write the network in the Keras weight file `source` as the checkpoint `target`.
+
+    Raises WeightsError where the file is not the late-fusion network's, OutputError where the
+    target cannot be written.
+    """
+    save_network(target, read_keras(source), data=f"imported from {source.name}")
+
+
+def read_keras(source: Path) -> MattingNetwork:
+    """The network of a Keras .h5 file, its size inferred from the file; every tensor is used.
+
+    Reads save_weights and full-save files. Raises WeightsError naming what is missing or left over.
+    """
+    arrays = _read_arrays(source)
+    network = MattingNetwork(_config(arrays, source))
+    keys = tensor_names(network)
+    if problems := name_differences(keys, arrays):
+        raise WeightsError(
+            f"{source}: {'; '.join(problems)}; right are the {len(keys)} weights of the "
+            "late-fusion network whose size this file's names and shapes give"
+        )
+    state = network.state_dict()  # fills the step counters, which Keras does not have
+    for name, key in keys.items():
+        value = _tensor(arrays[name])
+        if value.shape != state[key].shape:
+            raise WeightsError(
+                f"{source}: {name} is {tuple(value.shape)} in PyTorch's order; "
+                f"right in a network of this size is {tuple(state[key].shape)}"
+            )
+        state[key] = value
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """A convolution's HWIO kernel becomes OIHW; a vector stays."""
+    return torch.from_numpy(array.transpose(3, 2, 0, 1).copy() if array.ndim == 4 else array)
+
+
+def _read_arrays(source: Path) -> Arrays:
+    """All weights of an .h5 file by LAYER/KIND, such as conv1/bn/gamma."""
+    if not source.is_file():
+        raise WeightsError(f"{source}: no such file; give a Keras .h5 weight file")
+    try:
+        with h5py.File(source, "r") as file:
+            return _arrays_in(file, source)
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{source}: not a readable Keras .h5 file ({error})") from error
+
+
+def _arrays_in(file: h5py.File, source: Path) -> Arrays:
+    weights = file if "layer_names" in file.attrs else file.get("model_weights", file)
+    if "layer_names" not in weights.attrs:
+        raise WeightsError(
+            f"{source}: no attribute layer_names on the root or on model_weights; "
+            "right is a file written by Keras' save_weights or save in the .h5 format"
+        )
+    arrays: dict[str, np.ndarray] = {}
+    for layer in _texts(weights.attrs["layer_names"]):
+        for weight in _texts(weights[layer].attrs["weight_names"]):
+            kind = AGAIN.sub("", weight.rpartition("/")[2].removesuffix(":0"))
+            name = f"{AGAIN.sub('', layer)}/{kind}"
+            if name in arrays:
+                raise WeightsError(f"{source}: {name} occurs twice; right is one network a file")
+            arrays[name] = np.asarray(weights[layer][weight], dtype=np.float32)
+    return arrays
+
+
+def _texts(names: Iterable[str | bytes]) -> Iterator[str]:
+    for name in names:
+        yield name.decode() if isinstance(name, bytes) else name
+
+
+def _config(arrays: Arrays, source: Path) -> NetworkConfig:
+    """Block sizes, d and fusion widths, read off the names and the kernels' shapes."""
+    blocks = tuple(_count(arrays, f"conv{b}_block{{}}_1_conv/kernel", first=1) for b in range(2, 6))
+    fusion = _count(arrays, "fusion_conv{}/kernel", first=0)
+
+    def out(layer: str) -> int:
+        kernel = arrays.get(f"{layer}/kernel")
+        if kernel is None or kernel.ndim != 4:
+            raise WeightsError(
+                f"{source}: no convolution {layer}; right are the weights of the late-fusion "
+                "network with a DenseNet encoder"
+            )
+        return int(kernel.shape[3])
+
+    growth = out("conv2_block1_2_conv")
+    stock = (blocks, growth) == (BLOCKS, GROWTH)
+    return NetworkConfig(
+        encoder="densenet201",
+        width=out("deFG_up4_conv"),
+        fusion=tuple(out(f"fusion_conv{i}") for i in range(fusion)),
+        encoder_args={} if stock else {"blocks": blocks, "growth": growth},
+    )
+
+
+def _count(arrays: Arrays, pattern: str, first: int) -> int:
+    """How many names of the pattern there are, numbered from `first` without a gap; at least 1."""
+    count = 1
+    while pattern.format(first + count) in arrays:
+        count += 1
+    return count
+
+
+def tensor_names(network: MattingNetwork) -> dict[str, str]:
+    """From LAYER/KIND of Keras, such as conv1/bn/gamma, to the key in the network's state dict."""
+    state = network.state_dict()
+    keys = {}
+    for layer, module in _modules(network.encoder.blocks, len(network.config.fusion)):
+        kinds = NORM if isinstance(network.get_submodule(module), nn.BatchNorm2d) else CONV
+        keys.update({f"{layer}/{kind}": f"{module}.{ours}" for kind, ours in kinds.items()})
+    return {name: key for name, key in keys.items() if key in state}
+
+
+def _modules(blocks: Sequence[int], fusion: int) -> Iterator[tuple[str, str]]:
+    """Pairs of a Keras layer's name and our module's."""
+    yield from _encoder_modules(blocks)
+    for keras, ours in (("deFG", "fg"), ("deBG", "bg")):
+        yield from _decoder_modules(keras, ours)
+    yield "fusion_convrgb", "fusion.rgb"
+    yield "fusion_bnrgb", "fusion.rgb_norm"
+    for i in range(fusion):
+        yield f"fusion_conv{i}", f"fusion.convs.{i}"
+        yield f"fusion_bn{i}", f"fusion.norms.{i}"
+    yield "fusion_conv_output", "fusion.head"
+
+
+def _encoder_modules(blocks: Sequence[int]) -> Iterator[tuple[str, str]]:
+    features = "encoder.features"
+    yield "conv1/conv", f"{features}.conv0"
+    yield "conv1/bn", f"{features}.norm0"
+    for b, layers in enumerate(blocks, start=1):
+        for i in range(1, layers + 1):
+            for keras, ours in DENSE_LAYER.items():
+                layer = f"{features}.denseblock{b}.denselayer{i}"
+                yield f"conv{b + 1}_block{i}_{keras}", f"{layer}.{ours}"
+    for b in range(1, len(blocks)):
+        yield f"pool{b + 1}_bn", f"{features}.transition{b}.norm"
+        yield f"pool{b + 1}_conv", f"{features}.transition{b}.conv"
+    yield "bn", f"{features}.norm5"
+
+
+def _decoder_modules(keras: str, ours: str) -> Iterator[tuple[str, str]]:
+    for k in (5, 4, 3, 2, 1):
+        yield f"{keras}_deconv{k}_conv", f"{ours}.deconv{k}.conv"
+        yield f"{keras}_deconv{k}_bn", f"{ours}.deconv{k}.norm"
+    yield f"{keras}_up4_conv", f"{ours}.up4"
+    for k in (3, 2, 1, 0):
+        for conv in ("conv1", "conv2", "conv3"):
+            yield f"{keras}_side_{k}_{conv}", f"{ours}.side{k}.{conv}"

@@ -1,0 +1,152 @@
+"""Which photos are to be done, and the files that come of each: none replaces another one."""
+
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from latefusion.errors import OutputError
+from latefusion.images.reading import PHOTO_SUFFIXES
+from latefusion.images.writing import FORMATS_OUT
+
+SUFFIX = ".png"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A photo and what becomes of it."""
+
+    photo: Path
+    name: str  # of the photo below the folder it was found in; with / between the parts
+    results: Sequence[tuple[str, Path]]  # kind and file
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Where the results go.
+
+    `out` is a folder, in which the tree of a source folder is mirrored, or, for one photo and one
+    kind, a file. `suffix` chooses the format. Only with `overwrite` may a result take the place of
+    a photo, or of one of the other files that are read, `inputs`.
+    """
+
+    kinds: Sequence[str]
+    out: Path
+    suffix: str = SUFFIX
+    recursive: bool = False
+    overwrite: bool = False
+    inputs: frozenset[Path] = frozenset()
+
+
+def plan(sources: Iterable[Path], wish: Wish) -> list[Job]:
+    """The jobs of photos and folders, each photo once, in the order given; folders sorted.
+
+    Results are named `<photo>-<kind>`, and where photos of one folder differ in their suffix only,
+    `<photo.suffix>-<kind>`. Raises OutputError where results would replace one another or a photo.
+    """
+    found = {photo.resolve(): (photo, name) for photo, name in _photos(sources, wish)}
+    photos = list(found.values())
+    single = _names_a_file(wish)
+    if single and len(photos) * len(wish.kinds) > 1:
+        raise OutputError(f"{wish.out} is one file, but there are several results; give a folder")
+    jobs = []
+    for (photo, name), base in zip(photos, bases([name for _, name in photos]), strict=True):
+        results = [
+            (kind, wish.out if single else wish.out / f"{base}-{kind}{wish.suffix}")
+            for kind in wish.kinds
+        ]
+        jobs.append(Job(photo, name, results))
+    read = set(found) | {path.resolve() for path in wish.inputs}
+    _refuse_collisions(jobs, set() if wish.overwrite else read)
+    return jobs
+
+
+def bases(names: Sequence[str]) -> list[str]:
+    """What the results of photos of these names begin with, in a tree of their own.
+
+    Where photos of one folder differ in their suffix only, it stays, and names that differ in case
+    only are numbered, as are those that would still become the same.
+    """
+    stems = Counter(key_of(stem_of(name)) for name in set(names))
+    twins: dict[str, set[str]] = defaultdict(set)  # names that differ in case only
+    owners: dict[str, str] = {}
+    found = []
+    for name in names:
+        twins[key_of(name)].add(name)
+        base = name if stems[key_of(stem_of(name))] > 1 else stem_of(name)
+        if len(twins[key_of(name)]) > 1:
+            base += f"-{len(twins[key_of(name)])}"
+        own, number = base, 1
+        while owners.setdefault(key_of(own), name) != name:
+            number += 1
+            own = f"{base}-{number}"
+        found.append(own)
+    return found
+
+
+def stem_of(name: str) -> str:
+    """A photo's name without its suffix, but with the folders in it."""
+    return os.path.splitext(name)[0]  # noqa: PTH122
+
+
+def _names_a_file(wish: Wish) -> bool:
+    suffix = wish.out.suffix.lower()
+    if _is_folder(wish.out) or suffix not in {*FORMATS_OUT, *PHOTO_SUFFIXES}:
+        return False
+    if suffix not in FORMATS_OUT:
+        raise OutputError(
+            f"{wish.out} names no format that is written; use {', '.join(FORMATS_OUT)}"
+        )
+    return True
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - never raises, as for names that are too long
+
+
+def _photos(sources: Iterable[Path], wish: Wish) -> Iterator[tuple[Path, str]]:
+    for source in sources:
+        if not _is_folder(source):
+            yield source, source.name
+            continue
+        if source.resolve() == wish.out.resolve():
+            raise OutputError(f"{source} would be both source and target; give another -o")
+        for path in _below(source, wish):
+            yield path, path.relative_to(source).as_posix()
+
+
+def _below(folder: Path, wish: Wish) -> Iterator[Path]:
+    """The photos in a folder, hidden files and the results' own folder left out."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be read: {error.strerror}") from None
+    for path in entries:
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if wish.recursive and not path.is_symlink() and path.resolve() != wish.out.resolve():
+                yield from _below(path, wish)
+        elif path.suffix.lower() in PHOTO_SUFFIXES:
+            yield path
+
+
+def _refuse_collisions(jobs: Sequence[Job], kept: set[Path]) -> None:
+    owners: dict[str, Path] = {}
+    for job in jobs:
+        for _, path in job.results:
+            if path.resolve() in kept:
+                raise OutputError(f"{path} is one of the files that are read; choose another -o")
+            other = owners.setdefault(key_of(str(path)), job.photo)
+            if other != job.photo:
+                raise OutputError(
+                    f"{other} and {job.photo} would both become {path};"
+                    " run them apart, each with its own -o"
+                )
+
+
+def key_of(name: str) -> str:
+    """The same for names that are one file elsewhere: another case, another spelling of accents."""
+    return unicodedata.normalize("NFC", name).casefold()

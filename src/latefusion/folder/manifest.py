@@ -1,0 +1,131 @@
+"""The manifest of a run over many photos: a line of JSON for each, to go on from."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import IO
+
+from latefusion.errors import OutputError
+from latefusion.images.writing import make_folder, whole_file
+
+NAME = "manifest.jsonl"
+BEGIN = b'{"photo": "'  # of a line; the last one may be cut off
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a photo; `error` is None where all went well, and else the one line of it."""
+
+    photo: str  # below its source folder, as found; with / between the parts
+    sha256: str  # of the photo's file; "" where it could not be read
+    settings: str  # digest of all that the results depend on beside the photo
+    outputs: Sequence[str] = ()  # below the manifest's folder
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None  # from file to files
+    device: str | None = None
+    confidence: float | None = None  # the chance of a good matte
+    fused: float | None = None  # the share of the tiles in which the fusion network ran
+    error: str | None = None
+
+
+class Manifest:
+    """The records of a run, in a file that a kill at any moment leaves readable.
+
+    Each record is one line, written at once; of several of a photo the last one counts, and a line
+    that was cut off is left out. Records of an earlier run are kept, but only with `resume` do they
+    say that a photo is done. Raises OutputError, also for a file that is no manifest.
+    """
+
+    def __init__(self, path: Path, resume: bool = False) -> None:
+        self.path = path
+        self.records = _read(path)
+        self._resume = resume
+        self._lock = threading.Lock()
+        make_folder(path.parent)
+        with whole_file(path) as file:  # compacted: a line per photo
+            for record in self.records.values():
+                file.write(line_of(record))
+        try:
+            self._file: IO[bytes] = path.open("ab", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from None
+
+    def __enter__(self) -> "Manifest":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, record: Record) -> None:
+        """Append a record. Raises OutputError."""
+        with self._lock:
+            self.records[record.photo] = record
+            try:
+                self._file.write(line_of(record))
+            except OSError as error:
+                raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
+
+    def holds(self, photo: str, sha256: str, settings: str, outputs: Sequence[str]) -> bool:
+        """Whether this very photo is done with these settings, and all its results are there."""
+        record = self.records.get(photo)
+        return (
+            self._resume
+            and record is not None
+            and record.error is None
+            and (record.sha256, record.settings) == (sha256, settings)
+            and sorted(record.outputs) == sorted(outputs)
+            and all((self.path.parent / output).is_file() for output in outputs)
+        )
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file; "" where it cannot be read."""
+    found = hashlib.sha256()
+    try:
+        if not path.is_file():  # a pipe would never end
+            return ""
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+    except (OSError, ValueError):
+        return ""
+    return found.hexdigest()
+
+
+def digest_of_bytes(data: bytes) -> str:
+    """The sha256 of a file's content."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def line_of(record: Record) -> bytes:
+    """A record as a line of JSON."""
+    return json.dumps(asdict(record)).encode("ascii") + b"\n"
+
+
+def _read(path: Path) -> dict[str, Record]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror}") from None
+    found = [record_of(line) for line in lines]
+    if found and found[-1] is None and lines[-1].startswith(BEGIN[: len(lines[-1])]):
+        found.pop()  # it was cut off
+    if None in found:
+        raise OutputError(f"{path} is no manifest of latefusion; choose another -o")
+    return {record.photo: record for record in found if record}
+
+
+def record_of(line: bytes) -> Record | None:
+    """The record in a line; None if there is none."""
+    known = {field.name for field in fields(Record)}
+    try:
+        given = json.loads(line)
+        return Record(**{name: value for name, value in given.items() if name in known})
+    except (ValueError, TypeError, AttributeError):
+        return None

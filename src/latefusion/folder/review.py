@@ -1,0 +1,80 @@
+"""The review page of a run: every photo beside its cut-out, the least sure ones first."""
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from latefusion.folder.batch import relative, thumb_of
+from latefusion.folder.manifest import Record
+from latefusion.folder.page_style import STYLE
+from latefusion.images.writing import whole_file
+
+PAGE_NAME, THUMBS = "review.html", "review"
+
+
+def write_review(out: Path, records: Iterable[Record]) -> Path:
+    """Write the page into a run's folder, where its thumbs are. Raises OutputError."""
+    records = list(records)
+    failed = [record for record in records if record.error]
+    done = sorted(
+        (record for record in records if not record.error),
+        key=lambda record: (record.confidence or 0.0, record.photo),
+    )
+    text = PAGE.format(
+        style=STYLE,
+        count=len(done),
+        failed=_failures(failed),
+        photos="".join(_card(record, out) for record in done),
+    )
+    with whole_file(out / PAGE_NAME) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))  # a file name need not be text
+    return out / PAGE_NAME
+
+
+def _failures(records: list[Record]) -> str:
+    if not records:
+        return ""
+    lines = "".join(f"<li>{escape(record.error or '')}</li>" for record in records)
+    return f'<section class="bad"><h2>{len(records)} failed</h2><ul>{lines}</ul></section>'
+
+
+def _card(record: Record, out: Path) -> str:
+    links = " ".join(
+        f'<a href="{_address(output)}">{escape(Path(output).name)}</a>' for output in record.outputs
+    )
+    thumb = thumb_of(out / THUMBS, record.photo)
+    picture = (
+        f'<img src="{_address(relative(thumb, out))}" loading="lazy"'
+        ' alt="photo, alpha, over green, over white">'
+        if thumb.is_file()  # a run without --review makes none
+        else ""
+    )
+    return (
+        f'<article id="{_address(record.photo)}"><h3>{escape(record.photo)}'
+        f" <small>{record.width} x {record.height}</small></h3>"
+        f'<p class="scores"><span>confidence <b>{record.confidence:.2f}</b></span>{links}</p>'
+        f'<div class="views">{picture}</div></article>'
+    )
+
+
+def _address(path: str) -> str:
+    return escape(quote(path, errors="surrogateescape"))
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>latefusion review</title>
+<style>{style}</style>
+</head>
+<body>
+<header><h1>Review</h1><p>{count} cut-outs, the least sure ones first. Confidence is the chance of a
+matte that few people would mend.</p></header>
+{failed}
+{photos}
+</body>
+</html>
+"""

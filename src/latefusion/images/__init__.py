@@ -1,0 +1,1 @@
+"""A file's bytes in, upright pixels out, and back: every format, colour, size and soft edge."""

@@ -1,0 +1,161 @@
+"""What can lie behind a subject: a colour, an image, the photo's own background blurred."""
+
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageColor
+
+from latefusion.errors import ImageError
+from latefusion.images.framing import Size, cover, resize
+from latefusion.images.levels import ROWS
+from latefusion.images.reading import ImageSource, read_photo
+
+Background: TypeAlias = ImageSource | tuple[int, int, int]
+RGB: TypeAlias = NDArray[np.uint8]  # (H, W, 3)
+
+BLUR = "blur"
+BLUR_SHARE = 0.02  # of the longer side: the radius where none is given
+FINE = 6  # pixels: a greater blur is done at reduced size
+COARSE_SIDE = 300  # of what fills the place of the subject; it is blurred by an eighth of that
+
+
+def read_background(background: Background, size: Size) -> RGB:
+    """A background as (H, W, 3), cropped to fill, or as (1, 1, 3) where it is one colour.
+
+    A colour name or `#rrggbb`, an (r, g, b) tuple of 0 to 255, or an image as a path, bytes, a PIL
+    image or a uint8 array. A string that names a colour is a colour. Raises ImageError.
+    """
+    if isinstance(background, tuple):
+        return _colour(background)
+    if isinstance(background, str):
+        colour = _named(background)
+        if colour is not None:
+            return colour
+        return cover(_read(background), size)
+    return cover(read_photo(background).image, size)
+
+
+def as_background(text: str) -> Background:
+    """What a text names; an image is read once for many photos. Raises ImageError."""
+    if needs_no_file(text):
+        return text
+    return _read(text)
+
+
+def _read(name: str) -> RGB:
+    if not Path(name).exists():
+        raise ImageError(f"{name!r} is neither a colour nor a file; use e.g. white or #1e90ff")
+    return read_photo(name).image
+
+
+def needs_no_file(text: str) -> bool:
+    """Whether a text names a colour or a blur. Raises ImageError."""
+    return parse_blur(text) is not None or _named(text) is not None
+
+
+def parse_blur(background: object) -> float | None:
+    """The radius of `blur` (0: the default one) or `blur:RADIUS` in pixels; None for all else.
+
+    Raises ImageError.
+    """
+    if not isinstance(background, str) or background.partition(":")[0] != BLUR:
+        return None
+    _, colon, radius = background.partition(":")
+    try:
+        pixels = float(radius) if colon else 0.0
+    except ValueError:
+        pixels = -1.0
+    if not 0 <= pixels < 1e5 or (colon and not pixels):
+        raise ImageError(f"{background!r} is no blur; use blur or, in pixels, e.g. blur:20")
+    return pixels
+
+
+def blurred(image: RGB, alpha: NDArray[np.float32], radius: float) -> RGB:
+    """The photo's background out of focus, without a glow of the subject's colours around it.
+
+    A normalised blur: pixels count by how much background they hold. `radius` is the standard
+    deviation in pixels; 0 takes a fiftieth of the longer side.
+    """
+    radius = radius or BLUR_SHARE * max(alpha.shape)
+    shrink = min(1.0, FINE / radius)
+    height, width = (max(1, round(length * shrink)) for length in alpha.shape)
+    small = resize(image, (height, width)).astype(np.float32)
+    behind = np.clip(1 - resize(alpha, (height, width)), 0, 1)[:, :, None] ** 2
+    near, far = _spread(small, behind, radius * shrink), _filling(small, behind + 1e-4)
+    mixed = (near[0] + 1e-3 * far[0] / far[1]) / (near[1] + 1e-3)
+    levels = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.resize(levels, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def _filling(
+    image: NDArray[np.float32], weight: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the subject hides, from far around it: at reduced size, or it would take minutes."""
+    height, width = weight.shape[:2]
+    shrink = min(1.0, COARSE_SIDE / max(height, width))
+    size = max(1, round(height * shrink)), max(1, round(width * shrink))
+    image, weight = resize(image, size), resize(weight, size).reshape(*size, 1)
+    both = np.dstack(_spread(image, weight, max(size) / 8))
+    both = np.asarray(cv2.resize(both, (width, height), interpolation=cv2.INTER_LINEAR))
+    return both[:, :, :3], both[:, :, 3:]
+
+
+def _spread(
+    image: NDArray[np.float32], weight: NDArray[np.float32], sigma: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Colours times weight, and the weight, both blurred."""
+    both = cv2.GaussianBlur(
+        np.dstack([image * weight, weight]), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE
+    )
+    blurred_both = np.asarray(both, np.float32)
+    return blurred_both[:, :, :3], blurred_both[:, :, 3:]
+
+
+def compose(colour: RGB, alpha: NDArray[np.float32], behind: RGB, *, linear: bool = False) -> RGB:
+    """alpha * colour + (1 - alpha) * behind, written into `colour` (H, W, 3).
+
+    `behind` is (H, W, 3) or (1, 1, 3). With `linear` the mix is made in linear light (sRGB, IEC
+    61966-2-1), as optics make it; without, on the encoded levels, as most programs do.
+    """
+    for top in range(0, colour.shape[0], ROWS):
+        strip = slice(top, top + ROWS)
+        part = alpha[strip, :, None]
+        below = behind[strip] if behind.shape[0] > 1 else behind
+        if linear:
+            mixed = _encoded(part * LINEAR[colour[strip]] + (1 - part) * LINEAR[below])
+        else:
+            mixed = part * colour[strip] + (1 - part) * below
+        colour[strip] = np.rint(mixed)
+    return colour
+
+
+def _linear_light() -> NDArray[np.float32]:
+    encoded = np.arange(256) / 255
+    low, high = encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4
+    return np.where(encoded <= 0.04045, low, high).astype(np.float32)
+
+
+LINEAR = _linear_light()  # level -> linear light in [0, 1]
+
+
+def _encoded(light: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Linear light in [0, 1] as levels from 0 to 255, not rounded."""
+    light = np.clip(light, 0, 1)
+    low, high = light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055
+    return np.float32(255) * np.where(light <= 0.0031308, low, high)
+
+
+def _named(text: str) -> RGB | None:
+    try:
+        return _colour(ImageColor.getrgb(text))
+    except ValueError:
+        return None
+
+
+def _colour(colour: tuple[int, ...]) -> RGB:
+    if len(colour) != 3 or not all(0 <= level <= 255 for level in colour):
+        raise ImageError(f"{colour} is not a colour; use (r, g, b) with levels from 0 to 255")
+    return np.array(colour, np.uint8).reshape(1, 1, 3)

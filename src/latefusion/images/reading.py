@@ -1,0 +1,231 @@
+"""The way in: photos of any kind to upright pixels, with what has to travel along with them."""
+
+import io
+import os
+import stat
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from latefusion.errors import ImageError, SizeError, reason, shown
+from latefusion.images.colours import to_rgb
+from latefusion.images.formats import HEAD, damaged, formats_of, refuse_thumbnail, unidentified
+from latefusion.images.levels import ROWS
+
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+Dpi: TypeAlias = tuple[float, float]  # across, down
+
+# A 12,000 x 9,000 photo is 108 million pixels. Above this limit a file is more likely a
+# decompression bomb, and its cut-out (15 bytes a pixel) would not fit into an ordinary computer.
+MAX_PIXELS = 250_000_000
+
+# The names of photos in a folder.
+PHOTO_SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"),
+        *(".heic", ".heif", ".mpo", ".jp2", ".ppm", ".tga"),
+    )
+)
+
+# From about 89 million pixels on Pillow warns, from twice that on it refuses, and both limits are
+# global. They are put aside only for photos near or above the first one.
+NEAR_PILLOWS_LIMIT = 80_000_000
+
+# What Pillow's decoders raise on damaged files; warnings, where the caller made errors of them.
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError),
+    *(RuntimeError, ArithmeticError, AssertionError, MemoryError, struct.error, zlib.error),
+    *(Image.DecompressionBombError, Warning),
+)
+
+# EXIF orientation -> what turns the stored pixels upright (EXIF 2.3, tag 0x0112).
+ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x0112, 0x011A, 0x011B, 0x0128
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = (5, 6, 7, 8)
+INCHES = {2: 1.0, 3: 2.54}  # EXIF resolution unit -> how many of it make an inch
+LARGEST_DPI = 65535  # what JPEG can say
+
+_limit_lock = threading.Lock()
+
+
+class Photo(NamedTuple):
+    """A decoded photo, upright."""
+
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
+    opacity: NDArray[np.float32] | None  # (H, W), the photo's own alpha; None where all is opaque
+    icc: bytes | None  # the RGB colour profile of the pixels; None stands for sRGB
+    dpi: Dpi | None = None  # as viewed
+
+
+def read_photo(
+    source: ImageSource,
+    *,
+    mask: bool = False,
+    most_pixels: int = MAX_PIXELS,
+    name: str = "the given photo",
+) -> Photo:
+    """Decode a path, encoded bytes, a PIL image or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
+
+    The EXIF orientation is applied, grey, CMYK and LAB become RGB, by their profile where they have
+    one, 16 bits become 8, and of an animation the first frame is taken. With `mask` the profile
+    does not count: the levels are no colours. A file of more than `most_pixels` is refused before
+    any of them is decoded. `name` is that of bytes in what goes wrong. Raises ImageError, for its
+    size SizeError.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _decode(source, "the given PIL image", mask, most_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _from_stream(io.BytesIO(source), name, mask, most_pixels)
+    if isinstance(source, str | os.PathLike):
+        return _from_path(Path(source), mask, most_pixels)
+    raise ImageError(
+        f"{type(source).__name__} is not an image; give a path, bytes, a PIL image or a uint8 array"
+    )
+
+
+def _from_path(path: Path, mask: bool, most_pixels: int) -> Photo:
+    name = shown(path)
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe may wait for ever
+            raise ImageError(f"{name} is a pipe or a device; give a file, or pipe it into stdin")
+        with path.open("rb") as file:
+            return _from_stream(file, name, mask, most_pixels)
+    except FileNotFoundError:
+        dangling = path.is_symlink()
+        cure = "is a link to a file that is not there" if dangling else "does not exist"
+        raise ImageError(f"{name} {cure}; check the spelling") from None
+    except IsADirectoryError:
+        raise ImageError(f"{name} is a folder; name the photos in it, e.g. {name}/*.jpg") from None
+    except PermissionError:
+        raise ImageError(f"{name} may not be read; change its permissions") from None
+    except (OSError, ValueError) as error:  # a name too long, a null byte, a disk that fails
+        raise ImageError(f"{name} cannot be opened: {reason(error)}") from None
+
+
+def _from_stream(file: IO[bytes], name: str, mask: bool, most_pixels: int) -> Photo:
+    head = file.read(HEAD)
+    file.seek(0)
+    formats = formats_of(head, name)
+    try:
+        with _own_pixel_limit():
+            encoded = Image.open(file, formats=formats)
+    except UnidentifiedImageError:
+        raise unidentified(head, name) from None
+    except DAMAGE as error:
+        raise damaged(name, reason(error)) from None
+    with encoded:
+        return _decode(encoded, name, mask, most_pixels)
+
+
+def _decode(encoded: Image.Image, name: str, mask: bool, most_pixels: int) -> Photo:
+    width, height = encoded.size
+    if width < 1 or height < 1:
+        raise damaged(name, f"{width} x {height} pixels")
+    if width * height > most_pixels:
+        raise SizeError(
+            f"{name} has {width} x {height} pixels, more than the {most_pixels / 1e6:g} million"
+            " that are accepted; make it smaller"
+        )
+    try:
+        refuse_thumbnail(encoded, name)
+        stored = _orientation(encoded)
+        with _own_pixel_limit() if width * height > NEAR_PILLOWS_LIMIT else nullcontext():
+            encoded.load()
+        orientation = _orientation(encoded)  # anew: the TIFF decoder applies it by itself
+        rgb, icc = to_rgb(encoded, None if mask else encoded.info.get("icc_profile"), name)
+        upright = rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
+        dpi = _dpi(encoded)
+    except DAMAGE as error:
+        raise damaged(name, reason(error)) from None
+    if dpi and stored in SIDEWAYS:
+        dpi = dpi[1], dpi[0]
+    pixels = _pixels(upright)
+    if pixels.shape[2] == 3:
+        return Photo(pixels, None, icc, dpi)
+    return _split_opacity(pixels, icc, dpi)
+
+
+def _orientation(encoded: Image.Image) -> Any:
+    with suppress(*DAMAGE):  # broken EXIF, but the pixels may be whole
+        return encoded.getexif().get(ORIENTATION)
+    return None
+
+
+def _dpi(encoded: Image.Image) -> Dpi | None:
+    """The dots per inch (across, down) where the file says them and they make sense."""
+    with suppress(*DAMAGE):
+        across, down = encoded.info.get("dpi") or _exif_dpi(encoded)
+        # To a hundredth: 300 dpi come back from a PNG, which counts in metres, as 299.9994.
+        dpi = round(float(across), 2), round(float(down), 2)
+        if all(1 < dots <= LARGEST_DPI for dots in dpi):  # 1: TIFF that says nothing
+            return dpi
+    return None
+
+
+def _exif_dpi(encoded: Image.Image) -> tuple[Any, Any]:
+    exif = encoded.getexif()
+    inch = INCHES[exif.get(RESOLUTION_UNIT, 2)]
+    return exif[X_RESOLUTION] * inch, exif[Y_RESOLUTION] * inch
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """(H, W, C), filled in strips: Pillow's own way there takes twice the memory for a moment."""
+    width, height = image.size
+    pixels = np.empty((height, width, len(image.getbands())), np.uint8)
+    for top in range(0, height, ROWS):
+        bottom = min(top + ROWS, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return pixels
+
+
+def _from_array(pixels: NDArray[np.uint8]) -> Photo:
+    if pixels.dtype != np.uint8:
+        raise ImageError(
+            f"the array holds {pixels.dtype}, not uint8; give levels from 0 to 255 as uint8"
+        )
+    if pixels.size == 0:
+        raise ImageError(f"the array of shape {pixels.shape} has no pixels")
+    if pixels.ndim == 2:
+        return Photo(np.repeat(pixels[:, :, None], 3, axis=2), None, None)
+    if pixels.ndim == 3 and pixels.shape[2] == 3:
+        return Photo(np.ascontiguousarray(pixels), None, None)
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        return _split_opacity(pixels, None, None)
+    raise ImageError(
+        f"the array has the shape {pixels.shape}; use (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey"
+    )
+
+
+def _split_opacity(pixels: NDArray[np.uint8], icc: bytes | None, dpi: Dpi | None) -> Photo:
+    opacity = pixels[:, :, 3].astype(np.float32) / np.float32(255)
+    return Photo(np.ascontiguousarray(pixels[:, :, :3]), opacity, icc, dpi)
+
+
+@contextmanager
+def _own_pixel_limit() -> Iterator[None]:
+    """Pillow without its limits; only ours counts, which `_decode` checks."""
+    with _limit_lock:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit

@@ -1,0 +1,1 @@
+"""A photo in, a `Matte` out: the whole picture, closer looks, the refined outline."""

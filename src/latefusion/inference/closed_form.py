@@ -1,0 +1,185 @@
+"""The outline solved anew from the photo's own colours, starting at the network's alpha.
+
+Closed-form matting (Levin, Lischinski and Weiss, PAMI 2008, eq. 12): in every 3 x 3 window alpha
+shall be a linear function of colour. What the network is sure of stays; what it holds soft is drawn
+towards its alpha by a little, in place of a trimap's hard limits. Only windows that hold a soft
+pixel are looked at, and conjugate gradients are stopped early, as they begin near the solution.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion.images.framing import cuts, resize, resize_plane, scales
+from latefusion.images.levels import Plane
+from latefusion.inference.matte import Matte
+
+SOFT = 0.05  # of alpha at both ends: what is softer, and its neighbours, is solved for
+EVEN, EVEN_SIDE = 0.05, 5  # where alpha varies by less over so many pixels, it has no outline
+PULL = 1e-2  # towards the network's alpha
+EPSILON = 3e-4  # of the colour line in a window; less than 1e-4 follows the blocks of JPEG
+FINEST = 2048  # pixels of the longer side; what is finer takes long, and more than one look
+STEPS = 15  # of conjugate gradients
+PART = 1200  # pixels a side that are solved at once, to hold memory down
+SEAM = 32  # of them are shared by neighbouring parts
+EDGE = 8  # of these, the outermost ones are left to the neighbour
+
+Vector = NDArray[np.float32]  # (n,), a value for each pixel near the outline
+
+
+def solve_outline(found: Matte) -> Matte:
+    """The matte with the outline of its subject solved anew; F, B and blend stay as they are."""
+    views = (found.frame, *(detail.frame for detail in found.details))
+    seen = max(view.scale for view in views)
+    return replace(found, alpha=refine(found.image, found.alpha, seen))
+
+
+def refine(image: NDArray[np.uint8], alpha: Plane, seen: float) -> Plane:
+    """Alpha (H, W) of a photo (H, W, 3) uint8 RGB, solved from coarse to fine.
+
+    `seen` is the scale at which alpha has been found, 1 for the photo's own. Each pass at most
+    doubles it; the last one is at 1, or at a longer side of FINEST if `seen` and that are less.
+    """
+    photo = alpha.shape[0], alpha.shape[1]
+    seen = min(1.0, seen)
+    images = []
+    for scale in reversed(scales(seen, max(seen, min(1.0, FINEST / max(photo))))):
+        size = max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
+        image = image if size == image.shape[:2] else resize(image, size)
+        images.append(image)
+    for image in reversed(images):
+        size = image.shape[0], image.shape[1]
+        alpha = _solve_in_parts(image, alpha if size == alpha.shape else resize_plane(alpha, size))
+    return alpha if alpha.shape == photo else resize_plane(alpha, photo)
+
+
+def _solve_in_parts(image: NDArray[np.uint8], alpha: Plane) -> Plane:
+    """Alpha (H, W) of an image (H, W, 3), in parts that overlap."""
+    solved = alpha.copy()
+    for rows in cuts(alpha.shape[0], PART, SEAM):
+        for columns in cuts(alpha.shape[1], PART, SEAM):
+            part = slice(*rows), slice(*columns)
+            inner = tuple(
+                slice(EDGE if start else 0, (end if end == length else end - EDGE) - start)
+                for (start, end), length in zip((rows, columns), alpha.shape, strict=True)
+            )
+            found = _solve(np.ascontiguousarray(image[part]), solved[part].copy())
+            solved[part][inner] = found[inner]
+    return solved
+
+
+def _solve(image: NDArray[np.uint8], alpha: Plane) -> Plane:
+    """Alpha (H, W), changed in place where it is soft, and one pixel around."""
+    free = _free(alpha)
+    windows = _windows(image, free)
+    if windows is None:
+        return alpha
+    near = alpha.reshape(-1)[windows.pixels]
+    moves = free.reshape(-1)[windows.pixels].astype(np.float32)
+    near += _descend(windows, near, moves)
+    alpha.reshape(-1)[windows.pixels] = np.clip(near, 0, 1, out=near)
+    return alpha
+
+
+def _free(alpha: Plane) -> NDArray[np.uint8]:
+    """1 where alpha is solved for: at soft pixels and beside them, but for even haze."""
+    soft = ((alpha > SOFT) & (alpha < 1 - SOFT)).astype(np.uint8)
+    square = np.ones((EVEN_SIDE, EVEN_SIDE), np.uint8)
+    uneven = np.asarray(cv2.dilate(alpha, square) - cv2.erode(alpha, square) > EVEN)
+    beside = np.asarray(cv2.dilate(soft, np.ones((3, 3), np.uint8)), np.uint8)
+    return beside * uneven
+
+
+class Windows(NamedTuple):
+    """The K windows of 3 x 3 pixels at the outline, and the n pixels that are in one of them.
+
+    A window's part of the matting Laplacian (eq. 12) is I - 11'/9 - C' C, where C is `colours`.
+    """
+
+    pixels: NDArray[np.intp]  # (n,) in the flattened image
+    members: NDArray[np.intp]  # (9, K): each window's pixels, counted among these n
+    colours: tuple[NDArray[np.float32], ...]  # three of (9, K)
+
+    def laplacian(self, values: Vector) -> Vector:
+        """The matting Laplacian times a value for each pixel."""
+        inside = np.take(values, self.members)
+        inside -= inside.mean(axis=0)
+        off = inside.copy()
+        for colour in self.colours:
+            off -= colour * np.einsum("wk,wk->k", colour, inside)
+        return self._total(off)
+
+    def diagonal(self) -> Vector:
+        """That of the matting Laplacian."""
+        explained = sum(colour**2 for colour in self.colours)
+        return self._total(np.asarray(np.float32(8 / 9) - explained))
+
+    def _total(self, values: NDArray[np.float32]) -> Vector:
+        """For each pixel the sum of what its windows (9, K) give it."""
+        total = np.bincount(self.members.reshape(-1), values.reshape(-1), len(self.pixels))
+        return total.astype(np.float32)
+
+
+def _windows(image: NDArray[np.uint8], free: NDArray[np.uint8]) -> Windows | None:
+    """All windows that hold a free pixel; None where there are none."""
+    width = free.shape[1]
+    square = np.ones((3, 3), np.uint8)
+    centred = np.zeros_like(free)
+    centred[1:-1, 1:-1] = cv2.dilate(free, square)[1:-1, 1:-1]
+    centres = np.flatnonzero(centred)
+    if not centres.size:
+        return None
+    pixels = np.flatnonzero(cv2.dilate(centred, square))
+    number = np.empty(free.size, np.intp)
+    number[pixels] = np.arange(len(pixels))
+    steps = np.array([down * width + right for down in (-1, 0, 1) for right in (-1, 0, 1)])
+    members = number[centres + steps[:, None]]
+    levels = image.reshape(-1, 3)[pixels].astype(np.float32) / np.float32(255)
+    return Windows(pixels, members, _whitened(levels, members))
+
+
+def _whitened(
+    levels: NDArray[np.float32], members: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], ...]:
+    """Colours of windows without their mean, made independent of one another, three of (9, K).
+
+    With the window's covariance S and its Cholesky factor L of S + epsilon / 9, L^-1 times colour.
+    """
+    red, green, blue = (levels[:, channel][members] for channel in range(3))
+    for colour in (red, green, blue):
+        colour -= colour.mean(axis=0)
+    room = np.float32(EPSILON / 9)
+    first = red / np.sqrt(_covariance(red, red) + room)
+    shared = _covariance(green, first)
+    second = (green - shared * first) / np.sqrt(_covariance(green, green) + room - shared**2)
+    one, two = _covariance(blue, first), _covariance(blue, second)
+    rest = _covariance(blue, blue) + room - one**2 - two**2
+    third = (blue - one * first - two * second) / np.sqrt(rest)
+    return first / 3, second / 3, third / 3
+
+
+def _covariance(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.einsum("wk,wk->k", one, other) / np.float32(9)
+
+
+def _descend(windows: Windows, alpha: Vector, moves: Vector) -> Vector:
+    """How alpha moves where it may (1 in `moves`): conjugate gradients, Jacobi preconditioned."""
+    scale = 1 / (windows.diagonal() + PULL)
+    moved = np.zeros_like(alpha)
+    left = -moves * windows.laplacian(alpha)
+    way = scaled = scale * left
+    size = float(left @ scaled)
+    for _ in range(STEPS):
+        if size < 1e-12:  # all is smooth
+            break
+        ahead = moves * (windows.laplacian(way) + PULL * way)
+        step = size / float(way @ ahead)
+        moved += step * way
+        left -= step * ahead
+        scaled = scale * left
+        before, size = size, float(left @ scaled)
+        way = scaled + (size / before) * way
+    return moved

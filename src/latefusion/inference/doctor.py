@@ -1,0 +1,116 @@
+"""Does it work here: versions, devices, and a golden photo against its stored alpha."""
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from latefusion import __version__
+from latefusion.errors import LatefusionError
+from latefusion.images.reading import read_photo
+from latefusion.inference.golden import SAMPLE
+from latefusion.inference.predictor import OFF, WHOLE, Matter
+from latefusion.runtime.devices import AUTO, PROVIDERS
+
+GOLDEN_ALPHA = Path(__file__).parent / "golden-alpha.png"  # of the default network on SAMPLE
+ROOM = 3  # levels of 255 that another processor may make of it
+RUNS = 5
+
+PACKAGES = ("numpy", "opencv-python-headless", "Pillow", "typer", "rich")
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+EXTRAS = {
+    "video": ("av", "video, ProRes and VP9 with alpha"),
+    "serve": ("fastapi", "matting over HTTP"),
+    "ray": ("ray", "many machines, by matte --engine ray"),
+    "s3": ("s3fs", "photos in S3, by matte --engine ray"),
+    "gs": ("gcsfs", "photos in Google's store, by matte --engine ray"),
+    "heic": ("pillow-heif", "photos in HEIC"),
+    "refine": ("pymatting", "soft alphas from masks, by prepare --refine"),
+    "train": ("torch", "training, export, info"),
+}
+
+
+class Finding(NamedTuple):
+    """One line of the diagnosis; `fine` is None where it is a fact and no check."""
+
+    name: str
+    text: str
+    fine: bool | None = None
+
+
+def examine(
+    model: Path | None = None, device: str = AUTO, threads: int | None = None
+) -> Iterator[Finding]:
+    """Everything that can be said, a finding at a time; what is wrong is a finding, too."""
+    yield Finding("latefusion", f"{__version__}, Python {platform.python_version()}")
+    yield Finding("machine", f"{platform.system()} {platform.machine()}")
+    yield Finding("packages", ", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    yield _runtime()
+    yield from _network(model, device, threads)
+    for extra, (package, what) in EXTRAS.items():
+        found = _version(package)
+        yield Finding(
+            extra,
+            f"{package} {found}: {what}"
+            if found
+            else f"not installed; for {what}: pip install 'latefusion[{extra}]'",
+        )
+
+
+def _runtime() -> Finding:
+    import onnxruntime
+
+    packages = [f"{name} {found}" for name in RUNTIMES if (found := _version(name))]
+    available = onnxruntime.get_available_providers()
+    devices = [name for name, provider in PROVIDERS.items() if provider in available]
+    text = f"{', '.join(packages)}; devices: {', '.join(devices)}"
+    if len(packages) > 1:
+        return Finding(
+            "runtime", f"{text}; uninstall all but one, they overwrite each other", False
+        )
+    return Finding("runtime", text)
+
+
+def _network(model: Path | None, device: str, threads: int | None) -> Iterator[Finding]:
+    matter = Matter(
+        model, threads=threads, device=device, strict=device != AUTO, framing=WHOLE, refine=OFF
+    )
+    try:
+        start = perf_counter()
+        matter.load()
+        loading = perf_counter() - start
+        times, alpha = [], np.empty((0, 0), np.float32)
+        for _ in range(RUNS):
+            start = perf_counter()
+            alpha = matter(SAMPLE).alpha
+            times.append(perf_counter() - start)
+    except LatefusionError as error:
+        yield Finding("network", str(error), False)
+        return
+    yield Finding("device", f"{matter.device}: a golden photo ran there", True)
+    height, width = alpha.shape
+    best = min(times)
+    yield Finding(
+        "time",
+        f"{best:.2f} s for {width} x {height}, {times[0]:.2f} s the first, {loading:.2f} s to load",
+    )
+    if model is not None:
+        return
+    stored = read_photo(GOLDEN_ALPHA).image[:, :, 0]
+    off = float(np.abs(255 * alpha - stored).max())
+    yield Finding(
+        "golden photo",
+        f"alpha differs from the stored one by {off:.1f} levels of 255 at most, {ROOM} may be",
+        off <= ROOM,
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,116 @@
+"""Which of the things in a matte is the subject, and holes in it: soft edges stay soft."""
+
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion.errors import LatefusionError
+from latefusion.images.levels import Plane
+
+Point: TypeAlias = tuple[int, int]  # x, y of a pixel of the photo
+
+ALL, LARGEST = "all", "largest"
+SOLID = 0.5  # alpha of what holds a subject together
+WORK_SIDE = 1024  # components are found at no more than that
+HOLE_SHARE = 0.02  # of the subject's area: larger gaps are meant, as between arm and body
+
+
+def parse_subject(text: str) -> str | Point:
+    """`all`, `largest`, or X,Y as a point. Raises LatefusionError."""
+    if text in (ALL, LARGEST):
+        return text
+    parts = text.split(",")
+    if len(parts) == 2 and all(part.strip().isdecimal() for part in parts):
+        return int(parts[0]), int(parts[1])
+    raise LatefusionError(f"subject {text!r} is none; use {ALL}, {LARGEST} or X,Y, e.g. 300,200")
+
+
+def keep_subject(alpha: Plane, which: str | Point) -> Plane:
+    """Alpha of one connected subject only: the largest one, or the one at or nearest a point.
+
+    Parts are connected where alpha is above 1/2; each softer pixel belongs to the part it is
+    nearest to, so hair stays with its head. `all` leaves alpha as it is. Raises LatefusionError
+    for a point outside of the photo.
+    """
+    if which == ALL:
+        return alpha
+    height, width = alpha.shape
+    if not isinstance(which, str) and not (0 <= which[0] < width and 0 <= which[1] < height):
+        raise LatefusionError(
+            f"the subject's point {which} is outside of the {width} x {height} photo"
+        )
+    small = _reduced(alpha)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(
+        (small > SOLID).astype(np.uint8), connectivity=8
+    )
+    if count <= 2:  # the background and one part
+        return alpha
+    owner = _nearest_part(np.asarray(parts, np.int32))
+    if isinstance(which, str):
+        wanted = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    else:
+        x, y = which[0] * small.shape[1] // width, which[1] * small.shape[0] // height
+        wanted = int(owner[y, x])
+    mine = np.asarray(owner == wanted).astype(np.float32)
+    if mine.shape != alpha.shape:
+        mine = np.asarray(cv2.resize(mine, (width, height), interpolation=cv2.INTER_LINEAR))
+    return np.multiply(alpha, mine, out=mine)
+
+
+def fill_holes(alpha: Plane) -> Plane:
+    """Alpha without the gaps that the subject encloses, if they are small beside it.
+
+    A gap is background that is connected to no edge of the photo, and it is filled to 1 where its
+    area is below a fiftieth of the subject's. Gaps that are open, and larger ones, are left alone.
+    """
+    small = _reduced(alpha)
+    solid = small > SOLID
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(
+        (~solid).astype(np.uint8), connectivity=4
+    )
+    edge = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
+    limit = HOLE_SHARE * solid.sum()
+    holes = [
+        part
+        for part in range(1, count)
+        if part not in edge and stats[part, cv2.CC_STAT_AREA] <= limit
+    ]
+    if not holes:
+        return alpha
+    # Their rims too: soft pixels around a gap are part of it.
+    filled = cv2.dilate(np.isin(parts, holes).astype(np.float32), np.ones((5, 5), np.uint8))
+    inside = cv2.erode(
+        _closed(solid, np.asarray(parts, np.int32), np.asarray(edge, np.int32)),
+        np.ones((3, 3), np.uint8),
+    )
+    filled = np.minimum(filled, inside)
+    if filled.shape != alpha.shape:
+        size = alpha.shape[1], alpha.shape[0]
+        filled = np.asarray(cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR))
+    return np.maximum(alpha, filled)
+
+
+def _closed(solid: NDArray[np.bool_], parts: NDArray[np.int32], edge: NDArray[np.int32]) -> Plane:
+    """The subject with everything that it encloses."""
+    return np.asarray(solid | ~np.isin(parts, edge)).astype(np.float32)
+
+
+def _reduced(alpha: Plane) -> Plane:
+    scale = min(1.0, WORK_SIDE / max(alpha.shape))
+    if scale == 1:
+        return alpha
+    size = max(1, round(alpha.shape[1] * scale)), max(1, round(alpha.shape[0] * scale))
+    return np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _nearest_part(parts: NDArray[np.int32]) -> NDArray[np.int32]:
+    """(H, W): for every pixel the number of the part it is in or nearest to."""
+    _, labels = cv2.distanceTransformWithLabels(
+        (parts == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    inside = parts > 0
+    part_of_label = np.zeros(int(labels.max()) + 1, np.int32)
+    part_of_label[labels[inside]] = parts[inside]
+    return np.asarray(part_of_label[labels])

@@ -1,0 +1,100 @@
+"""`remove` and `new_session` with rembg's names and types: to switch, change the import."""
+
+import io
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from latefusion.errors import LatefusionError
+from latefusion.images.levels import to_levels
+from latefusion.images.writing import Picture, write_picture
+from latefusion.inference.matte import Matte
+from latefusion.inference.predictor import Matter, default_matter, load
+from latefusion.inference.subject import LARGEST, keep_subject
+
+Given = TypeVar("Given", bytes, Image.Image, NDArray[np.uint8])
+
+FOREIGN = ("u2net", "u2netp", "u2net_human_seg", "silueta", "isnet-general-use", "isnet-anime")
+
+
+def new_session(model_name: str = "lite", *args: object, **kwargs: object) -> Matter:
+    """A loaded network for `remove(..., session=...)`; the names of rembg's models mean `lite`.
+
+    Raises WeightsError for any other name that is no .onnx file.
+    """
+    return load("lite" if is_foreign(model_name) else model_name)
+
+
+def is_foreign(model_name: str) -> bool:
+    """Whether that is the name of one of rembg's models."""
+    return model_name in FOREIGN or model_name.startswith(("birefnet", "bria"))
+
+
+def remove(
+    data: Given,
+    alpha_matting: bool = False,
+    alpha_matting_foreground_threshold: int = 240,
+    alpha_matting_background_threshold: int = 10,
+    alpha_matting_erode_size: int = 10,
+    session: Matter | None = None,
+    only_mask: bool = False,
+    post_process_mask: bool = False,
+    bgcolor: tuple[int, int, int, int] | None = None,
+    force_return_bytes: bool = False,
+    *args: object,
+    **kwargs: object,
+) -> Any:
+    """The cut-out of an image in the type it came in: bytes (of a PNG), PIL image or uint8 array.
+
+    An array is (H, W, 3) or (H, W, 4) RGB; the result keeps the order of its channels, with alpha
+    behind. `only_mask` gives alpha, (H, W); `post_process_mask` keeps the largest subject only;
+    `bgcolor` (r, g, b, a) comes behind. The settings of `alpha_matting` have no effect: alpha is
+    soft and the colours are the subject's own in any case. Raises ImageError.
+    """
+    matte = (session or default_matter())(data)
+    picture = removed(matte, only_mask, post_process_mask, bgcolor)
+    if force_return_bytes or isinstance(data, bytes | bytearray | memoryview):
+        return _png(picture)
+    pixels = picture.pixels
+    return Image.fromarray(pixels) if isinstance(data, Image.Image) else pixels
+
+
+def removed(
+    matte: Matte,
+    only_mask: bool = False,
+    post_process_mask: bool = False,
+    bgcolor: tuple[int, ...] | None = None,
+) -> Picture:
+    """What `remove` makes of a matte, as a picture with the photo's profile and resolution.
+
+    Raises LatefusionError for a colour that is none.
+    """
+    if post_process_mask:
+        matte = replace(matte, alpha=keep_subject(matte.alpha, LARGEST))
+    pixels = to_levels(matte.alpha) if only_mask else matte.cutout()
+    if bgcolor is not None and not only_mask:
+        pixels = _on(bgcolor, matte)
+    return Picture(pixels, icc=matte.icc if pixels.ndim == 3 else None, dpi=matte.dpi)
+
+
+def _on(colour: tuple[int, ...], matte: Matte) -> NDArray[np.uint8]:
+    """The subject on a colour that may itself be see-through, (H, W, 4)."""
+    if len(colour) != 4 or not all(0 <= level <= 255 for level in colour):
+        raise LatefusionError(f"bgcolor {colour} is not (r, g, b, a) with levels from 0 to 255")
+    cutout = matte.cutout()
+    behind = np.array(colour[:3], np.float32)
+    alpha, cover = matte.alpha[:, :, None], np.float32(colour[3] / 255)
+    both = alpha + (1 - alpha) * cover
+    mixed = alpha * cutout[:, :, :3] + (1 - alpha) * cover * behind
+    colours = np.divide(mixed, both, out=np.zeros_like(mixed), where=both > 0)
+    levels: NDArray[np.uint8] = np.rint(np.dstack([colours, 255 * both])).astype(np.uint8)
+    return levels
+
+
+def _png(picture: Picture) -> bytes:
+    stream = io.BytesIO()
+    write_picture(stream, picture, "PNG")
+    return stream.getvalue()

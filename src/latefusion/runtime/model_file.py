@@ -1,0 +1,128 @@
+"""An exported network on disk: the model file and its sidecar, checked against each other."""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from latefusion.errors import LatefusionError, WeightsError
+from latefusion.images.framing import LARGEST, Letterbox, Size, check_side, into, letterbox
+
+FORMAT = "latefusion/2"
+LAZY: Final = "lazy"  # the target of an export in two files
+DYNAMIC = "dynamic"  # stands in the sidecar for a size, where the network takes any
+LEAST_REACH = (4, 6)  # of the fusion network of every preset, inside an image and at its border
+PACKAGED = Path(__file__).parents[1] / "weights" / "lite.onnx"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """An exported network, read and checked.
+
+    `size` is the (H, W) that the network takes, None where it takes all multiples of 32. `side` is
+    the longer side that photos are brought to by default. `card` is the whole sidecar. `fusion` is
+    the fusion network where it is a file of its own; `data` then holds the two branches only.
+    """
+
+    path: Path
+    data: bytes
+    target: str
+    input_name: str
+    size: Size | None
+    side: int
+    card: dict[str, Any]
+    fusion: bytes | None = None
+
+    def frame(self, photo: Size, side: int | None = None) -> Letterbox:
+        """Where a photo lies in the network's input; `side` in place of the sidecar's.
+
+        Raises WeightsError for a `side` that a network of fixed size cannot take.
+        """
+        if self.size is None:
+            return letterbox(photo, side or self.side)
+        if side not in (None, self.side):
+            height, width = self.size
+            raise WeightsError(
+                f"{self.path} takes {height} x {width} (H x W) only, not a longer side of {side}; "
+                "leave the size off, or export with --size dynamic"
+            )
+        return into(photo, self.size)
+
+
+def fusion_file(path: Path) -> Path:
+    """Where the fusion network of a file for lazy fusion lies: mine.onnx, mine.fusion.onnx."""
+    return path.with_suffix(".fusion.onnx")
+
+
+def read_model(path: Path) -> ModelFile:
+    """An exported .onnx or .pb file, checked against the .json of its name. Raises WeightsError."""
+    if path.suffix not in (".onnx", ".pb"):
+        raise WeightsError(f"{path} is no .onnx or .pb file; `latefusion export` makes one")
+    data = _read(path, "give the path of an exported file")
+    sidecar = path.with_suffix(".json")
+    card = _parse(_read(sidecar, "an exported file needs its sidecar beside it"), sidecar)
+    try:
+        found = _model(path, data, card)
+        _check_sum(path, data, card, sidecar)
+        if found.target == LAZY:
+            fusion = _read(fusion_file(path), "it is the second half of the network")
+            _check_sum(fusion_file(path), fusion, card["fusion"], sidecar)
+            _check_reach(card["fusion"]["reach"])
+            found = replace(found, fusion=fusion)
+    except WeightsError:
+        raise
+    except (
+        *(ValueError, OverflowError, KeyError, TypeError, AttributeError),
+        LatefusionError,
+    ) as error:
+        raise WeightsError(f"{sidecar} is a damaged sidecar ({error!r}); export anew") from None
+    return found
+
+
+def _check_sum(path: Path, data: bytes, entry: dict[str, Any], sidecar: Path) -> None:
+    length, sha256 = entry.get("bytes", len(data)), entry["sha256"]
+    if (length, sha256) != (len(data), hashlib.sha256(data).hexdigest()):
+        raise WeightsError(
+            f"{path} is not the file of its sidecar {sidecar.name} (sha256); copy both anew"
+        )
+
+
+def _check_reach(reach: Any) -> None:
+    """Two even numbers of pixels: features are at half the resolution."""
+    for side, least in zip(reach, LEAST_REACH, strict=True):
+        if type(side) is not int or not least <= side <= LARGEST or side % 2:
+            raise ValueError(f"a reach of {reach}")
+
+
+def _parse(text: bytes, sidecar: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{sidecar} is no JSON ({error}); export anew") from None
+    written_as = card.get("format") if isinstance(card, dict) else None
+    if written_as is None:
+        raise WeightsError(f"{sidecar} is not a sidecar of latefusion; export anew")
+    if written_as != FORMAT:
+        raise WeightsError(
+            f"{sidecar} has the format {written_as}; this version reads {FORMAT}, so export anew"
+        )
+    assert isinstance(card, dict)
+    return card
+
+
+def _model(path: Path, data: bytes, card: dict[str, Any]) -> ModelFile:
+    given = card["input"]
+    if given["size"] == DYNAMIC:
+        size, side = None, check_side(int(given["side"]))
+    else:
+        height, width = (check_side(int(length)) for length in given["size"])
+        size, side = (height, width), max(height, width)
+    return ModelFile(path, data, str(card["target"]), str(given["name"]), size, side, card)
+
+
+def _read(file: Path, cure: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{file} cannot be read: {error.strerror}; {cure}") from None

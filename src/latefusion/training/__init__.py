@@ -1,0 +1,1 @@
+"""Pairs and settings in, a run folder with weights out."""

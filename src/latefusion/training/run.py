@@ -1,0 +1,247 @@
+"""Training: one stage of the table on pairs and backgrounds, run by Lightning into a run folder."""
+
+import hashlib
+import logging
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.strategies import DDPStrategy
+from torch.utils.data import DataLoader
+
+from latefusion.data.dataset import (
+    Decoded,
+    RandomOrder,
+    Sample,
+    WithBackgrounds,
+    background_canvas,
+    pair_canvas,
+    pair_view,
+)
+from latefusion.data.share import ALONE, Share
+from latefusion.data.sources import VAL_LIST, Pair, read_images, read_pairs
+from latefusion.errors import DataError, TrainingError
+from latefusion.images.writing import make_folder, remove_parts
+from latefusion.model.checkpoint import load_network
+from latefusion.model.encoders import ENCODERS
+from latefusion.model.matting import PRESETS, MattingNetwork
+from latefusion.training.callbacks import BEST, SaveWeights, WholeFiles, averaging
+from latefusion.training.distributed import (
+    LOST_AFTER,
+    end_with_parent,
+    is_first,
+    is_loss,
+    launch,
+    launch_id,
+    restarted,
+    told_once,
+)
+from latefusion.training.module import Training
+from latefusion.training.optimizers import Horizon
+from latefusion.training.settings import STATE, Settings, check_settings
+from latefusion.training.stages import STAGES
+
+__all__ = ["Settings", "train"]
+
+log = logging.getLogger(__name__)
+
+CACHED_AT_MOST = 6000  # canvases kept in memory; 1.4 MB each at 448 x 448
+
+
+def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
+    """Train one stage; give the path of the best weights, `<out>/best.safetensors`.
+
+    Writes to `settings.out`: best and last .safetensors (averaged weights), last.ckpt (everything
+    that resuming needs) and TensorBoard events. `watchers` are more callbacks for Lightning. Under
+    torchrun, and with `devices` and `nodes`, this process does its share of every batch; a run that
+    torchrun has restarted is resumed. Raises DataError, WeightsError, and TrainingError when a loss
+    is not finite, another process is lost or there is nothing to resume.
+    """
+    with told_once(), quiet_lightning():
+        if restarted() and is_of_this_launch(settings.out / STATE):
+            settings = replace(settings, resume=True)
+        check_settings(settings)
+        end_with_parent()
+        torch.manual_seed(settings.seed)
+        stage = STAGES[settings.stage]
+        epochs = settings.epochs or stage.epochs
+        trainer = make_trainer(settings, epochs, watchers)
+        share = Share(trainer.global_rank, trainer.world_size)
+        network = start_network(settings)
+        loader, views = loaders(settings, share)
+        horizon = Horizon(len(loader), settings.horizon or epochs)
+        module = Training(network, stage, settings, horizon, share, order_digest(settings, loader))
+        make_folder(settings.out)
+        if is_first():
+            remove_parts(settings.out)
+        fit(trainer, module, loader, views)
+    return settings.out / BEST
+
+
+def is_of_this_launch(state: Path) -> bool:
+    """Whether the same torchrun has begun the run in this file; any other is not to be gone on."""
+    if not state.exists():
+        return False
+    saved = torch.load(state, map_location="cpu", weights_only=True, mmap=True)
+    return bool(saved.get("launch") == launch_id())
+
+
+def order_digest(settings: Settings, loader: DataLoader[Sample]) -> str:
+    """What all processes must have in common; folders may be called otherwise on each machine."""
+    data = loader.dataset
+    assert isinstance(data, WithBackgrounds)
+    names = [Path(pair.key).name for pair in data.pairs.items]
+    parts = (*names, len(data.backgrounds), settings.batch_size, settings.seed)
+    return hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()
+
+
+def fit(trainer: pl.Trainer, module: Training, loader: DataLoader[Sample], views: Any) -> None:
+    """Lightning's fit with our ways to stop; the processes that it started end with this one."""
+    state = module.settings.out / STATE
+    try:
+        trainer.fit(module, loader, views, ckpt_path=state if module.settings.resume else None)
+    except DataError as error:  # a worker process puts its traceback before the message
+        raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
+    except RuntimeError as error:
+        if not is_loss(error):
+            raise
+        cure = "pass --resume" if state.exists() else "start again"
+        raise TrainingError(f"another process of the run has ended; {cure}") from None
+    except SystemExit as end:  # what Lightning makes of an interrupt
+        raise KeyboardInterrupt(*getattr(end.__context__, "args", ())) from None
+    finally:
+        if trainer.interrupted and trainer.strategy.launcher:
+            trainer.strategy.launcher.kill(signal.SIGKILL)
+
+
+def start_network(settings: Settings) -> MattingNetwork:
+    """The network of an earlier stage, or a new one with an ImageNet encoder."""
+    if settings.weights:
+        network = load_network(settings.weights)
+        if settings.preset and network.config != PRESETS[settings.preset]:
+            held = f"{settings.weights} holds no {settings.preset} network"
+            raise TrainingError(f"{held}; leave --preset out")
+        return network
+    config = PRESETS[settings.preset or "lite"]
+    network = MattingNetwork(config)
+    encoder = ENCODERS[config.encoder]
+    if settings.encoder_weights or encoder.packaged:
+        encoder.load_imagenet(network.encoder, settings.encoder_weights)
+    else:
+        name = config.encoder
+        if is_first():
+            log.warning("the %s encoder starts from random values; pass --encoder-weights", name)
+    return network
+
+
+def loaders(
+    settings: Settings, share: Share = ALONE
+) -> tuple[DataLoader[Sample], DataLoader[Sample] | None]:
+    """A process's share: training canvases in random order, and validation views one by one."""
+    pairs = leave_out(read_pairs(settings.data), settings.exclude)
+    backgrounds = read_images(settings.backgrounds) if settings.backgrounds else []
+    # Each worker would fill a cache of its own, and each process does.
+    pictures = (len(pairs) + len(backgrounds)) * share.world
+    cache = settings.workers == 0 and pictures <= CACHED_AT_MOST
+    dataset = WithBackgrounds(
+        Decoded(pairs, partial(pair_canvas, size=settings.canvas), cache),
+        Decoded(backgrounds, partial(background_canvas, size=settings.canvas), cache),
+    )
+    batch = min(settings.batch_size, len(pairs))
+    loader: DataLoader[Sample] = DataLoader(
+        dataset,
+        batch_size=share.batch(batch, len(pairs)),
+        sampler=RandomOrder(len(pairs), len(backgrounds), settings.seed, batch, share),
+        num_workers=settings.workers,
+        persistent_workers=settings.workers > 0,
+    )
+    if not settings.validation:
+        return loader, None
+    view = partial(pair_view, box=settings.input_size)
+    checks = read_pairs(settings.validation, listed=VAL_LIST)
+    shared = {pair.key for pair in pairs} & {pair.key for pair in checks}
+    if shared:
+        raise DataError(f"{min(shared)} is in both --data and --validation; keep them apart")
+    views = Decoded(share.filled(checks), view, cache=True)
+    return loader, DataLoader(views, batch_size=1)
+
+
+def leave_out(pairs: list[Pair], exclude: Path | None) -> list[Pair]:
+    """The pairs whose keys, or file names without the ending, are not in the list."""
+    if exclude is None:
+        return pairs
+    try:
+        lines = exclude.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{exclude}: cannot be read as a list of keys ({error})") from None
+    keys = {line.partition("#")[0].strip() for line in lines}
+    kept = [pair for pair in pairs if not keys & {pair.key, Path(pair.key).name}]
+    if not kept:
+        raise DataError(f"{exclude} leaves no pair to train on")
+    return kept
+
+
+def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback]) -> pl.Trainer:
+    """Lightning's loop: as many processes as launched, bf16 on a GPU, gradients clipped at 5."""
+    devices, nodes = launch(settings.devices, settings.nodes)
+    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return pl.Trainer(
+        accelerator="auto",
+        devices=devices,
+        num_nodes=nodes,
+        strategy="auto" if devices * nodes == 1 else DDPStrategy(timeout=LOST_AFTER),
+        plugins=[WholeFiles()],
+        use_distributed_sampler=False,
+        precision="bf16-mixed" if has_bf16 else "32-true",
+        max_epochs=epochs,
+        gradient_clip_val=5.0,
+        logger=TensorBoardLogger(settings.out, name="", version="events"),
+        callbacks=[*callbacks(settings), *watchers],
+        enable_model_summary=False,
+        enable_progress_bar=settings.progress,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+    )
+
+
+def callbacks(settings: Settings) -> list[pl.Callback]:
+    """SaveWeights stands before the averaging, which takes its weights back after validation."""
+    return [
+        SaveWeights(settings.out),
+        averaging(settings.ema_decay),
+        ModelCheckpoint(
+            settings.out,
+            filename=Path(STATE).stem,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,
+        ),
+        LearningRateMonitor("step"),
+        *([RichProgressBar()] if settings.progress else []),
+    ]
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Lightning without its tips and without its advice on workers and loggers."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():  # also torch's, on the strides of a 1x1 kernel's gradient
+            warnings.simplefilter("ignore", UserWarning)
+            # Lightning 2.6 asks torch for the type of tree leaves in the old way.
+            warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

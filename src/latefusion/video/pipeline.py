@@ -1,0 +1,62 @@
+"""The frames of a clip through the network: several at a time, in their order, few of them held."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion.errors import LatefusionError, VideoError, reason
+from latefusion.images.framing import Box
+from latefusion.inference.matte import Matte
+from latefusion.inference.predictor import WHOLE, Matter
+from latefusion.parallel import in_order
+from latefusion.video.held_view import held_views
+from latefusion.video.steady import steadied
+
+Item = TypeVar("Item")
+
+
+@contextmanager
+def too_much_named(name: str) -> Iterator[None]:
+    """What the memory or OpenCV refuses as a VideoError, of which clip it is."""
+    try:
+        yield
+    except MemoryError:
+        raise VideoError(f"{name} does not fit into the memory; make it smaller") from None
+    except cv2.error as error:
+        raise VideoError(f"{name}: {reason(error)}") from None
+
+
+def frame_mattes(
+    items: Iterable[Item],
+    pixels: Callable[[Item], NDArray[np.uint8]],
+    matter: Matter,
+    smooth: float,
+    pool: Executor,
+    workers: int,
+) -> Iterator[tuple[Matte, Item]]:
+    """The steadied matte of each frame with the item it came of, `workers` at a time.
+
+    `pixels` makes an item (H, W, 3) RGB, on any thread. A small subject is looked at closer, unless
+    the matter's framing is `whole`, in a view that is held still. Raises LatefusionError for a
+    matter with options that only photos know.
+    """
+    if matter.photos_only:
+        raise LatefusionError(f"{' and '.join(matter.photos_only)}: for photos only, not for clips")
+
+    def look(item: Item) -> tuple[Matte, Item]:
+        return matter.look(pixels(item)), item
+
+    def look_closer(view: tuple[Matte, Box | None, Item]) -> tuple[Matte, Item]:
+        found, box, item = view
+        return matter.finish(matter.look_at(found, box) if box else found), item
+
+    looks = in_order(pool, look, items, workers)
+    views = ((found, None, item) for found, item in looks)
+    closer = views if matter.framing == WHOLE else held_views(looks)
+    seen = in_order(pool, look_closer, closer, workers)
+    return steadied(seen, smooth, lambda work, many: in_order(pool, work, many, workers))

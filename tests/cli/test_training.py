@@ -1,0 +1,111 @@
+"""The training commands: words in, one call, words out; wrong words in one line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from latefusion.cli import app
+from latefusion.model.checkpoint import save_network
+from tests.helpers.toy_network import add_toy_preset, toy_network
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    add_toy_preset(monkeypatch)
+    runner = CliRunner()
+    return lambda *words: runner.invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Three photos with a bright subject on the left, and its alphas."""
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    alpha = np.zeros((60, 80), np.uint8)
+    alpha[20:, 5:30] = 255
+    for i in range(3):
+        photo = np.where(alpha[:, :, None] > 0, np.uint8(220), np.uint8(30 + 20 * i))
+        cv2.imwrite(str(folder / f"{i}.jpg"), photo.repeat(3, axis=2))
+        cv2.imwrite(str(folder / f"{i}.png"), alpha)
+    return folder
+
+
+def test_a_run_is_trained_exported_described_and_used(run: Run, pairs: Path) -> None:
+    out = pairs.parent / "run"
+    words = ("--data", pairs, "--out", out, "--input-size", "64,64", "--epochs", 1)
+    trained = run("train", "segmentation", "--preset", "toy", "--batch-size", 2, *words)
+    assert trained.exit_code == 0, trained.output
+    weights = Path(trained.stdout.strip().splitlines()[-1])
+    model = pairs.parent / "mine.onnx"
+    exported = run("export", weights, "-o", model)
+    assert exported.exit_code == 0, exported.output
+    assert json.loads(model.with_suffix(".json").read_text())["input"]["side"] == 64
+    for what in (weights, model):
+        assert "segmentation" in run("info", what).stdout
+    cut = run("matte", pairs / "0.jpg", "--model", model, "-o", pairs.parent / "cut.png")
+    assert cut.exit_code == 0, cut.output
+    assert cv2.imread(str(pairs.parent / "cut.png"), cv2.IMREAD_UNCHANGED).shape == (60, 80, 4)
+
+
+def test_shards_are_trained_on(run: Run, pairs: Path) -> None:
+    shards = pairs.parent / "shards"
+    for name, words in (("pairs", ()), ("rooms", ("--backgrounds",))):
+        packed = run("shard", pairs, "--out", shards / name, "--pairs", 2, *words)
+        assert packed.exit_code == 0, packed.output
+    words = ("--data", shards / "pairs", "--backgrounds", shards / "rooms", "--workers", 1)
+    sizes = ("--input-size", "64,64", "--epochs", 1, "--batch-size", 2)
+    out = ("--preset", "toy", "--out", pairs.parent / "run")
+    trained = run("train", "segmentation", *words, *sizes, *out)
+    assert trained.exit_code == 0, trained.output
+    assert (pairs.parent / "run" / "best.safetensors").is_file()
+
+
+def test_info_counts_a_preset(run: Run) -> None:
+    printed = run("info", "lite").stdout
+    assert "3,184,017 parameters, 11.74 GMAC at 512 x 512" in printed
+
+
+def test_info_of_something_else_is_one_line(run: Run) -> None:
+    result = run("info", "nothing")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "nothing is no preset" in result.stderr
+
+
+@pytest.mark.parametrize("size", ["100", "64x64", "64,", "64,64,64"])
+def test_an_input_size_is_two_numbers(run: Run, pairs: Path, size: str) -> None:
+    words = ("--data", pairs, "--out", pairs.parent / "run", "--input-size", size)
+    result = run("train", "segmentation", *words)
+    assert result.exit_code == 2
+    assert "is not H,W" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (("joint",), "joint goes on from fusion"),
+        (("fusion", "--preset", "lite"), "holds no lite network"),
+    ],
+)
+def test_weights_of_the_wrong_stage_or_preset_are_refused(
+    run: Run, pairs: Path, tmp_path: Path, asked: tuple[str, ...], reason: str
+) -> None:
+    save_network(tmp_path / "a.safetensors", toy_network(), stage="segmentation")
+    words = ("--data", pairs, "--out", tmp_path / "run", "--weights", tmp_path / "a.safetensors")
+    result = run("train", *asked, *words)
+    assert result.exit_code == 1
+    assert reason in result.stderr
+
+
+def test_validation_photos_may_not_be_trained_on(run: Run, pairs: Path, tmp_path: Path) -> None:
+    words = ("--data", pairs, "--validation", pairs, "--out", tmp_path / "run")
+    result = run("train", "segmentation", "--preset", "toy", *words)
+    assert result.exit_code == 1
+    assert "both --data and --validation" in result.stderr

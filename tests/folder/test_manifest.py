@@ -1,0 +1,100 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from latefusion.errors import OutputError
+from latefusion.folder.manifest import Manifest, Record, digest_of
+
+DONE = Record("a.jpg", "12ab", "s1", ["a-cutout.png"], 30, 20, 0.5, "cpu", 0.9, 0.25)
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "a-cutout.png").touch()
+    return tmp_path / "manifest.jsonl"
+
+
+def test_a_run_is_gone_on_with_where_all_is_the_same(path: Path) -> None:
+    with Manifest(path) as manifest:
+        manifest.add(DONE)
+    with Manifest(path, resume=True) as manifest:
+        assert manifest.holds("a.jpg", "12ab", "s1", ["a-cutout.png"])
+        assert not manifest.holds("b.jpg", "12ab", "s1", ["a-cutout.png"])
+        assert not manifest.holds("a.jpg", "other", "s1", ["a-cutout.png"])
+        assert not manifest.holds("a.jpg", "12ab", "s2", ["a-cutout.png"])
+        assert not manifest.holds("a.jpg", "12ab", "s1", ["a-alpha.png"])
+        (path.parent / "a-cutout.png").unlink()
+        assert not manifest.holds("a.jpg", "12ab", "s1", ["a-cutout.png"])
+
+
+def test_what_failed_is_tried_again(path: Path) -> None:
+    with Manifest(path) as manifest:
+        manifest.add(replace(DONE, error="a.jpg is damaged"))
+        assert not manifest.holds("a.jpg", "12ab", "s1", ["a-cutout.png"])
+
+
+def test_without_resume_nothing_is_done_but_records_stay(path: Path) -> None:
+    with Manifest(path) as manifest:
+        manifest.add(DONE)
+    with Manifest(path) as manifest:
+        assert not manifest.holds("a.jpg", "12ab", "s1", ["a-cutout.png"])
+        assert manifest.records == {"a.jpg": DONE}
+
+
+def test_the_last_record_of_a_photo_counts_and_the_file_is_compacted(path: Path) -> None:
+    with Manifest(path) as manifest:
+        manifest.add(replace(DONE, error="damaged"))
+        manifest.add(DONE)
+    assert len(lines(path)) == 2
+    with Manifest(path, resume=True) as manifest:
+        assert manifest.records == {"a.jpg": DONE}
+    assert len(lines(path)) == 1
+
+
+@pytest.mark.parametrize("kept", [1, 20, -1])
+def test_a_line_that_was_cut_off_is_left_out(path: Path, kept: int) -> None:
+    with Manifest(path) as manifest:
+        manifest.add(DONE)
+        manifest.add(replace(DONE, photo="b.jpg"))
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:-1][:kept])
+    with Manifest(path, resume=True) as manifest:
+        manifest.add(replace(DONE, photo="c.jpg"))
+    assert [line["photo"] for line in lines(path)] == ["a.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize("line", ["[]", "3", '{"photo": 1}', '"x"', "{}", "null", "\x00"])
+def test_a_file_of_something_else_is_left_alone(path: Path, line: str) -> None:
+    path.write_text(line + "\n")
+    with pytest.raises(OutputError, match="is no manifest of latefusion"):
+        Manifest(path)
+    assert path.read_text() == line + "\n"
+
+
+@given(name=st.text(st.characters(exclude_categories=[]), min_size=1))
+def test_any_name_survives(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    path = tmp_path_factory.mktemp("m") / "manifest.jsonl"
+    with Manifest(path) as manifest:
+        manifest.add(replace(DONE, photo=name, outputs=[name]))
+    with Manifest(path, resume=True) as manifest:
+        assert manifest.records[name].outputs == [name]
+
+
+def test_a_folder_in_its_place_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "manifest.jsonl").mkdir()
+    with pytest.raises(OutputError, match=r"manifest\.jsonl cannot be"):
+        Manifest(tmp_path / "manifest.jsonl", resume=True)
+
+
+def test_the_digest_is_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert digest_of(tmp_path / "a").startswith("ba7816bf8f01cfea")
+    assert digest_of(tmp_path / "none") == ""

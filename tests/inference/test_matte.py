@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from latefusion.errors import ImageError
+from latefusion.images.framing import Letterbox
+from latefusion.inference.matte import Matte
+from latefusion.runtime.planes import Planes
+from tests.helpers.mattes import red_on_green, whole
+
+
+def test_planes_are_enlarged_to_the_photo_when_they_are_asked_for() -> None:
+    fg = np.zeros((32, 64), np.float32)
+    fg[4:28, :32] = 1  # the photo lies in rows 4 to 28
+    planes = Planes(fg, fg, 1 - fg, fg * np.float32(0.5), 0.25)
+    matte = Matte(
+        np.zeros((48, 128, 3), np.uint8),
+        np.zeros((48, 128), np.float32),
+        planes,
+        Letterbox((48, 128), (24, 64), (32, 64)),
+    )
+    for plane, level in ((matte.fg, 1), (matte.bg, 0), (matte.blend, 0.5)):
+        assert plane.shape == (48, 128)
+        np.testing.assert_allclose(plane[:, :60], level, atol=1e-6)
+    assert matte.fused == 0.25
+
+
+def test_doubt_is_how_far_the_branches_disagree() -> None:
+    matte = red_on_green()
+    np.testing.assert_allclose(matte.doubt, np.abs(matte.fg + matte.bg - 1))
+    assert matte.doubt.max() > 0.3
+    assert matte.doubt[0, 0] == 0
+
+
+def test_the_expected_error_is_greatest_where_alpha_is_undecided() -> None:
+    levels = np.tile(np.array([0, 0.1, 0.5, 0.9, 1], np.float32), (4, 1))
+    expected = planes(levels, 1 - levels).expected_error[0]
+    assert expected[[0, 4]].tolist() == [0, 0]
+    assert 0.1 < expected[1] < expected[2] < 0.6
+    assert expected[3] == pytest.approx(expected[1])
+    assert planes(levels.round(), 1 - levels.round()).confidence == 1
+    assert planes(levels, 1 - levels).confidence < 0.01
+
+
+def test_confidence_falls_as_more_pixels_are_undecided() -> None:
+    mattes = []
+    for share in (1, 2, 4, 8, 16):
+        fg = np.zeros((100, 100), np.float32)
+        fg[:share] = 0.5
+        mattes.append(planes(fg, 1 - fg))
+    confidences = [matte.confidence for matte in mattes]
+    assert confidences == sorted(confidences, reverse=True)
+    assert len(set(confidences)) == 5
+
+
+def test_a_cutout_is_straight_and_free_of_the_old_background() -> None:
+    matte = red_on_green()
+    cutout = matte.cutout()
+    assert cutout.shape == (40, 60, 4)
+    np.testing.assert_array_equal(cutout[:, :, 3], np.rint(matte.alpha * 255))
+    soft = (matte.alpha > 0.1) & (matte.alpha < 0.9)
+    assert matte.image[soft].astype(int)[:, 1].max() > 140  # green shines through in the photo
+    np.testing.assert_allclose(cutout[soft][:, :3], [[220, 10, 10]] * soft.sum(), atol=12)
+
+
+def test_over_a_colour_mixes_by_alpha() -> None:
+    matte = red_on_green()
+    for blue in ("blue", "#0000ff", (0, 0, 255)):
+        composite = matte.over(blue)
+        expected = matte.alpha[:, :, None] * (220, 10, 10) + (1 - matte.alpha[:, :, None]) * (
+            0, 0, 255)  # fmt: skip
+        np.testing.assert_allclose(composite, expected, atol=8)
+        assert composite[0, 59].tolist() == [0, 0, 255]
+        assert composite[0, 0].tolist() == [220, 10, 10]
+
+
+def test_over_an_image_fills_the_photos_size(tmp_path: Path) -> None:
+    beach = np.zeros((30, 300, 3), np.uint8)
+    beach[:, 150:] = (9, 8, 200)  # the middle of the crop
+    path = tmp_path / "white beach.png"
+    Image.fromarray(beach).save(path)
+    for background in (beach, path, str(path), Image.fromarray(beach), path.read_bytes()):
+        composite = red_on_green(600, 900).over(background)
+        assert composite.shape == (600, 900, 3)
+        assert composite[599, 890].tolist() == [9, 8, 200]
+        assert composite[300, 430].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("background", ["no such colour", (0, 0), (0, 0, 256), "#ff000080"])
+def test_a_background_that_is_none_is_refused(background: object) -> None:
+    with pytest.raises(ImageError, match="colour"):
+        red_on_green().over(background)  # type: ignore[arg-type]
+
+
+def planes(fg: NDArray[np.float32], bg: NDArray[np.float32]) -> Matte:
+    return whole(np.zeros((*fg.shape, 3), np.uint8), fg, fg, bg, fg)
+
+
+def test_the_trimap_is_unknown_around_the_outline() -> None:
+    fg = np.zeros((300, 512), np.float32)
+    fg[100:250, 50:300] = 1
+    trimap = planes(fg, 1 - fg).trimap()
+    assert np.unique(trimap).tolist() == [0, 128, 255]
+    row, column = trimap[175], trimap[:, 150]
+    assert np.flatnonzero(row == 128).tolist() == [*range(40, 60), *range(290, 310)]
+    assert np.flatnonzero(column == 128).tolist() == [*range(90, 110), *range(240, 260)]
+    assert (row[60:290] == 255).all()
+
+
+def test_the_trimap_band_grows_with_the_photo() -> None:
+    fg = np.zeros((50, 1024), np.float32)
+    fg[:, :400] = 1
+    assert (planes(fg, 1 - fg).trimap()[25] == 128).sum() == 40
+
+
+def test_what_one_branch_alone_claims_is_unknown() -> None:
+    nothing, everything = np.zeros((64, 64), np.float32), np.ones((64, 64), np.float32)
+    assert (planes(nothing, nothing).trimap() == 128).all()
+    assert (planes(everything, everything).trimap() == 128).all()
+    assert (planes(everything, nothing).trimap() == 255).all()
+    assert (planes(nothing, everything).trimap() == 0).all()

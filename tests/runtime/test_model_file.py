@@ -1,0 +1,101 @@
+"""An exported file and its sidecar are read together, or refused in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latefusion.errors import WeightsError
+from latefusion.runtime.model_file import PACKAGED, read_model
+
+
+def change(model: Path, **entries: Any) -> None:
+    """Other entries in the sidecar; None takes one out."""
+    sidecar = model.with_suffix(".json")
+    card = json.loads(sidecar.read_text()) | entries
+    kept = {key: value for key, value in card.items() if value is not None}
+    sidecar.write_text(json.dumps(kept))
+
+
+def test_the_packaged_network_takes_any_size() -> None:
+    model = read_model(PACKAGED)
+    assert (model.target, model.input_name, model.size, model.side) == ("lazy", "image", None, 512)
+    assert model.frame((600, 800)).outer == (384, 512)
+    assert model.frame((600, 800), 640).outer == (480, 640)
+
+
+def test_a_network_of_fixed_size_has_its_own_frame(toy_model: Path) -> None:
+    change(toy_model, input={"name": "image", "size": [64, 128]})
+    model = read_model(toy_model)
+    assert (model.size, model.side) == ((64, 128), 128)
+    frame = model.frame((100, 100))
+    assert (frame.inner, frame.outer) == ((64, 64), (64, 128))
+    assert model.frame((100, 100), 128) == frame
+
+
+def test_a_network_of_fixed_size_takes_no_other(toy_model: Path) -> None:
+    change(toy_model, input={"name": "image", "size": [64, 128]})
+    with pytest.raises(WeightsError, match=r"toy\.onnx takes 64 x 128 \(H x W\) only, not .* 96"):
+        read_model(toy_model).frame((100, 100), 96)
+
+
+@pytest.mark.parametrize("cut", [1, 100])
+def test_a_truncated_file_is_refused(toy_model: Path, cut: int) -> None:
+    toy_model.write_bytes(toy_model.read_bytes()[:-cut])
+    with pytest.raises(WeightsError, match=r"toy\.onnx is not the file of its sidecar"):
+        read_model(toy_model)
+
+
+@pytest.mark.parametrize("text", ["", "{", "\0"])
+def test_a_sidecar_that_is_no_json_is_refused(toy_model: Path, text: str) -> None:
+    toy_model.with_suffix(".json").write_text(text)
+    with pytest.raises(WeightsError, match=r"toy\.json is no JSON"):
+        read_model(toy_model)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", "7", '{"input": 1}', '{"architectures": ["BiRefNet"]}']
+)
+def test_a_sidecar_of_another_tool_is_refused(toy_model: Path, text: str) -> None:
+    toy_model.with_suffix(".json").write_text(text)
+    with pytest.raises(WeightsError, match=r"toy\.json is not a sidecar of latefusion"):
+        read_model(toy_model)
+
+
+def test_another_format_is_refused(toy_model: Path) -> None:
+    change(toy_model, format="latefusion-onnx/1")
+    with pytest.raises(WeightsError, match="latefusion-onnx/1; this version reads latefusion/2"):
+        read_model(toy_model)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"input": 1},
+        {"input": {}},
+        {"input": {"name": "image", "size": []}},
+        {"input": {"name": "image", "size": [64]}},
+        {"input": {"name": "image", "size": [64, 65]}},
+        {"input": {"name": "image", "size": [float("inf"), 64]}},
+        {"input": {"name": "image", "size": "dynamic"}},
+        {"target": None},
+        {"sha256": None},
+    ],
+)
+def test_a_damaged_sidecar_is_refused(toy_model: Path, entries: dict[str, Any]) -> None:
+    change(toy_model, **entries)
+    with pytest.raises(WeightsError, match=r"toy\.json is a damaged sidecar"):
+        read_model(toy_model)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".json"])
+def test_both_files_are_needed(toy_model: Path, suffix: str) -> None:
+    toy_model.with_suffix(suffix).unlink()
+    with pytest.raises(WeightsError, match=f"toy{suffix} cannot be read: No such file"):
+        read_model(toy_model)
+
+
+def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"a\.pt is no \.onnx or \.pb file"):
+        read_model(tmp_path / "a.pt")

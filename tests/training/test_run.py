@@ -1,0 +1,430 @@
+"""Training: what a stage may change, what a run keeps, and that resuming changes nothing."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from latefusion.data.augment import Recipe
+from latefusion.data.dataset import pair_view
+from latefusion.data.sources import Pair, read_pairs
+from latefusion.errors import DataError, OutputError, TrainingError, WeightsError
+from latefusion.metrics import mad
+from latefusion.model.checkpoint import load_network, read_notes, save_network
+from latefusion.model.encoders import ENCODERS
+from latefusion.model.matting import PRESETS, MattingNetwork, MattingOutput
+from latefusion.training.callbacks import averaging
+from latefusion.training.module import Training, softest_window
+from latefusion.training.optimizers import Horizon, adamw_cosine, optimization, sgd_cyclical
+from latefusion.training.run import Settings, leave_out, loaders, order_digest, start_network, train
+from latefusion.training.stages import STAGES
+from tests.helpers.toy_network import TOY, toy_network, write_toy_backgrounds, write_toy_pairs
+
+pytestmark = pytest.mark.usefixtures("toy_preset")
+
+State = dict[str, Tensor]
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_toy_pairs(folder / "train", 4, seed=0)
+    write_toy_pairs(folder / "dev", 2, seed=1)
+    write_toy_backgrounds(folder / "backgrounds", 3)
+    save_network(folder / "start.safetensors", toy_network())
+    return folder
+
+
+def settings(folder: Path, out: Path, **changes: Any) -> Settings:
+    first = Settings(
+        stage="segmentation",
+        data=[folder / "train"],
+        out=out,
+        backgrounds=[folder / "backgrounds"],
+        validation=[folder / "dev"],
+        preset="toy",
+        input_size=(64, 64),
+        epochs=1,
+        batch_size=2,
+        canvas=64,
+        weights=folder / "start.safetensors",
+        ema_decay=0.6,
+        max_lr=5e-3,
+        progress=False,
+    )
+    return replace(first, **changes)
+
+
+def saved_state(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(folder / "last.ckpt", weights_only=True)
+    return state
+
+
+def of_network(state: State) -> State:
+    return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
+
+
+@pytest.mark.parametrize("window", [None, (32, 48)])
+@pytest.mark.parametrize("stage", list(STAGES))
+def test_a_stage_trains_its_own_parts_only(
+    data: Path, tmp_path: Path, stage: str, window: tuple[int, int] | None
+) -> None:
+    best = train(settings(data, tmp_path / "run", stage=stage, window=window))
+    before = load_file(data / "start.safetensors")
+    raw = of_network(saved_state(tmp_path / "run")["current_model_state"])
+    for after in (load_file(best), raw):
+        changed = {name for name in before if not torch.equal(after[name], before[name])}
+        statistics = {name for name in changed if name.endswith(STATISTICS)}
+        assert {name.split(".")[0] for name in changed} == set(STAGES[stage].trains)
+        moving = set() if stage == "joint" else set(STAGES[stage].trains)
+        assert {name.split(".")[0] for name in statistics} == moving
+        for name in before:
+            if name.startswith(STAGES[stage].trains) and not name.endswith(STATISTICS):
+                assert name in changed, name
+
+
+@pytest.mark.parametrize("validated", [True, False])
+@pytest.mark.parametrize("recipe", ["adamw", "sgd"])
+def test_two_and_two_epochs_equal_four(
+    data: Path, tmp_path: Path, validated: bool, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if recipe == "sgd":
+        monkeypatch.setattr(
+            "latefusion.training.module.optimization", lambda _: optimization("densenet201")
+        )
+    common: dict[str, Any] = {"horizon": 4, "validation": [data / "dev"] if validated else ()}
+    train(settings(data, tmp_path / "once", epochs=4, **common))
+    train(settings(data, tmp_path / "twice", epochs=2, **common))
+    train(settings(data, tmp_path / "twice", epochs=4, resume=True, **common))
+    once, twice = saved_state(tmp_path / "once"), saved_state(tmp_path / "twice")
+    for part in ("state_dict", "current_model_state", "averaging_state", "optimizer_states"):
+        assert_same(once[part], twice[part])
+    assert once["global_step"] == twice["global_step"] == 8
+    for name in ("best", "last"):
+        files = [tmp_path / run / f"{name}.safetensors" for run in ("once", "twice")]
+        assert read_notes(files[0]) == read_notes(files[1])
+        assert_same(load_file(files[0]), load_file(files[1]))
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Equal to the last bit, through dicts and lists."""
+    if isinstance(one, Tensor):
+        assert torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        for name in one:
+            assert_same(one[name], other[name])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            assert_same(a, b)
+    else:
+        assert one == other
+
+
+def test_the_files_hold_the_averaged_weights_that_were_validated(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(settings(data, tmp_path / "run", epochs=3))
+    state = saved_state(tmp_path / "run")
+    last = load_file(tmp_path / "run" / "last.safetensors")
+    assert_same(dict(sorted(last.items())), dict(sorted(of_network(state["state_dict"]).items())))
+    raw = of_network(state["current_model_state"])
+    assert any(not torch.equal(raw[name], value) for name, value in last.items())
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    scores = []
+    for line, name in ((lines[2], "last"), (min(lines, key=mad_of), "best")):
+        notes = read_notes(tmp_path / "run" / f"{name}.safetensors")
+        scores.append(score(tmp_path / "run" / f"{name}.safetensors", data / "dev"))
+        assert float(notes["val_mad"]) == pytest.approx(scores[-1], abs=1e-5)
+        assert mad_of(line) == pytest.approx(scores[-1], abs=6e-5)
+    assert scores[1] <= scores[0]
+
+
+def mad_of(line: str) -> float:
+    assert line.startswith("epoch ")
+    return float(line.split("MAD ")[1].split(",")[0])
+
+
+def score(weights: Path, dev: Path) -> float:
+    network = load_network(weights)
+    scores = []
+    for pair in read_pairs([dev]):
+        view = pair_view(pair, (64, 64))
+        with torch.no_grad():
+            alpha = network.branches(view["image"][None].float()).alpha
+        scores.append(mad(alpha[0, 0].numpy(), view["alpha"][0].numpy()))
+    return sum(scores) / len(scores)
+
+
+def test_windows_of_the_set_size_are_cut_all_over_the_views(data: Path) -> None:
+    run = settings(data, data, stage="joint", window=(32, 48))
+    module = Training(toy_network(), STAGES["joint"], run, Horizon(2, 1))
+    outputs = [module.views(torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64)) for _ in range(20)]
+    windows = [output.window for output in outputs]
+    assert {output.alpha.shape[-2:] for output in outputs} == {(32, 48)}
+    assert len({window.top for window in windows}) > 3
+    assert len({window.left for window in windows}) > 3
+    assert max(window.top for window in windows) > 16
+
+
+def test_windows_look_for_the_outline() -> None:
+    """A soft patch that blind windows meet in about three of ten draws."""
+    alpha = torch.zeros(2, 1, 64, 128)
+    alpha[1, :, 24:40, 100:116] = 0.5
+
+    def met(draws: int) -> int:
+        torch.manual_seed(3)
+        windows = [softest_window(alpha, (32, 32), draws) for _ in range(60)]
+        return sum(bool(window.of(alpha).any()) for window in windows)
+
+    assert met(draws=4) > 1.5 * met(draws=1) > 0
+
+
+def test_a_step_puts_its_window_where_alpha_is_soft(data: Path) -> None:
+    run = settings(data, data, stage="joint", window=(32, 32))
+    module = Training(toy_network(), STAGES["joint"], run, Horizon(2, 1))
+    alpha = torch.zeros(1, 1, 64, 128)
+    alpha[..., 24:40, 100:116] = 0.5
+    torch.manual_seed(3)
+    outputs = [module.views(torch.rand(1, 3, 64, 128), alpha) for _ in range(20)]
+    windows = [output.window for output in outputs]
+    assert sum(bool(window.of(alpha).any()) for window in windows if window) > 10
+
+
+def test_pairs_in_the_exclude_file_are_left_out(tmp_path: Path) -> None:
+    pairs = [Pair(key, b"", b"") for key in ("a/one", "two", "three")]
+    keys = tmp_path / "exclude.txt"
+    keys.write_text("one  # wrong truth\n# two\n\nthree\n")
+    assert leave_out(pairs, keys) == pairs[1:2]
+    assert leave_out(pairs, None) == pairs
+    with pytest.raises(DataError, match="absent: cannot be read as a list of keys"):
+        leave_out(pairs, tmp_path / "absent")
+    with pytest.raises(DataError, match="leaves no pair"):
+        leave_out(pairs[:1], keys)
+
+
+def test_averaging_leaves_equal_values_as_they_are() -> None:
+    average = averaging(0.998)._kwargs["avg_fn"]
+    torch.manual_seed(0)
+    values, early, late = torch.randn(10_000), torch.tensor(1), torch.tensor(10**6)
+    for count in (early, late):
+        assert torch.equal(average(values, values.clone(), count), values)
+    torch.testing.assert_close(average(values, values + 1, late), values + 0.002)
+    torch.testing.assert_close(average(values, values + 1, early), values + 9 / 11)
+    assert average(torch.tensor(7), torch.tensor(8), late) == 8
+
+
+def test_a_run_writes_curves_and_pictures(data: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(settings(data, tmp_path / "run"))
+    events = EventAccumulator(str(tmp_path / "run" / "events")).Reload()
+    assert {"val/mad", "val/iou"} <= set(events.Tags()["scalars"])
+    (picture,) = events.Images("image fg 1-bg blend alpha true")
+    assert (picture.width, picture.height) == (6 * 64, 2 * 64)
+
+
+@pytest.mark.parametrize(
+    ("stage", "terms"),
+    [
+        ("segmentation", "fg_ce nan, fg_difference nan"),
+        ("fusion", "alpha nan, sparsity nan"),
+        ("joint", "alpha nan, sparsity nan"),
+    ],
+)
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_terms(
+    data: Path, tmp_path: Path, stage: str, terms: str
+) -> None:
+    network = toy_network()
+    with torch.no_grad():
+        network.fg.side0.conv3.bias.fill_(float("nan"))
+    save_network(tmp_path / "nan.safetensors", network)
+    run = settings(data, tmp_path / "run", stage=stage, weights=tmp_path / "nan.safetensors")
+    with pytest.raises(TrainingError, match=f"not finite at step 0: {terms}"):
+        train(run)
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_augmentation_keeps_single_precision_under_autocast(data: Path) -> None:
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def forward(network: MattingNetwork, image: Tensor) -> MattingOutput:
+        seen.append((image, image))
+        return network.branches(image)
+
+    stage = replace(STAGES["segmentation"], forward=forward)
+    module = Training(
+        toy_network(), stage, settings(data, data, recipe=Recipe(rotation=30)), Horizon(2, 1)
+    )
+    module.log = module.log_dict = lambda *_, **__: None
+    torch.manual_seed(0)
+    batch = {
+        "pixels": torch.randint(0, 256, (2, 7, 64, 64), dtype=torch.uint8),
+        "aspect": torch.ones(2),
+    }
+    losses = [module.training_step(batch, 0)]
+    with torch.autocast("cpu", torch.bfloat16):
+        losses.append(module.training_step(batch, 0))
+    assert torch.equal(seen[0][0], seen[1][0])
+    assert losses[1].dtype == torch.float32
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "reason"),
+    [
+        ({"input_size": (64, 100)}, DataError, "100 is not a multiple of 32 .* use 96"),
+        ({"input_size": (32, 64)}, DataError, "32 is not a multiple of 32 from 64 up; use 64"),
+        ({"stage": "classifier"}, TrainingError, "use one of segmentation, fusion, joint"),
+        ({"preset": "big"}, TrainingError, "'big' is unknown; use one of lite"),
+        ({"epochs": 0}, TrainingError, "epochs is 0; use 1 or more"),
+        ({"max_lr": -1.0}, TrainingError, "max_lr is -1.0; use a number above 0"),
+        ({"stage": "fusion", "weights": None}, TrainingError, "best.safetensors of a segmentation"),
+        ({"resume": True}, TrainingError, "nothing to resume: .*last.ckpt does not exist"),
+        ({"weights": Path("absent.safetensors")}, WeightsError, "absent.safetensors: no such file"),
+        ({"window": (33, 64)}, DataError, "window 33 is no even length from 32 to 64; use 32"),
+        ({"window": (64, 66)}, DataError, "window 66 is no even length from 32 to 64; use 32"),
+        ({"data": [Path("absent")]}, DataError, "absent: does not exist"),
+    ],
+)
+def test_wrong_settings_are_named(
+    data: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], reason: str
+) -> None:
+    with pytest.raises(error, match=reason):
+        train(settings(data, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_photo_is_named_in_one_line(data: Path, tmp_path: Path, workers: int) -> None:
+    shutil.copytree(data / "train", tmp_path / "broken")
+    broken = min((tmp_path / "broken").glob("*.jpg"))
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(DataError) as caught:
+        train(settings(data, tmp_path / "run", data=[tmp_path / "broken"], workers=workers))
+    assert str(caught.value).startswith(str(broken.with_suffix("")))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_is_not_overwritten_nor_resumed_as_another(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(settings(data, out))
+    kept = (out / "last.ckpt").read_bytes()
+    with pytest.raises(TrainingError, match="holds a run already; pass --resume or another"):
+        train(settings(data, out))
+    with pytest.raises(TrainingError, match="with stage segmentation, not joint"):
+        train(settings(data, out, stage="joint", epochs=2, resume=True))
+    with pytest.raises(TrainingError, match="has 1 epochs already; ask for more than 1"):
+        train(settings(data, out, resume=True))
+    assert (out / "last.ckpt").read_bytes() == kept
+
+
+def test_torchrun_goes_on_with_its_own_runs_only(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It starts refused processes again, too."""
+    out = tmp_path / "run"
+    train(settings(data, out))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with pytest.raises(TrainingError, match="holds a run already; pass --resume or another"):
+        train(settings(data, out, epochs=2))
+
+
+def test_a_full_disk_leaves_the_state_before(data: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    out = tmp_path / "run"
+    train(settings(data, out, validation=()))
+    kept = (out / "last.ckpt").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) - 1000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"last\.ckpt cannot be written: File too large"):
+            train(settings(data, out, validation=(), epochs=2, resume=True))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (out / "last.ckpt").read_bytes() == kept
+    assert not list(out.glob(".*"))
+
+
+def test_the_order_depends_on_pairs_batch_and_seed_but_not_on_the_folder(
+    data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data / "train", tmp_path / "elsewhere")
+    shutil.copytree(data / "train", tmp_path / "fewer")
+    for half in ("00.jpg", "00.png"):
+        (tmp_path / "fewer" / half).unlink()
+
+    def digest(**changes: Any) -> str:
+        changed = settings(data, tmp_path / "run", **changes)
+        return order_digest(changed, loaders(changed)[0])
+
+    assert digest(data=[tmp_path / "elsewhere"]) == digest()
+    others = [digest(data=[tmp_path / "fewer"]), digest(seed=1), digest(batch_size=3)]
+    assert len({digest(), *others, digest(backgrounds=())}) == 5
+
+
+def test_a_new_run_starts_from_imagenet(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_imagenet(encoder: Any, path: Path | None) -> None:
+        encoder.convs[0].bias.data.fill_(3.0 if path is None else 4.0)
+
+    spec = ENCODERS["toy"]._replace(load_imagenet=load_imagenet, packaged=True)
+    monkeypatch.setitem(ENCODERS, "toy", spec)
+    fresh = settings(data, tmp_path, weights=None)
+    assert (start_network(fresh).encoder.convs[0].bias == 3).all()
+    given = replace(fresh, encoder_weights=tmp_path)
+    assert (start_network(given).encoder.convs[0].bias == 4).all()
+    assert start_network(given).config == TOY == PRESETS["toy"]
+
+
+def test_the_rate_warms_up_and_comes_down_at_the_horizon() -> None:
+    optimizer, schedule = adamw_cosine(toy_network(), STAGES["joint"], Horizon(25, 4), 1e-3)
+    rates = rates_of(optimizer, schedule, 100)
+    assert rates[0][1] == pytest.approx(1e-3 / 3)
+    assert rates[2][1] == pytest.approx(1e-3)
+    assert rates[-1][1] == pytest.approx(1e-5, rel=0.1)
+    assert all(encoder == pytest.approx(rest / 4) for encoder, rest, *_ in rates)
+
+
+def test_the_papers_rate_is_a_triangle_of_two_epochs_up_and_two_down() -> None:
+    stage = STAGES["joint"]
+    optimizer, schedule = sgd_cyclical(toy_network(), stage, Horizon(10, 7), 1e-3)
+    rates = [rate for rate, *_ in rates_of(optimizer, schedule, 70)]
+    assert rates[0] == rates[40] == pytest.approx(5e-4)
+    assert rates[20] == rates[60] == pytest.approx(1e-3)
+    assert rates[10] == pytest.approx(7.5e-4)
+
+
+def rates_of(optimizer: Any, schedule: Any, steps: int) -> list[list[float]]:
+    rates = []
+    for _ in range(steps):
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    return rates
+
+
+def test_the_papers_penalty_is_on_kernels_by_their_size() -> None:
+    network = toy_network()
+    optimizer, _ = sgd_cyclical(network, STAGES["fusion"], Horizon(10, 4), 1e-3)
+    decay = {id(g["params"][0]): g["weight_decay"] for g in optimizer.param_groups}
+    kernel = network.fusion.convs[0].weight
+    assert decay[id(kernel)] == pytest.approx(0.02 / kernel.numel())
+    assert decay[id(network.fusion.convs[0].bias)] == 0
+    assert decay[id(network.fusion.norms[0].weight)] == 0
+    assert len(decay) == len(list(network.fusion.parameters()))
+
+
+def test_only_the_papers_network_trains_as_in_the_paper() -> None:
+    assert optimization("densenet201").make is sgd_cyclical
+    assert optimization("efficientnet-lite0").make is optimization("toy").make is adamw_cosine

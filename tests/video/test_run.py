@@ -1,0 +1,73 @@
+"""A clip from end to end, from Python."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latefusion.errors import LatefusionError, VideoError
+from latefusion.inference.predictor import Matter
+from latefusion.video.run import about_frames, matte_video, mattes
+from tests.helpers.clips import BEHIND, SUBJECT, Pixels, times, write_clip
+
+
+def small_subject(number: int) -> Pixels:
+    """A subject of 16 x 24 pixels, left of the middle, that moves to the right."""
+    pixels = np.full((96, 160, 3), BEHIND, np.uint8)
+    pixels[40:64, 20 + 2 * number : 36 + 2 * number] = SUBJECT
+    return pixels
+
+
+def test_a_small_subject_is_looked_at_closer_in_every_frame(
+    toy_model: Path, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "in.mp4", [small_subject(number) for number in range(5)])
+    matter = Matter(toy_model, 64, threads=1)
+    found = list(mattes(clip, matter=matter, smooth=0))
+    assert all(matte.details for matte in found)
+    assert len({matte.details[0].box for matte in found}) <= 2  # for five frames
+    centres = [np.average(np.arange(160), weights=matte.alpha[52] > 0.5) for matte in found]
+    assert np.allclose(centres, [27.5 + 2 * number for number in range(5)], atol=0.6)
+    matter.framing = "whole"
+    assert not any(matte.details for matte in mattes(clip, matter=matter))
+
+
+def test_a_run_that_is_stopped_leaves_a_whole_clip(toy: Matter, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4")
+    taken: list[int] = []
+    done = matte_video(
+        clip,
+        tmp_path / "out.mov",
+        matter=toy,
+        step=lambda: taken.append(1),
+        stop=lambda: len(taken) >= 1,
+        workers=1,
+    )
+    assert 1 < done < 8
+    assert done == len(taken) == len(times(tmp_path / "out.mov"))
+
+
+def test_about_how_many_frames_there_are_is_known(tmp_path: Path) -> None:
+    assert about_frames(write_clip(tmp_path / "in.mp4")) == 8
+    assert about_frames(write_clip(tmp_path / "in.mkv")) == 8
+
+
+def test_a_clip_that_is_too_much_for_the_memory_is_told(toy: Matter, tmp_path: Path) -> None:
+    def full() -> None:
+        raise MemoryError
+
+    clip = write_clip(tmp_path / "in.mp4")
+    with pytest.raises(VideoError, match=r"in\.mp4 does not fit into the memory"):
+        matte_video(clip, tmp_path / "out.mov", matter=toy, step=full)
+    assert [path.name for path in tmp_path.glob("[.o]*")] == []
+
+
+def test_what_only_photos_know_is_refused(toy_model: Path, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4")
+    turning = Matter(toy_model, 64, rotate_search=True)
+    with pytest.raises(LatefusionError, match=r"^rotate_search: for photos only"):
+        next(mattes(clip, matter=turning))
+    both = Matter(toy_model, 64, tiles=True, rotate_search=True)
+    with pytest.raises(LatefusionError, match=r"^tiles and rotate_search: for photos only"):
+        matte_video(clip, tmp_path / "out.mov", matter=both)
+    assert not (tmp_path / "out.mov").exists()

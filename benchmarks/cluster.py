@@ -178,7 +178,7 @@ def s3(folder: Path, every: int) -> Iterator[int]:
         str(port),
         str(every),
     ]
-    server = started(script, dict(os.environ), log)
+    server = started([sys.executable, str(script), str(port), str(every)], dict(os.environ), log)
     try:
         wait(lambda: b"Running on" in log.read_bytes())
         yield port

@@ -39,7 +39,7 @@ Step: TypeAlias = Callable[[int], float]  # seed of the views -> loss
 Row: TypeAlias = dict[str, Any]
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-CLIP = 5.0  # as in latefusion.train
+CLIP = 5.0  # as in latefusion.training.run
 WARM_UP = 2  # steps
 
 

@@ -24,11 +24,15 @@ WEIGHTS = SOURCE / "weights"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 MEGABYTE = 1_000_000
-IMPORT_ALL_THAT_RUNS_A_MODEL = """
-import sys
+BASE_ROOMS = ("images", "runtime", "inference", "folder")  # need no extra
+ROOMS = (*BASE_ROOMS, "video", "server", "cluster", "cli")
+IMPORT = """
+import importlib, pkgutil, sys
 import latefusion, latefusion.cli
-from latefusion import errors, foreground, framing, golden, info, matte, model_file, parity
-from latefusion import predictor, reading, runtimes, writing
+for room in sys.argv[1:]:
+    package = importlib.import_module(f"latefusion.{room}")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
@@ -54,17 +58,23 @@ def block_after(mark: str) -> list[str]:
 
 
 def mapped_files() -> list[Path]:
-    """The paths in the README's map: a line `folder/`, then a line `  path  what` for each file."""
+    """The files in docs/architecture.md: under a heading with a folder, a line for each."""
     paths, folder = [], ROOT
-    for line in filter(None, block_after("map")):
-        if line.startswith(" "):
-            path, _, meaning = line.strip().partition("  ")
-            assert meaning.strip(), f"the map does not say what {path} is"
-            paths.append(folder / path)
-        else:
-            folder = ROOT / line.split()[0]
-            assert folder.is_dir(), f"the map names {line}, which is not there"
+    for line in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines():
+        if room := re.fullmatch(r"## `(.+/)`", line):
+            folder = ROOT / room[1]
+            assert folder.is_dir(), f"the map names {folder}, which is not there"
+        elif file := re.match(r"- `(.+?)`", line):
+            assert line[file.end() :].startswith(": "), f"the map does not say what {file[1]} is"
+            paths.append(folder / file[1])
     return paths
+
+
+def loaded_with(*rooms: str) -> set[str]:
+    """The packages that Python holds once every module of these rooms is imported."""
+    python = [sys.executable, "-c", IMPORT, *rooms]
+    done = subprocess.run(python, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 def holds_code(module: Path) -> bool:
@@ -79,12 +89,14 @@ def sidecar() -> dict[str, Any]:
     return loaded
 
 
-def test_what_runs_a_model_imports_no_package_of_an_extra() -> None:
-    python = [sys.executable, "-c", IMPORT_ALL_THAT_RUNS_A_MODEL]
-    loaded = subprocess.run(python, capture_output=True, text=True, check=True).stdout.split()
+def test_what_runs_a_model_loads_without_pytorch() -> None:
+    assert {"torch", "pytorch_lightning", "numba"} & loaded_with(*ROOMS) == set()
+
+
+def test_photos_and_the_command_line_need_no_package_of_an_extra() -> None:
     extras = {need.name.replace("-", "_") for need in requirements() if need.marker}
     assert "torch" in extras
-    assert extras & set(loaded) == set()
+    assert extras & loaded_with(*BASE_ROOMS) == set()
 
 
 def test_the_version_is_the_same_everywhere() -> None:

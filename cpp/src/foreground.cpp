@@ -1,7 +1,7 @@
 // The straight colour of the subject at soft pixels, so that a cut-out carries no old background.
 //
-// The C++ of src/latefusion/foreground.py, which says more; change both together. A soft pixel is a
-// mix, image = alpha * fg + (1 - alpha) * bg. It is undone after Germer, Uelwer, Conrad and
+// The C++ of src/latefusion/images/foreground.py, which says more; change both together. A soft pixel
+// is a mix, image = alpha * fg + (1 - alpha) * bg. It is undone after Germer, Uelwer, Conrad and
 // Harmeling, "Fast Multi-Level Foreground Estimation" (ICPR 2020), eq. 5 and 6, at reduced size; at
 // the photo's own size one step fits the mix exactly.
 #include <algorithm>

@@ -1,5 +1,5 @@
 // From a photo's size to the network's and back: the only resizing and padding.
-// The C++ of src/latefusion/framing.py; change both together.
+// The C++ of src/latefusion/images/framing.py; change both together.
 #pragma once
 
 #include <opencv2/core.hpp>

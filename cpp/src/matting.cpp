@@ -1,4 +1,4 @@
-// What can be made of a photo and its alpha, as src/latefusion/matte.py does it.
+// What can be made of a photo and its alpha, as src/latefusion/inference/matte.py does it.
 #include "latefusion/matting.hpp"
 
 #include "framing.hpp"

@@ -133,17 +133,7 @@ def test_a_run_of_two_processes_goes_on_in_one(runs: Runs, tmp_path: Path) -> No
 def command(runs: Runs, out: Path, *more: str) -> list[str]:
     data = ("--data", runs.data / "train", "--weights", runs.data / "start.safetensors")
     size = ("--input-size", "64,64", "--batch-size", "4", "--preset", "toy", "--devices", "2")
-    words = (
-        "-m",
-        "tests.helpers.toy_command",
-        "train",
-        "segmentation",
-        "--out",
-        out,
-        *data,
-        *size,
-        *more,
-    )
+    words = (*TOY_COMMAND, "train", "segmentation", "--out", out, *data, *size, *more)
     return [sys.executable, *map(str, words)]
 
 

@@ -1,1 +1,1 @@
-"""Past one machine: the folder mode on Ray, from and to object storage."""
+"""Photos in folders or object storage in, their results there out, on many machines with Ray."""

@@ -1,1 +1,1 @@
-"""Training data: from photos with mattes to checked pairs, and from pairs to batches."""
+"""Photos with mattes in, checked pairs and batches out."""

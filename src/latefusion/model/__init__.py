@@ -1,1 +1,1 @@
-"""The late fusion network: encoders, decoders, fusion and the matting network that joins them."""
+"""An image tensor in, fg, bg, blend and alpha out; checkpoints in and out."""

@@ -1,1 +1,1 @@
-"""Matting over HTTP: what `latefusion serve` runs. Only it may import FastAPI and uvicorn."""
+"""HTTP requests with photos in, mattes and pictures out; the only room with FastAPI and uvicorn."""

@@ -26,6 +26,7 @@ REACH = 6  # pixels the fusion network looks to each side: six 3x3 convolutions,
 
 PRESETS = {
     "lite": NetworkConfig("efficientnet-lite0", width=32, fusion=(16, 16, 16, 8, 16)),
+    "lite-mobilenetv2": NetworkConfig("mobilenetv2", width=32, fusion=(16, 16, 16, 8, 16)),
     "densenet201": NetworkConfig("densenet201", width=128, fusion=(256, 128, 128, 64, 256)),
 }
 

@@ -1,4 +1,4 @@
-"""The encoders: a table from name to how one is built and filled with ImageNet weights.
+"""The encoders: a table from name to how one is built and filled with pretrained weights.
 
 The contract: `widths` (channels at 1/2 .. 1/32), `mean` and `scale` (the encoder sees
 (pixels - mean) * scale), and `forward(x)` giving the five features, finest first.
@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from latefusion.model.encoders import densenet, efficientnet_lite
+from latefusion.model.encoders import densenet, efficientnet_lite, mobilenetv2
 
 
 class EncoderSpec(NamedTuple):
-    """`load_imagenet(encoder, path)` takes None where a package brings the weights (`packaged`)."""
+    """`load_pretrained(encoder, path)` takes None where a package brings them (`packaged`)."""
 
     build: Callable[..., Any]
-    load_imagenet: Callable[[Any, Path | None], None]
+    load_pretrained: Callable[[Any, Path | None], None]
     packaged: bool = False
 
 
@@ -24,4 +24,5 @@ ENCODERS = {
     "efficientnet-lite0": EncoderSpec(
         efficientnet_lite.lite0, efficientnet_lite.load_imagenet, packaged=True
     ),
+    "mobilenetv2": EncoderSpec(mobilenetv2.MobileNetV2, mobilenetv2.load_modnet),
 }

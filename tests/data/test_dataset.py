@@ -102,7 +102,7 @@ def test_without_backgrounds_a_sample_has_none(pair: Pair) -> None:
     pairs = Decoded([pair], lambda item: pair_canvas(item, 32), cache=False)
     samples = WithBackgrounds(pairs, Decoded([], background_canvas, cache=False))
     assert list(RandomOrder(1, 0, 0)) == [(0, 0)]
-    assert sorted(samples[0, 0]) == ["aspect", "key", "pixels"]
+    assert sorted(samples[0, 0]) == ["aspect", "cutout", "key", "pixels"]
 
 
 @pytest.mark.parametrize(("cache", "decoded"), [(True, ["a", "b"]), (False, ["a", "b", "a"])])

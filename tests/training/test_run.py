@@ -375,10 +375,10 @@ def test_the_order_depends_on_pairs_batch_and_seed_but_not_on_the_folder(
 def test_a_new_run_starts_from_imagenet(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load_imagenet(encoder: Any, path: Path | None) -> None:
+    def load_pretrained(encoder: Any, path: Path | None) -> None:
         encoder.convs[0].bias.data.fill_(3.0 if path is None else 4.0)
 
-    spec = ENCODERS["toy"]._replace(load_imagenet=load_imagenet, packaged=True)
+    spec = ENCODERS["toy"]._replace(load_pretrained=load_pretrained, packaged=True)
     monkeypatch.setitem(ENCODERS, "toy", spec)
     fresh = settings(data, tmp_path, weights=None)
     assert (start_network(fresh).encoder.convs[0].bias == 3).all()

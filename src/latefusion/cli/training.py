@@ -64,6 +64,12 @@ def train(
     backgrounds: Annotated[
         list[Path] | None, typer.Option(help="Folders or shards of photos without people.")
     ] = None,
+    cutouts: Annotated[
+        list[Path] | None, typer.Option(help="Folders or shards of RGBA cut-outs of people.")
+    ] = None,
+    cutout_portion: Annotated[
+        float, typer.Option(help="Share of the pictures that are cut-outs.")
+    ] = 0.2,
     validation: Annotated[
         list[Path] | None, typer.Option(help="Pairs that choose the best weights.")
     ] = None,
@@ -71,7 +77,8 @@ def train(
         Path | None, typer.Option(help="Text file with the keys of pairs to leave out.")
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="lite (default) or densenet201; weights know their own.")
+        str | None,
+        typer.Option(help="lite (default), lite-mobilenetv2, densenet201; weights know theirs."),
     ] = None,
     input_size: Annotated[
         str, typer.Option(metavar="H,W", help="Size of the views, multiples of 32.")
@@ -89,7 +96,7 @@ def train(
         Path | None, typer.Option(help="What the stage before saved (.safetensors).")
     ] = None,
     encoder_weights: Annotated[
-        Path | None, typer.Option(help="ImageNet weights of the encoder (.pth, .safetensors).")
+        Path | None, typer.Option(help="Pretrained encoder (.pth, .safetensors; MODNet's .onnx).")
     ] = None,
     max_lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that decode photos.")] = 0,
@@ -113,6 +120,8 @@ def train(
         data=data,
         out=out,
         backgrounds=backgrounds or (),
+        cutouts=cutouts or (),
+        cutout_portion=cutout_portion,
         validation=validation or (),
         exclude=exclude,
         preset=preset,

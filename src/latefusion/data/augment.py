@@ -37,6 +37,7 @@ class Recipe:
     stretch: float = 0.12
     rotation: float = 14.0  # degrees, standard deviation
     harmonise: Range = (0.0, 0.6)
+    empty: float = 0.0  # backgrounds without a subject: nothing is found where nobody is
 
 
 def photometric(image: Tensor, share: Share) -> Tensor:
@@ -111,17 +112,21 @@ def augment(
     recipe: Recipe,
     look: Look = photometric,
     share: Share = ALONE,
+    cutout: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Random views of a batch of canvases.
 
     pixels (B, 7, S, S) uint8 (image, alpha, straight foreground), aspect (B,), backgrounds
-    (B, 3, S, S) uint8 or None for no compositing; all of them this process's share of a batch.
+    (B, 3, S, S) uint8 or None for no compositing, `cutout` (B,) True for canvases that have no
+    background of their own; all of them this process's share of a batch.
     Gives image (B, 3, H, W) in 0..255 and alpha (B, 1, H, W).
     """
     count = len(pixels)
     device = pixels.device
     chance = recipe.composite if backgrounds is not None else 0.0
     composited = share.rand(count, device=device) < chance
+    if cutout is not None:
+        composited = composited | cutout
     canvas = torch.where(composited.view(-1, 1, 1, 1), pixels[:, 4:7], pixels[:, 0:3])
     canvas = torch.cat([canvas, pixels[:, 3:4]], dim=1)
     theta = view_transforms(pixels[:, 3], aspect, size, composited, recipe, share)
@@ -131,6 +136,9 @@ def augment(
         behind = background_views(backgrounds, composited, size, share)
         low, high = recipe.harmonise
         pull = share.rand(count, 1, 1, 1, device=device) * (high - low) + low
+        if recipe.empty:
+            gone = composited & (share.rand(count, device=device) < recipe.empty)
+            alpha = alpha * ~gone.view(-1, 1, 1, 1)
         if composited.any():
             mask = alpha[composited]
             front = harmonise(image[composited], mask, behind, pull[composited])
@@ -174,6 +182,9 @@ def view_transforms(
     jitter = torch.stack([half_width, half_height], dim=1) * recipe.shift * 2
     shift = share.rand(count, 2, device=device).mul(2).sub(1) * jitter
     centre = torch.where(cropped.unsqueeze(1), around, middle) + shift
+    # A body that its canvas cuts off below stands on the lower edge of the view.
+    stands = composited & ~cropped & (alpha[:, -1] > 127).any(dim=1) & (half_height > 0.5)
+    centre[:, 1] = torch.where(stands, 1 - half_height, centre[:, 1])
 
     angle = share.randn(count, device=device) * math.radians(recipe.rotation)
     flip = torch.where(share.rand(count, device=device) < 0.5, -1.0, 1.0)

@@ -1,4 +1,4 @@
-"""Pairs as a torch dataset: each photo, its alpha and its straight foreground on a square canvas.
+"""Pairs and cut-outs as a torch dataset: photo, alpha and straight foreground on square canvases.
 
 A canvas is the photo stretched to a fixed square, uint8; `aspect` undoes the stretch when a view
 is taken from it (data/augment.py). Canvases have one size, so they batch, cache and move to the
@@ -6,8 +6,10 @@ device as they are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,11 +18,13 @@ from torch.utils.data import Dataset, Sampler
 
 from latefusion.data.members import Encoded
 from latefusion.data.share import ALONE, Share
-from latefusion.data.sources import Pair, decode_image, decode_pair
+from latefusion.data.sources import Cutout, Pair, decode_cutout, decode_image, decode_pair
 from latefusion.images.foreground import estimate_foreground
 from latefusion.images.framing import resize
+from latefusion.parallel import usable_cores
 
 Sample = dict[str, Any]
+BEYOND = ((7, 1e-3), (31, 1e-6))  # blurs, in pixels, that give transparent pixels their colour
 ESTIMATE_PIXELS = 3 * 160 * 160  # the foreground is solved at this size; training needs it fast
 
 
@@ -61,18 +65,81 @@ class WithBackgrounds(Dataset[Sample]):
         return {**sample, "background": self.backgrounds[background]}
 
 
+class Numbers(Dataset[tuple[int, int]]):
+    """The items of `WithBackgrounds` by number alone: for canvases that are on the device."""
+
+    def __init__(self, data: WithBackgrounds) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[int, int]:
+        return index
+
+
+class Resident:
+    """All canvases as uint8 in the memory of one device, where batches are put together."""
+
+    def __init__(self, data: WithBackgrounds, device: torch.device) -> None:
+        samples = decode_all(data.pairs)
+        self.keys = [sample["key"] for sample in samples]
+        self.fields = {
+            name: stacked([sample.pop(name) for sample in samples]).to(device)
+            for name in ("pixels", "aspect", "cutout")
+        }
+        behind = decode_all(data.backgrounds)
+        self.backgrounds = stacked(behind).to(device) if behind else None
+
+    def batch(self, items: Tensor, behind: Tensor) -> Sample:
+        """What the loader gives for the pairs and the backgrounds of these numbers, (B,) each."""
+        sample: Sample = {name: field[items] for name, field in self.fields.items()}
+        if self.backgrounds is not None:
+            sample["background"] = self.backgrounds[behind]
+        return {**sample, "key": [self.keys[i] for i in items.tolist()]}
+
+
+def decode_all(data: Decoded) -> list[Any]:
+    """Every item, decoded by as many threads as there are cores."""
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return list(pool.map(data.__getitem__, range(len(data))))
+
+
+def stacked(values: list[Any]) -> Tensor:
+    """Equal tensors or numbers as one tensor, filled row by row: there is no second copy."""
+    first = torch.as_tensor(values[0])
+    whole = torch.empty(len(values), *first.shape, dtype=first.dtype)
+    for i in range(len(values)):
+        whole[i] = torch.as_tensor(values[i])
+        values[i] = None
+    return whole
+
+
 class RandomOrder(Sampler[tuple[int, int]]):
     """A process's share of all pairs, in an order, and with backgrounds, of seed and epoch only.
 
     So a resumed run sees what the uninterrupted one would have seen, and the shares of several
     processes, which never overlap, make up in their order every batch of one process. Pairs that
-    fill no batch are left for another epoch. Lightning calls `set_epoch`.
+    fill no batch are left for another epoch. Cut-outs, whose numbers follow those of the pairs, are
+    drawn among them as `portion` of an epoch. `passes` times all pairs make up an epoch. Lightning
+    calls `set_epoch`.
     """
 
     def __init__(
-        self, pairs: int, backgrounds: int, seed: int, batch: int = 1, share: Share = ALONE
+        self,
+        pairs: int,
+        backgrounds: int,
+        seed: int,
+        batch: int = 1,
+        share: Share = ALONE,
+        cutouts: int = 0,
+        portion: float = 0.0,
+        passes: int = 1,
     ) -> None:
         self.pairs = pairs
+        self.cutouts = cutouts
+        self.passes = passes
+        self.drawn = round(pairs * passes * portion / (1 - portion)) if cutouts else 0
         self.backgrounds = max(backgrounds, 1)
         self.seed = seed
         self.batch = batch
@@ -80,23 +147,57 @@ class RandomOrder(Sampler[tuple[int, int]]):
         self.epoch = 0
 
     def __len__(self) -> int:
-        return self.pairs // self.batch * self.share.batch(self.batch)
+        return self.items // self.batch * self.share.batch(self.batch)
+
+    @property
+    def items(self) -> int:
+        return self.pairs * self.passes + self.drawn
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        order = torch.randperm(self.pairs, generator=generator)
-        behind = torch.randint(self.backgrounds, (self.pairs,), generator=generator)
-        for start in range(0, self.pairs - self.batch + 1, self.batch):
+        order = torch.cat(
+            [torch.randperm(self.pairs, generator=generator) for _ in range(self.passes)]
+        )
+        if self.drawn:
+            cutouts = torch.randint(self.cutouts, (self.drawn,), generator=generator) + self.pairs
+            mixed = torch.randperm(self.items, generator=generator)
+            order = torch.cat([order, cutouts])[mixed]
+        behind = torch.randint(self.backgrounds, (self.items,), generator=generator)
+        for start in range(0, self.items - self.batch + 1, self.batch):
             batch = slice(start, start + self.batch)
             mine = (self.share.own(drawn[batch]).tolist() for drawn in (order, behind))
             yield from zip(*mine, strict=True)
 
 
+def canvas(item: Pair | Cutout, size: int) -> Sample:
+    """`pixels` (7, S, S) uint8: image RGB, alpha, straight foreground; `aspect` W / H; `key`.
+
+    Where `cutout` is set the image is the bare foreground, which always goes on a background.
+    """
+    return pair_canvas(item, size) if isinstance(item, Pair) else cutout_canvas(item, size)
+
+
+def cutout_canvas(cutout: Cutout, size: int) -> Sample:
+    """The canvas of a cut-out, its colours averaged by opacity and continued beyond the outline."""
+    rgba = decode_cutout(cutout).astype(np.float32)
+    height, width = rgba.shape[:2]
+    opacity = rgba[:, :, 3:] / 255
+    whole = resize(np.dstack([rgba[:, :, :3] * opacity, opacity]), (size, size))
+    alpha = whole[:, :, 3:]
+    for side, weight in BEYOND:
+        whole = whole + cv2.blur(whole, (side, side)) * np.float32(weight)
+    colour = whole[:, :, :3] / np.maximum(whole[:, :, 3:], 1e-12)
+    pixels = np.rint(np.clip(np.dstack([colour, alpha * 255, colour]), 0, 255)).astype(np.uint8)
+    aspect = np.float32(width / height)
+    planes = channels_first(pixels)
+    return {"pixels": planes, "aspect": aspect, "cutout": True, "key": cutout.key}
+
+
 def pair_canvas(pair: Pair, size: int) -> Sample:
-    """`pixels` (7, S, S) uint8: image RGB, alpha, straight foreground; `aspect` is W / H; `key`."""
+    """The canvas of a pair, its straight foreground estimated."""
     image, alpha = decode_pair(pair)
     height, width = alpha.shape
     image, alpha = resize(image, (size, size)), resize(alpha, (size, size))
@@ -104,7 +205,8 @@ def pair_canvas(pair: Pair, size: int) -> Sample:
     foreground = estimate_foreground(image, opacity, ESTIMATE_PIXELS)
     pixels = np.dstack([image, alpha, foreground])
     aspect = np.float32(width / height)
-    return {"pixels": channels_first(pixels), "aspect": aspect, "key": pair.key}
+    planes = channels_first(pixels)
+    return {"pixels": planes, "aspect": aspect, "cutout": False, "key": pair.key}
 
 
 def background_canvas(source: Encoded, size: int) -> Tensor:

@@ -46,6 +46,14 @@ class Pair:
     alpha: Encoded
 
 
+@dataclass(frozen=True, slots=True)
+class Cutout:
+    """A picture with straight foreground and alpha (RGBA), not decoded; it has no background."""
+
+    key: str
+    image: Encoded
+
+
 def read_pairs(paths: Sequence[Path], listed: str = TRAIN_LIST) -> list[Pair]:
     """All pairs of the list files, folders and tar shards: sources as given, keys sorted in each.
 
@@ -85,6 +93,25 @@ def named_images(paths: Sequence[Path]) -> list[tuple[str, Encoded]]:
             raise DataError(f"{path}: no pictures in it; expected {', '.join(IMAGE_SUFFIXES)}")
         images += found
     return images
+
+
+def read_cutouts(paths: Sequence[Path]) -> list[Cutout]:
+    """All RGBA pictures of folders (at any depth) and tar shards, sorted.
+
+    Raises DataError for a source that does not exist or holds no picture.
+    """
+    return [Cutout(_split_suffix(name)[0], image) for name, image in named_images(paths)]
+
+
+def decode_cutout(cutout: Cutout) -> NDArray[np.uint8]:
+    """The straight foreground and alpha as (H, W, 4) uint8 RGBA.
+
+    Raises DataError naming the key where the picture does not open, or has no alpha of 8 bits.
+    """
+    bgra = decode(cutout.image, cv2.IMREAD_UNCHANGED, f"{cutout.key}: cut-out")
+    if bgra.ndim != 3 or bgra.shape[2] != 4 or bgra.dtype != np.uint8:
+        raise DataError(f"{cutout.key}: the cut-out is not 8-bit RGBA; save it with transparency")
+    return cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)  # type: ignore[return-value]
 
 
 def decode_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -1,6 +1,7 @@
 """One stage of training as Lightning runs it: the steps, the averaged weights, the files kept."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +13,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from latefusion.data.augment import augment
-from latefusion.data.dataset import Sample
+from latefusion.data.dataset import Resident, Sample
 from latefusion.data.share import ALONE, Share
 from latefusion.errors import TrainingError
 from latefusion.metrics import iou, mad
@@ -58,6 +59,9 @@ class Training(pl.LightningModule):
         self.order = order
         self.scores: dict[str, tuple[float, float]] = {}
         self.rows: list[Tensor] = []
+        self.canvases: Callable[[torch.device], Resident] | None = None
+        self.resident: Resident | None = None
+        self.run = torch.compile(stage.forward) if settings.compile else stage.forward
         for name, part in network.named_children():
             part.requires_grad_(name in stage.trains)
             if share.world > 1 and name in stage.moves_norm:
@@ -89,6 +93,15 @@ class Training(pl.LightningModule):
                 "start them alike, on the same files"
             )
 
+        if self.canvases:
+            self.resident = self.canvases(self.device)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Put a batch together on the device, where the loader gives numbers only."""
+        if self.resident and self.trainer.training:
+            return self.resident.batch(*batch)
+        return batch
+
     def on_train_start(self) -> None:
         stop_at_sigterm()  # not before: Lightning would put its own handler in front
 
@@ -102,6 +115,7 @@ class Training(pl.LightningModule):
                 self.settings.input_size,
                 self.settings.recipe,
                 share=self.share,
+                cutout=batch.get("cutout"),
             )
         image = image.contiguous(memory_format=self.layout)
         output = self.views(image, alpha)
@@ -124,7 +138,7 @@ class Training(pl.LightningModule):
         """The stage's outputs; those of the fusion network in a window, where one is set."""
         size = self.settings.window
         if size is None or "fusion" not in self.stage.trains:
-            return self.stage.forward(self.network, image)
+            return self.run(self.network, image)
         return self.network.windowed(image, softest_window(alpha, size))
 
     def check_finite(self, total: Tensor, terms: Terms) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -20,15 +20,17 @@ from torch.utils.data import DataLoader
 
 from latefusion.data.dataset import (
     Decoded,
+    Numbers,
     RandomOrder,
+    Resident,
     Sample,
     WithBackgrounds,
     background_canvas,
-    pair_canvas,
+    canvas,
     pair_view,
 )
 from latefusion.data.share import ALONE, Share
-from latefusion.data.sources import VAL_LIST, Pair, read_images, read_pairs
+from latefusion.data.sources import VAL_LIST, Cutout, Pair, read_cutouts, read_images, read_pairs
 from latefusion.errors import DataError, TrainingError
 from latefusion.images.writing import make_folder, remove_parts
 from latefusion.model.checkpoint import load_network
@@ -53,6 +55,8 @@ from latefusion.training.stages import STAGES
 __all__ = ["Settings", "train"]
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item", Pair, Cutout)
 
 CACHED_AT_MOST = 6000  # canvases kept in memory; 1.4 MB each at 448 x 448
 
@@ -80,6 +84,8 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
         loader, views = loaders(settings, share)
         horizon = Horizon(len(loader), settings.horizon or epochs)
         module = Training(network, stage, settings, horizon, share, order_digest(settings, loader))
+        if isinstance(loader.dataset, Numbers):
+            module.canvases = partial(Resident, loader.dataset.data)
         make_folder(settings.out)
         if is_first():
             remove_parts(settings.out)
@@ -98,6 +104,7 @@ def is_of_this_launch(state: Path) -> bool:
 def order_digest(settings: Settings, loader: DataLoader[Sample]) -> str:
     """What all processes must have in common; folders may be called otherwise on each machine."""
     data = loader.dataset
+    data = data.data if isinstance(data, Numbers) else data
     assert isinstance(data, WithBackgrounds)
     names = [Path(pair.key).name for pair in data.pairs.items]
     parts = (*names, len(data.backgrounds), settings.batch_size, settings.seed)
@@ -135,7 +142,7 @@ def start_network(settings: Settings) -> MattingNetwork:
     network = MattingNetwork(config)
     encoder = ENCODERS[config.encoder]
     if settings.encoder_weights or encoder.packaged:
-        encoder.load_imagenet(network.encoder, settings.encoder_weights)
+        encoder.load_pretrained(network.encoder, settings.encoder_weights)
     else:
         name = config.encoder
         if is_first():
@@ -149,18 +156,29 @@ def loaders(
     """A process's share: training canvases in random order, and validation views one by one."""
     pairs = leave_out(read_pairs(settings.data), settings.exclude)
     backgrounds = read_images(settings.backgrounds) if settings.backgrounds else []
+    cutouts = leave_out(read_cutouts(settings.cutouts), settings.exclude)
     # Each worker would fill a cache of its own, and each process does.
-    pictures = (len(pairs) + len(backgrounds)) * share.world
+    pictures = (len(pairs) + len(cutouts) + len(backgrounds)) * share.world
     cache = settings.workers == 0 and pictures <= CACHED_AT_MOST
-    dataset = WithBackgrounds(
-        Decoded(pairs, partial(pair_canvas, size=settings.canvas), cache),
+    data = WithBackgrounds(
+        Decoded([*pairs, *cutouts], partial(canvas, size=settings.canvas), cache),
         Decoded(backgrounds, partial(background_canvas, size=settings.canvas), cache),
     )
     batch = min(settings.batch_size, len(pairs))
-    loader: DataLoader[Sample] = DataLoader(
-        dataset,
+    order = RandomOrder(
+        len(pairs),
+        len(backgrounds),
+        settings.seed,
+        batch,
+        share,
+        len(cutouts),
+        settings.cutout_portion,
+        settings.passes,
+    )
+    loader: DataLoader[Any] = DataLoader(
+        Numbers(data) if settings.resident else data,
         batch_size=share.batch(batch, len(pairs)),
-        sampler=RandomOrder(len(pairs), len(backgrounds), settings.seed, batch, share),
+        sampler=order,
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
     )
@@ -175,9 +193,9 @@ def loaders(
     return loader, DataLoader(views, batch_size=1)
 
 
-def leave_out(pairs: list[Pair], exclude: Path | None) -> list[Pair]:
+def leave_out(pairs: list[Item], exclude: Path | None) -> list[Item]:
     """The pairs whose keys, or file names without the ending, are not in the list."""
-    if exclude is None:
+    if exclude is None or not pairs:
         return pairs
     try:
         lines = exclude.read_text(encoding="utf-8").splitlines()

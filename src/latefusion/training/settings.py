@@ -23,6 +23,9 @@ class Settings:
     `window` (H, W), for the stages with a fusion network, trains that network on a window of
     each batch's views, the one with most outline of four random ones, in place of all of them,
     which makes a step about three times quicker.
+    `cutouts` are RGBA pictures, which always go on a background; `cutout_portion` of an epoch are
+    drawn from them. `passes` is how often an epoch goes through the pairs.
+    `resident` keeps all canvases in the memory of the device, `compile` compiles the network.
     `exclude` is a text file of keys, one a line, of pairs to leave out; after a # stands why.
     `preset` is `lite` where neither it nor `weights` is given.
     `batch_size` is that of a step, which all processes share. `devices` are the processes on this
@@ -33,6 +36,11 @@ class Settings:
     data: Sequence[Path]
     out: Path
     backgrounds: Sequence[Path] = ()
+    cutouts: Sequence[Path] = ()
+    cutout_portion: float = 0.2
+    passes: int = 1
+    resident: bool = False
+    compile: bool = False
     validation: Sequence[Path] = ()
     exclude: Path | None = None
     preset: str | None = None
@@ -64,7 +72,8 @@ def check_settings(settings: Settings) -> None:
             better = max(64, round(side / 32) * 32)
             raise DataError(f"input size {side} is not a multiple of 32 from 64 up; use {better}")
     check_window(settings)
-    for name in ("epochs", "horizon", "batch_size", "devices", "nodes"):
+    check_cutouts(settings)
+    for name in ("epochs", "horizon", "batch_size", "passes", "devices", "nodes"):
         number = getattr(settings, name)
         if number is not None and number < 1:
             raise TrainingError(f"{name} is {number}; use 1 or more")
@@ -79,6 +88,14 @@ def check_settings(settings: Settings) -> None:
         raise TrainingError(f"nothing to resume: {state} does not exist; leave --resume out")
     if not settings.resume and state.exists():
         raise TrainingError(f"{settings.out} holds a run already; pass --resume or another --out")
+
+
+def check_cutouts(settings: Settings) -> None:
+    """Cut-outs need something to stand on, and leave room for pairs. Raises TrainingError."""
+    if settings.cutouts and not settings.backgrounds:
+        raise TrainingError("cut-outs have no background of their own; pass --backgrounds, too")
+    if not 0 < settings.cutout_portion < 1:
+        raise TrainingError(f"cutout portion {settings.cutout_portion} is not in (0, 1); use 0.2")
 
 
 def check_window(settings: Settings) -> None:

@@ -25,8 +25,9 @@ def toy(toy_model: Path) -> Matter:
 def patient_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`memory://` empty before and after, and no pause between the tries of what fails."""
     from fsspec.implementations.memory import MemoryFileSystem
+    from tenacity import wait_none
 
-    monkeypatch.setattr("latefusion.cluster.storage.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("latefusion.cluster.storage.WAIT", wait_none())
     yield
     MemoryFileSystem.store.clear()
     MemoryFileSystem.pseudo_dirs[:] = [""]

@@ -8,6 +8,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -15,10 +16,9 @@ from fsspec.core import has_magic
 
 from latefusion.cluster.shards import READERS, Kind, kind_of
 from latefusion.cluster.storage import (
-    TRIES,
     Storage,
+    patience,
     patiently,
-    pause,
     storage_of,
     transient_errors,
 )
@@ -113,24 +113,28 @@ def groups_of(source: Source, path: str, size: int) -> Iterator[Group]:
         except OSError as error:
             raise DataError(f"{shown(source.place)} cannot be listed: {reason(error)}") from None
         return
+    try:
+        yield from _shard_groups(source, path, size)
+    except DataError as error:
+        yield _broken(_prefix(source, path), path, str(error))
+    except transient_errors() as error:
+        problem = f"{source.label(path)} cannot be read: {reason(error)}"
+        yield _broken(_prefix(source, path), path, problem)
+
+
+def _shard_groups(source: Source, path: str, size: int) -> Iterator[Group]:
+    """The groups of a shard; a retry continues after those that were given."""
     base, given = source.shard_bases[path], 0
-    prefix = _beside(base, source.own_name)
-    for attempt in range(TRIES):
-        try:
-            for number, group in enumerate(in_groups(_items(source, path, base), prefix, size)):
-                if number >= given:
-                    yield group
-                    given = number + 1
-            return
-        except DataError as error:
-            yield _broken(prefix, path, str(error))
-            return
-        except transient_errors() as error:
-            if attempt == TRIES - 1:
-                problem = f"{source.label(path)} cannot be read: {reason(error)}"
-                yield _broken(prefix, path, problem)
-                return
-        pause(attempt)
+    for attempt in patience():
+        with attempt:
+            groups = in_groups(_items(source, path, base), _prefix(source, path), size)
+            for group in islice(groups, given, None):
+                yield group
+                given += 1
+
+
+def _prefix(source: Source, path: str) -> str:
+    return _beside(source.shard_bases[path], source.own_name)
 
 
 def in_groups(items: Iterable[Item], prefix: str, size: int) -> Iterator[Group]:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +15,13 @@ from typing import IO, Any, TypeVar
 from fsspec import AbstractFileSystem
 from fsspec.core import has_magic, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 
 from latefusion.errors import LatefusionError, OutputError, reason, shown
 from latefusion.images.writing import make_folder, whole_file
@@ -23,7 +29,8 @@ from latefusion.images.writing import make_folder, whole_file
 T = TypeVar("T")
 
 TRIES = 7
-FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0  # seconds; each wait is twice the one before
+# Seconds, doubled after each try, plus a random part, so that workers do not retry in step.
+WAIT = wait_exponential(multiplier=0.2, max=10) + wait_random(0, 0.2)
 FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 # What the clients of object stores raise beside OSError.
@@ -214,25 +221,30 @@ def storage_of(place: str) -> Storage:
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """The value of a call, which is tried again after what may pass: a network, a busy store.
+    """Return the value of a call, retried after errors that may pass: a network, a busy store.
 
-    Raises what the last try raised, as an OSError.
+    Raises the error of the last try, as an OSError.
     """
-    for attempt in range(TRIES):
-        try:
-            return call()
-        except FINAL:
-            raise
-        except transient_errors() as error:
-            if attempt == TRIES - 1:
-                raise OSError(reason(error)) from error
-        pause(attempt)
-    raise AssertionError("the last try returns or raises")
+    try:
+        return patience()(call)
+    except FINAL:
+        raise
+    except transient_errors() as error:
+        raise OSError(reason(error)) from error
 
 
-def pause(attempt: int) -> None:
-    """Wait after the try of that number, which failed."""
-    time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2**attempt))
+def patience() -> Retrying:
+    """The retries of an operation: up to TRIES tries, with waits between, then its own error."""
+    return Retrying(
+        stop=stop_after_attempt(TRIES),
+        wait=WAIT,
+        retry=retry_if_exception(_may_pass),
+        reraise=True,
+    )
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, transient_errors()) and not isinstance(error, FINAL)
 
 
 def transient_errors() -> tuple[type[Exception], ...]:

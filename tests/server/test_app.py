@@ -336,13 +336,14 @@ def test_the_state_is_told(toy: TestClient) -> None:
     toy.post("/api/matte", content=encoded(lopsided()))
     toy.post("/api/matte", content=b"nothing")
     text = toy.get("/metrics").text
-    assert 'latefusion_requests_total{route="/api/matte",status="200"} 1\n' in text
-    assert 'latefusion_requests_total{route="/api/matte",status="400"} 1\n' in text
-    assert 'latefusion_request_seconds_count{route="/api/matte"} 2\n' in text
-    assert 'latefusion_photo_seconds_bucket{route="/api/matte",le="+Inf"} 1\n' in text
-    assert "latefusion_queue_waiting 0\n" in text
-    assert "latefusion_held_bytes 0\n" in text
+    assert 'latefusion_requests_total{route="/api/matte",status="200"} 1.0\n' in text
+    assert 'latefusion_requests_total{route="/api/matte",status="400"} 1.0\n' in text
+    assert 'latefusion_request_seconds_count{route="/api/matte"} 2.0\n' in text
+    assert 'latefusion_photo_seconds_bucket{le="+Inf",route="/api/matte"} 1.0\n' in text
+    assert "latefusion_queue_waiting 0.0\n" in text
+    assert "latefusion_held_bytes 0.0\n" in text
     assert text.count("# TYPE latefusion_request_seconds histogram") == 1
+    assert "_created" not in text
 
 
 def test_nothing_is_taken_while_draining(toy_model: Path) -> None:

@@ -172,13 +172,13 @@ def test_a_full_server_says_so_before_it_reads(toy_model: Path) -> None:
         assert client.portal
         for _ in range(2):
             client.portal.start_task_soon(base.queue.run, lambda _: gate.wait(20), 20)
-        while "latefusion_in_work 2" not in client.get("/metrics").text:
+        while "latefusion_in_work 2.0" not in client.get("/metrics").text:
             pass
         for route in ("/api/matte", "/api/remove", "/api/batch", "/v1.0/removebg"):
             found = client.post(route, content=b"nothing")
             assert "are waiting" in error_of(found, 429)
             assert int(found.headers["retry-after"]) >= 1
         gate.set()
-        while "latefusion_in_work 0" not in client.get("/metrics").text:
+        while "latefusion_in_work 0.0" not in client.get("/metrics").text:
             pass
         assert client.post("/api/matte", content=encoded(lopsided())).status_code == 200

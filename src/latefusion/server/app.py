@@ -124,7 +124,7 @@ def _add_state(app: FastAPI, service: Service, guards: list[Any]) -> None:
     @app.get("/metrics", tags=["state"], dependencies=guards, response_class=PlainTextResponse)
     async def metrics() -> Response:
         """For Prometheus."""
-        return Response(service.metrics.text(service.gauges()), media_type=MEDIA_TYPE)
+        return Response(service.metrics.text(), media_type=MEDIA_TYPE)
 
 
 def _add_page(app: FastAPI) -> None:

@@ -29,6 +29,16 @@ class Service:
     held: int = 0  # bytes of their bodies and answers
     failure: LatefusionError | None = None  # why the network did not load
 
+    def __post_init__(self) -> None:
+        add = self.metrics.add_gauge
+        queue = self.queue
+        add("latefusion_queue_waiting", "Photos that wait for a worker.", lambda: queue.waiting)
+        add("latefusion_in_work", "Photos that a worker has.", lambda: queue.in_work)
+        add("latefusion_workers", "Photos worked on side by side.", lambda: queue.workers)
+        add("latefusion_open_requests", "Requests not answered yet.", lambda: self.open)
+        add("latefusion_held_bytes", "Bytes of bodies and answers.", lambda: self.held)
+        add("latefusion_ready", "1 if photos are taken, else 0.", lambda: self.ready)
+
     @property
     def ready(self) -> bool:
         """Whether a photo that came now would be taken."""
@@ -43,17 +53,3 @@ class Service:
     def is_key(self, given: str) -> bool:
         """Whether that is the key; the time it takes does not tell how much of it is right."""
         return self.key is not None and hmac.compare_digest(given.encode(), self.key.encode())
-
-    def gauges(self) -> dict[str, tuple[str, float]]:
-        """What holds at the moment, for the metrics."""
-        return {
-            "latefusion_queue_waiting": ("Photos that wait for a worker.", self.queue.waiting),
-            "latefusion_in_work": ("Photos that a worker has.", self.queue.in_work),
-            "latefusion_workers": ("Photos worked on side by side.", self.queue.workers),
-            "latefusion_open_requests": ("Requests not answered yet.", self.open),
-            "latefusion_held_bytes": (
-                "Bytes of bodies and answers.",
-                self.held,
-            ),
-            "latefusion_ready": ("Whether photos are taken.", self.ready),
-        }

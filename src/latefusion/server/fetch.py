@@ -3,13 +3,12 @@
 import asyncio
 import ipaddress
 import socket
-import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urljoin, urlsplit
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
-import h11
+import httpcore2
 
 from latefusion.server.refusals import RefusedError
 
@@ -17,8 +16,12 @@ PORTS = {"http": 80, "https": 443}
 REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 3
 SECONDS = 15  # for all of it
-PIECE = 64 * 1024
-AGENT = "latefusion"
+HEADERS = (
+    (b"User-Agent", b"latefusion"),
+    (b"Accept", b"image/*"),
+    (b"Accept-Encoding", b"identity"),
+    (b"Connection", b"close"),
+)
 
 # Addresses that lead to others: IPv4 within IPv6 that Python does not unwrap.
 TUNNELS = tuple(
@@ -50,51 +53,60 @@ OPEN_INTERNET = Gate()
 
 
 async def fetch(url: str, most: int, gate: Gate = OPEN_INTERNET) -> bytes:
-    """What lies at a URL, of at most that many bytes. Raises RefusedError.
+    """The content at a URL, of at most `most` bytes. Raises RefusedError.
 
-    Every address, also of a redirect, is resolved once, checked, and connected to itself, so that a
-    name cannot mean another one when it counts.
+    The host of the URL and of each redirect is resolved once, its addresses are checked, and the
+    connection goes to a checked address, so that a name cannot change its meaning in between. No
+    proxy of the environment is used.
     """
     try:
         return await asyncio.wait_for(_follow(url, most, gate), SECONDS)
     except asyncio.TimeoutError:
         raise _refused(f"did not arrive within {SECONDS} s") from None
-    except (OSError, ssl.SSLError, h11.RemoteProtocolError, asyncio.IncompleteReadError):
+    except (OSError, httpcore2.NetworkError, httpcore2.ProtocolError):
         raise _refused("cannot be fetched; check the address") from None
 
 
 async def _follow(url: str, most: int, gate: Gate) -> bytes:
-    for _ in range(MOST_REDIRECTS + 1):
-        target = _parsed(url, gate)
-        async with _response(target, await _address(target, gate)) as (response, pieces):
-            if response.status_code not in REDIRECTS:
-                return await _whole(response, pieces, most)
-            location = dict(response.headers).get(b"location", b"").decode("latin-1")
-        url = urljoin(url, location)
+    async with httpcore2.AsyncConnectionPool(network_backend=_CheckedNetwork(gate)) as pool:
+        for _ in range(MOST_REDIRECTS + 1):
+            target, host = _parsed(url)
+            headers = [(b"Host", host), *HEADERS]
+            async with pool.stream("GET", target, headers=headers) as response:
+                if response.status not in REDIRECTS:
+                    return await _whole(response, most)
+            url = urljoin(url, _location(response))
     raise _refused(f"redirects more than {MOST_REDIRECTS} times")
 
 
-def _parsed(url: str, gate: Gate) -> SplitResult:
-    try:
-        target = urlsplit(url)
-        port = target.port or PORTS.get(target.scheme)
-        host = (target.hostname or "").encode("idna").decode()
-    except ValueError:
-        raise _refused("is not one") from None
-    if target.scheme not in PORTS or not host or not url.isprintable() or " " in url:
-        raise _refused("is not one of http or https")
-    if target.username is not None or target.password is not None:
-        raise _refused("holds a password; leave it out")
+class _CheckedNetwork(httpcore2.AsyncNetworkBackend):
+    """TCP connections to where the gate allows, each to an address that was checked."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._network = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        address = await _address(host, port, self._gate)
+        return await self._network.connect_tcp(
+            address, port, timeout, local_address, socket_options
+        )
+
+
+async def _address(host: str, port: int, gate: Gate) -> str:
+    """The first of the host's addresses, if all are allowed. Raises RefusedError."""
     if port not in gate.ports:
         raise _refused(f"names port {port}; use {' or '.join(map(str, gate.ports))}")
-    return target
-
-
-async def _address(target: SplitResult, gate: Gate) -> str:
-    """The first of the host's addresses, if all are allowed. Raises RefusedError."""
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(target.hostname, _port(target), type=socket.SOCK_STREAM)
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise _refused("names a host that is not found") from None
     addresses = [str(where[0]) for *_, where in found]
@@ -103,69 +115,37 @@ async def _address(target: SplitResult, gate: Gate) -> str:
     return addresses[0]
 
 
-def _port(target: SplitResult) -> int:
-    return target.port or PORTS[target.scheme]
-
-
-@asynccontextmanager
-async def _response(
-    target: SplitResult, address: str
-) -> AsyncIterator[tuple[h11.Response, AsyncIterator[bytes]]]:
-    """The answer of the host at that very address."""
-    secure = target.scheme == "https"
-    reader, writer = await asyncio.open_connection(
-        address,
-        _port(target),
-        ssl=ssl.create_default_context() if secure else None,
-        server_hostname=target.hostname if secure else None,
-    )
+def _parsed(url: str) -> tuple[httpcore2.URL, bytes]:
+    """A URL's parts as they are sent, and the Host header. Raises RefusedError."""
     try:
-        connection = h11.Connection(h11.CLIENT)
-        writer.write(connection.send(_request(target)) or b"")
-        writer.write(connection.send(h11.EndOfMessage()) or b"")
-        await writer.drain()
-        event = await _next(connection, reader)
-        while isinstance(event, h11.InformationalResponse):
-            event = await _next(connection, reader)
-        if not isinstance(event, h11.Response):
-            raise _refused("gives no answer")
-        yield event, _pieces(connection, reader)
-    finally:
-        writer.close()
-
-
-def _request(target: SplitResult) -> h11.Request:
+        target = urlsplit(url)
+        port = target.port or PORTS.get(target.scheme)
+        host = (target.hostname or "").encode("idna")
+    except ValueError:
+        raise _refused("is not one") from None
+    if target.scheme not in PORTS or not host or not url.isprintable() or " " in url:
+        raise _refused("is not one of http or https")
+    if target.username is not None or target.password is not None:
+        raise _refused("holds a password; leave it out")
     path = (target.path or "/") + (f"?{target.query}" if target.query else "")
-    host = target.netloc.encode("idna").decode()
-    headers = [
-        ("Host", host),
-        ("User-Agent", AGENT),
-        ("Accept", "image/*"),
-        ("Accept-Encoding", "identity"),
-        ("Connection", "close"),
-    ]
-    try:
-        return h11.Request(method="GET", target=path.encode("ascii"), headers=headers)
-    except (UnicodeError, h11.LocalProtocolError):
-        raise _refused("holds characters that have to be escaped") from None
+    if not path.isascii():
+        raise _refused("holds characters that have to be escaped")
+    named = b"[%b]" % host if b":" in host else host
+    named += b":%d" % target.port if target.port else b""
+    return httpcore2.URL(scheme=target.scheme, host=host, port=port, target=path), named
 
 
-async def _next(connection: h11.Connection, reader: asyncio.StreamReader) -> object:
-    while (event := connection.next_event()) is h11.NEED_DATA:
-        connection.receive_data(await reader.read(PIECE))
-    return event
+def _location(response: httpcore2.Response) -> str:
+    """The URL that a redirect names."""
+    headers = {name.lower(): value for name, value in response.headers}
+    return headers.get(b"location", b"").decode("latin-1")
 
 
-async def _pieces(connection: h11.Connection, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    while isinstance(event := await _next(connection, reader), h11.Data):
-        yield bytes(event.data)
-
-
-async def _whole(response: h11.Response, pieces: AsyncIterator[bytes], most: int) -> bytes:
-    if response.status_code != 200:
-        raise _refused(f"answers with status {response.status_code}")
+async def _whole(response: httpcore2.Response, most: int) -> bytes:
+    if response.status != 200:
+        raise _refused(f"answers with status {response.status}")
     found = bytearray()
-    async for piece in pieces:
+    async for piece in response.aiter_stream():
         found += piece
         if len(found) > most:
             raise RefusedError(413, f"what lies at image_url is larger than {most / 1e6:g} MB")

@@ -1,5 +1,6 @@
 """Straight colours against known ones: how much of the old background is left in a soft edge.
 
+    pip install pymatting
     python benchmarks/foreground.py dev.tar background-00.tar [--every 5]
 
 A subject of known colours is mixed with a background photo by a known alpha, and the colours are

@@ -1,17 +1,14 @@
 """Refining softens the outline of a mask and nothing else."""
 
-import sys
-from typing import Any
-
 import cv2
 import numpy as np
-import pymatting
 import pytest
 from numpy.typing import NDArray
 
+from latefusion.closed_form import Fit, solve_where
 from latefusion.data import refine as module
 from latefusion.data.refine import is_binary, refine, trimap
-from latefusion.errors import DataError
+from latefusion.planes import Plane
 
 RED, GREEN = np.array([230, 30, 20.0]), np.array([30, 160, 60.0])
 
@@ -60,16 +57,16 @@ def test_a_large_photo_is_solved_smaller_and_keeps_its_size(
 ) -> None:
     sizes = []
 
-    def solve(image: NDArray[np.float64], *args: Any, **options: Any) -> NDArray[np.float64]:
+    def solve(image: NDArray[np.uint8], alpha: Plane, free: NDArray[np.uint8], fit: Fit) -> Plane:
         sizes.append(image.shape[0] * image.shape[1])
-        return pymatting.estimate_alpha_cf(image, *args, **options)
+        return solve_where(image, alpha, free, fit)
 
     image, true = soft_disc(181, 279)
     mask = mask_of(true)
     beside = np.roll(mask, 4, axis=1)  # a mask that the colours contradict up to the band's edge
     known = trimap(beside) != 128
     monkeypatch.setattr(module, "MAX_SOLVED", 5000)
-    monkeypatch.setattr(module, "load_solver", lambda: solve)
+    monkeypatch.setattr(module, "solve_where", solve)
     pred = refine(image, mask)
     assert 4500 < sizes[0] < 5500
     assert error(pred, true) < error(mask, true)
@@ -116,8 +113,33 @@ def test_a_mask_of_one_pixel_does_not_break() -> None:
     assert refine(image, mask)[20, 30] == 255
 
 
-def test_without_pymatting_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pymatting", None)
-    image, alpha = soft_disc()
-    with pytest.raises(DataError, match=r"pip install 'latefusion\[refine\]'"):
-        refine(image, mask_of(alpha))
+def test_the_band_is_solved_by_the_equation_of_levin() -> None:
+    """Against the full system (PAMI 2008, eq. 12), solved directly."""
+    image, true = soft_disc(30, 40)
+    image += np.random.default_rng(0).integers(0, 9, image.shape, np.uint8)
+    free = (trimap(mask_of(true)) == 128).astype(np.uint8)
+    alpha = np.where(free, 0.5, mask_of(true) / 255).astype(np.float32)
+    fit = module.FIT
+    solved = solve_where(image, alpha.copy(), free, fit)
+    exact = directly_solved(image, alpha, free > 0, fit.epsilon)
+    np.testing.assert_allclose(solved, np.clip(exact, 0, 1), atol=0.01)
+    assert np.abs(exact - alpha)[free > 0].mean() > 0.1
+
+
+def directly_solved(
+    image: NDArray[np.uint8], alpha: Plane, free: NDArray[np.bool_], epsilon: float
+) -> NDArray[np.float64]:
+    height, width = free.shape
+    laplacian = np.zeros((free.size, free.size))
+    colours = image.reshape(-1, 3) / 255
+    for top in range(height - 2):
+        for left in range(width - 2):
+            members = [width * (top + y) + left + x for y in range(3) for x in range(3)]
+            off = colours[members] - colours[members].mean(axis=0)
+            inverse = np.linalg.inv(off.T @ off / 9 + epsilon / 9 * np.eye(3))
+            part = np.eye(9) - (1 + off @ inverse @ off.T) / 9
+            laplacian[np.ix_(members, members)] += part
+    unknown, solved = free.reshape(-1), alpha.reshape(-1).astype(np.float64)
+    right = -laplacian[np.ix_(unknown, ~unknown)] @ solved[~unknown]
+    solved[unknown] = np.linalg.solve(laplacian[np.ix_(unknown, unknown)], right)
+    return solved.reshape(height, width)

@@ -11,7 +11,7 @@ from latefusion.images.framing import Size, letterbox
 from latefusion.images.levels import Plane
 from latefusion.inference import closed_form
 from latefusion.inference.closed_form import (
-    EPSILON,
+    OUTLINE,
     _free,
     _solve_in_parts,
     _windows,
@@ -63,7 +63,7 @@ def test_what_was_sure_stays() -> None:
 def test_the_laplacian_is_that_of_equation_12() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (6, 8, 3), np.uint8)
-    windows = _windows(image, np.ones((6, 8), np.uint8))
+    windows = _windows(image, np.ones((6, 8), np.uint8), OUTLINE.epsilon)
     assert windows is not None
     assert len(windows.pixels) == 48
     expected = np.zeros((48, 48))
@@ -72,7 +72,7 @@ def test_the_laplacian_is_that_of_equation_12() -> None:
         for left in range(6):
             members = [8 * (top + y) + left + x for y in range(3) for x in range(3)]
             off = colours[members] - colours[members].mean(axis=0)
-            inverse = np.linalg.inv(off.T @ off / 9 + EPSILON / 9 * np.eye(3))
+            inverse = np.linalg.inv(off.T @ off / 9 + OUTLINE.epsilon / 9 * np.eye(3))
             part = np.eye(9) - (1 + off @ inverse @ off.T) / 9
             expected[np.ix_(members, members)] += part
     for column in (0, 9, 27):

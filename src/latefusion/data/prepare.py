@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from latefusion.data.layouts import Candidate, Rejected, find_candidates
-from latefusion.data.refine import is_binary, load_solver
+from latefusion.data.refine import is_binary
 from latefusion.data.refine import refine as refine_mask
 from latefusion.data.sources import TRAIN_LIST, VAL_LIST, decode_image, list_line, size_text
 from latefusion.errors import DataError, ImageError
@@ -62,8 +62,6 @@ def prepare(
     """
     src, out = Path(src), Path(out)
     _check_arguments(src, out, train_ratio)
-    if refine:
-        load_solver()  # missing? then say so before the first photo, not after it
     candidates, rejected = find_candidates(src, leave_out=out)
     if not candidates and not rejected:
         raise DataError(f"{src}: no pictures in it; expected photos with their mattes")

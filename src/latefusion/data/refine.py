@@ -1,13 +1,12 @@
 """A binary mask becomes a soft alpha: closed-form matting in a band round the outline."""
 
 import math
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion.errors import DataError
+from latefusion.closed_form import Fit, solve_where
 
 # Half the band's width, as a share of the square root of the subject's area: 3.5 px for a portrait
 # of 600 x 800. On 20 soft mattes, thresholded, the mean error is 0.0044 for the mask and 0.0030,
@@ -15,15 +14,12 @@ from latefusion.errors import DataError
 # few masks lie as exactly on the outline as a thresholded matte.
 BAND = 0.0075
 MIN_BAND = 2.0  # pixels
-# Solving takes some seconds and about 0.7 GB for a million pixels; a larger crop is solved smaller.
-MAX_SOLVED = 1_000_000  # pixels
-EPSILON = 1e-5  # regularisation of Levin et al.; larger is smoother
+MAX_SOLVED = 1_000_000  # pixels of a crop; a larger one is solved smaller, where FIT is enough
+# On 40 soft mattes, thresholded: a MAD of 0.0688 in the band, and 0.0691 if solved exactly.
+FIT = Fit(epsilon=1e-5, pull=1e-4, steps=50)
 HAZE = 0.05  # of the solution, at both ends, is clipped away
-SOFT_SHARE = (
-    0.75  # of the outline's pixels; a resized binary mask has fewer soft ones, a matte more
-)
-
-Solver = Callable[..., NDArray[np.float64]]
+# Of the outline's pixels; a resized binary mask has fewer soft ones, a matte more.
+SOFT_SHARE = 0.75
 
 
 def is_binary(alpha: NDArray[np.uint8]) -> bool:
@@ -40,16 +36,14 @@ def refine(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint
     """The soft alpha (H, W) of a photo (H, W, 3) RGB and its binary mask (H, W), all uint8 0..255.
 
     Only the band round the outline changes. The method is closed-form matting (Levin, Lischinski
-    and Weiss, "A Closed-Form Solution to Natural Image Matting", PAMI 2008) as pymatting solves it.
-    Raises DataError where pymatting is missing or finds no solution.
+    and Weiss, "A Closed-Form Solution to Natural Image Matting", PAMI 2008).
     """
-    solve = load_solver()
     known = trimap(mask)
     window = _unknown_window(known)
     if window is None:
         return _mask(mask) * np.uint8(255)
     alpha = known.copy()
-    alpha[window] = _solve_bounded(solve, image[window], known[window])
+    alpha[window] = _solve_bounded(image[window], known[window])
     return np.where(known == 128, alpha, known)
 
 
@@ -65,16 +59,6 @@ def trimap(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     known[_core(inside, radius)] = 255
     known[_core(1 - inside, radius)] = 0
     return known
-
-
-def load_solver() -> Solver:
-    """pymatting's closed-form matting; raises DataError where pymatting is not installed."""
-    try:
-        from pymatting import estimate_alpha_cf
-    except ImportError as error:
-        cure = "pip install 'latefusion[refine]'"
-        raise DataError(f"refining masks needs pymatting; {cure}") from error
-    return estimate_alpha_cf
 
 
 def _mask(alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -97,21 +81,17 @@ def _unknown_window(known: NDArray[np.uint8]) -> tuple[slice, slice] | None:
     return slice(max(0, y - 2), y + height + 2), slice(max(0, x - 2), x + width + 2)
 
 
-def _solve_bounded(
-    solve: Solver, image: NDArray[np.uint8], known: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def _solve_bounded(image: NDArray[np.uint8], known: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Alpha 0..255 of a crop, solved at MAX_SOLVED pixels at most, at the crop's own size."""
     height, width = known.shape
     scale = min(1.0, (MAX_SOLVED / (height * width)) ** 0.5)
     small = (max(1, round(width * scale)), max(1, round(height * scale)))
-    # What is not wholly known is unknown in the small trimap.
     levels = cv2.resize(known, small, interpolation=cv2.INTER_AREA)
-    trimap_small = np.where((levels == 0) | (levels == 255), levels / 255.0, 0.5)
-    image_small = cv2.resize(image, small, interpolation=cv2.INTER_AREA) / 255.0
-    try:
-        solved = solve(image_small, trimap_small, laplacian_kwargs={"epsilon": EPSILON})
-    except ValueError as error:
-        raise DataError(f"closed-form matting found no solution: {error}") from error
+    image_small = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA), np.uint8)
+    # What is not wholly known is unknown in the small trimap.
+    unknown = (levels > 0) & (levels < 255)
+    alpha = np.where(unknown, 0.5, levels / 255).astype(np.float32)
+    solved = solve_where(image_small, alpha, unknown.astype(np.uint8), FIT)
     clear = np.clip((solved - HAZE) / (1 - 2 * HAZE), 0, 1)
-    alpha = cv2.resize(clear, (width, height), interpolation=cv2.INTER_LINEAR)
+    alpha = np.asarray(cv2.resize(clear, (width, height), interpolation=cv2.INTER_LINEAR))
     return np.rint(alpha * 255).astype(np.uint8)

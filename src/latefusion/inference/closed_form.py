@@ -19,15 +19,23 @@ from latefusion.inference.matte import Matte
 
 SOFT = 0.05  # of alpha at both ends: what is softer, and its neighbours, is solved for
 EVEN, EVEN_SIDE = 0.05, 5  # where alpha varies by less over so many pixels, it has no outline
-PULL = 1e-2  # towards the network's alpha
-EPSILON = 3e-4  # of the colour line in a window; less than 1e-4 follows the blocks of JPEG
 FINEST = 2048  # pixels of the longer side; what is finer takes long, and more than one look
-STEPS = 15  # of conjugate gradients
 PART = 1200  # pixels a side that are solved at once, to hold memory down
 SEAM = 32  # of them are shared by neighbouring parts
 EDGE = 8  # of these, the outermost ones are left to the neighbour
 
 Vector = NDArray[np.float32]  # (n,), a value for each pixel near the outline
+
+
+class Fit(NamedTuple):
+    """How closely alpha follows the colours."""
+
+    epsilon: float  # of the colour line in a window; less than 1e-4 follows the blocks of JPEG
+    pull: float  # towards the alpha that is given
+    steps: int  # of conjugate gradients
+
+
+OUTLINE = Fit(epsilon=3e-4, pull=1e-2, steps=15)  # of a network's alpha
 
 
 def solve_outline(found: Matte) -> Matte:
@@ -73,13 +81,17 @@ def _solve_in_parts(image: NDArray[np.uint8], alpha: Plane) -> Plane:
 
 def _solve(image: NDArray[np.uint8], alpha: Plane) -> Plane:
     """Alpha (H, W), changed in place where it is soft, and one pixel around."""
-    free = _free(alpha)
-    windows = _windows(image, free)
+    return solve_where(image, alpha, _free(alpha), OUTLINE)
+
+
+def solve_where(image: NDArray[np.uint8], alpha: Plane, free: NDArray[np.uint8], fit: Fit) -> Plane:
+    """Alpha (H, W) of a photo (H, W, 3) RGB, changed in place where `free` (H, W) is 1, not 0."""
+    windows = _windows(image, free, fit.epsilon)
     if windows is None:
         return alpha
     near = alpha.reshape(-1)[windows.pixels]
     moves = free.reshape(-1)[windows.pixels].astype(np.float32)
-    near += _descend(windows, near, moves)
+    near += _descend(windows, near, moves, fit)
     alpha.reshape(-1)[windows.pixels] = np.clip(near, 0, 1, out=near)
     return alpha
 
@@ -123,7 +135,7 @@ class Windows(NamedTuple):
         return total.astype(np.float32)
 
 
-def _windows(image: NDArray[np.uint8], free: NDArray[np.uint8]) -> Windows | None:
+def _windows(image: NDArray[np.uint8], free: NDArray[np.uint8], epsilon: float) -> Windows | None:
     """All windows that hold a free pixel; None where there are none."""
     width = free.shape[1]
     square = np.ones((3, 3), np.uint8)
@@ -138,11 +150,11 @@ def _windows(image: NDArray[np.uint8], free: NDArray[np.uint8]) -> Windows | Non
     steps = np.array([down * width + right for down in (-1, 0, 1) for right in (-1, 0, 1)])
     members = number[centres + steps[:, None]]
     levels = image.reshape(-1, 3)[pixels].astype(np.float32) / np.float32(255)
-    return Windows(pixels, members, _whitened(levels, members))
+    return Windows(pixels, members, _whitened(levels, members, epsilon))
 
 
 def _whitened(
-    levels: NDArray[np.float32], members: NDArray[np.intp]
+    levels: NDArray[np.float32], members: NDArray[np.intp], epsilon: float
 ) -> tuple[NDArray[np.float32], ...]:
     """Colours of windows without their mean, made independent of one another, three of (9, K).
 
@@ -151,7 +163,7 @@ def _whitened(
     red, green, blue = (levels[:, channel][members] for channel in range(3))
     for colour in (red, green, blue):
         colour -= colour.mean(axis=0)
-    room = np.float32(EPSILON / 9)
+    room = np.float32(epsilon / 9)
     first = red / np.sqrt(_covariance(red, red) + room)
     shared = _covariance(green, first)
     second = (green - shared * first) / np.sqrt(_covariance(green, green) + room - shared**2)
@@ -165,18 +177,21 @@ def _covariance(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray
     return np.einsum("wk,wk->k", one, other) / np.float32(9)
 
 
-def _descend(windows: Windows, alpha: Vector, moves: Vector) -> Vector:
+def _descend(windows: Windows, alpha: Vector, moves: Vector, fit: Fit) -> Vector:
     """How alpha moves where it may (1 in `moves`): conjugate gradients, Jacobi preconditioned."""
-    scale = 1 / (windows.diagonal() + PULL)
+    scale = 1 / (windows.diagonal() + np.float32(fit.pull))
     moved = np.zeros_like(alpha)
     left = -moves * windows.laplacian(alpha)
     way = scaled = scale * left
     size = float(left @ scaled)
-    for _ in range(STEPS):
+    for _ in range(fit.steps):
         if size < 1e-12:  # all is smooth
             break
-        ahead = moves * (windows.laplacian(way) + PULL * way)
-        step = size / float(way @ ahead)
+        ahead = moves * (windows.laplacian(way) + np.float32(fit.pull) * way)
+        bend = float(way @ ahead)
+        if bend <= 0:  # by rounding, where hardly any colour is left unexplained
+            break
+        step = size / bend
         moved += step * way
         left -= step * ahead
         scaled = scale * left

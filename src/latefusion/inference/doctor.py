@@ -29,7 +29,6 @@ EXTRAS = {
     "s3": ("s3fs", "photos in S3, by matte --engine ray"),
     "gs": ("gcsfs", "photos in Google's store, by matte --engine ray"),
     "heic": ("pillow-heif", "photos in HEIC"),
-    "refine": ("pymatting", "soft alphas from masks, by prepare --refine"),
     "train": ("torch", "training, export, info"),
 }
 

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from importlib.metadata import requires, version
+from importlib.metadata import packages_distributions, requires, version
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,17 @@ def holds_code(module: Path) -> bool:
     return any(not isinstance(node, ast.Expr) for node in body)
 
 
+def imported_by(module: Path) -> set[str]:
+    """The packages that a module names in an import, wherever it stands."""
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
 @pytest.fixture(scope="module")
 def sidecar() -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((WEIGHTS / "lite.json").read_text(encoding="utf-8"))
@@ -131,6 +142,22 @@ def test_every_direct_dependency_is_pinned_within_its_bound() -> None:
         assert pinned, f"constraints.txt does not pin {need.name}"
         for pin in pinned:
             assert need.specifier.contains(pin.removeprefix("==")), f"{need.name}{pin}"
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """As a dependency, or in an extra for users."""
+    need_names = {need.name for need in requirements() if 'extra == "dev"' not in str(need.marker)}
+    declared = {canonicalize_name(name) for name in need_names}
+    owners = packages_distributions()
+    imported = {name for module in SOURCE.rglob("*.py") for name in imported_by(module)}
+    others = imported - sys.stdlib_module_names - {"latefusion"}
+    assert {"numpy", "torch", "fastapi"} < others
+    undeclared = {
+        name
+        for name in others
+        if not declared & {canonicalize_name(owner) for owner in owners.get(name, ())}
+    }
+    assert undeclared == set()
 
 
 def test_the_pinned_torch_is_the_one_with_a_cpu_build() -> None:

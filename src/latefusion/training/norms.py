@@ -17,7 +17,10 @@ def synchronise(part: nn.Module) -> None:
 
 
 class SyncedNorm(nn.BatchNorm2d):
-    """What torch's SyncBatchNorm does, which refuses to do it on a CPU."""
+    """Batch norm over all processes on a CPU, where torch's SyncBatchNorm refuses to run.
+
+    `tests/test_distributed.py` needs it to show that two CPU processes learn what one does.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

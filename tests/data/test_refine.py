@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latefusion.closed_form import Fit, solve_where
 from latefusion.data import refine as module
 from latefusion.data.refine import is_binary, refine, trimap
-from latefusion.planes import Plane
+from latefusion.images.levels import Plane
+from latefusion.inference.closed_form import Fit, solve_where
 
 RED, GREEN = np.array([230, 30, 20.0]), np.array([30, 160, 60.0])
 

@@ -84,7 +84,7 @@ def ways(path: Path, checkpoint: Path | None = None, builds: Iterable[Path] = ()
     if origin is not None:
         import torch
 
-        found[f"PyTorch {torch.__version__}"] = _in_python(model(origin))
+        found[f"PyTorch {torch.__version__}"] = _in_python(model, in_pytorch(origin))
     if path.suffix == ".onnx":
         import onnxruntime
 

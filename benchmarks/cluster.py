@@ -172,13 +172,8 @@ def s3(folder: Path, every: int) -> Iterator[int]:
         AWS_DEFAULT_REGION="us-east-1",
     )
     log = folder / "store.log"
-    script = [
-        sys.executable,
-        str(ROOT / "tests" / "helpers" / "s3_server.py"),
-        str(port),
-        str(every),
-    ]
-    server = started([sys.executable, str(script), str(port), str(every)], dict(os.environ), log)
+    script = str(ROOT / "tests" / "helpers" / "s3_server.py")
+    server = started([sys.executable, script, str(port), str(every)], dict(os.environ), log)
     try:
         wait(lambda: b"Running on" in log.read_bytes())
         yield port

@@ -128,11 +128,9 @@ def test_a_run_that_is_stopped_leaves_a_clip_that_plays_or_nothing(
 
 
 def test_without_pyav_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [n for n in sys.modules if n.startswith("latefusion.video.run")]:
-        monkeypatch.delitem(sys.modules, name)
+    for name in ("run", "reading", "colour", "writing"):
+        monkeypatch.delitem(sys.modules, f"latefusion.video.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "av", None)
-    for name in ("latefusion.video.reading", "latefusion.video.colour", "latefusion.video.writing"):
-        monkeypatch.delitem(sys.modules, name)
     code, _, err = call(str(tmp_path / "in.mp4"), "-o", str(tmp_path / "out.mov"))
     assert code == 1
     assert err == "error: the package av is not installed; pip install 'latefusion[video]'\n"

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from latefusion import Matter
+from latefusion import Predictor
 from latefusion.data.members import read_encoded
 from latefusion.data.sources import VAL_LIST, Pair, read_pairs
 from latefusion.folder.batch import Batch, Done, run, workers_for
@@ -62,12 +62,12 @@ def throughput(source: Path, kind: str, refine: str, folder: Path) -> str:
     """Photos a second of the folder mode and of the network alone."""
     workers, threads = workers_for(SAMPLE, None)
     cv2.setNumThreads(1)
-    matter = Matter(threads=threads, framing=WHOLE, refine=refine)
-    matter.load()
+    predictor = Predictor(threads=threads, framing=WHOLE, refine=refine)
+    predictor.load()
     jobs = plan([source], Wish([kind], folder / kind))
     jobs = jobs[:: max(1, len(jobs) // SAMPLE)][:SAMPLE]
-    inputs = [as_input(matter, job.photo) for job in jobs]
-    batch = Batch(matter, folder / kind)
+    inputs = [as_input(predictor, job.photo) for job in jobs]
+    batch = Batch(predictor, folder / kind)
     rates: dict[str, list[float]] = {"folder": [], "forward": []}
     for turn in range(ROUNDS + 1):  # the first one warms up
         start = perf_counter()
@@ -77,7 +77,7 @@ def throughput(source: Path, kind: str, refine: str, folder: Path) -> str:
         assert all(done.record.error is None for done in found)
         start = perf_counter()
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(matter._network, inputs))
+            list(pool.map(predictor._network, inputs))
         alone = perf_counter() - start
         if turn:
             rates["folder"].append(len(jobs) / whole)
@@ -89,9 +89,9 @@ def throughput(source: Path, kind: str, refine: str, folder: Path) -> str:
     )
 
 
-def as_input(matter: Matter, photo: Path) -> np.ndarray:
+def as_input(predictor: Predictor, photo: Path) -> np.ndarray:
     image = read_photo(photo).image
-    pixels = matter.model.frame((image.shape[0], image.shape[1])).fit(image)
+    pixels = predictor.model.frame((image.shape[0], image.shape[1])).fit(image)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatting import estimate_foreground_ml
 
-from latefusion import Matter
+from latefusion import Predictor
 from latefusion.data.members import Encoded
 from latefusion.data.sources import (
     VAL_LIST,
@@ -72,10 +72,10 @@ def main() -> None:
 
 
 def mixes(pairs: list[Pair], backgrounds: list[Encoded], every: int) -> Iterator[Mix]:
-    matter = Matter()
+    predictor = Predictor()
     for number in range(0, len(pairs), every):
         image, _ = decode_pair(pairs[number])
-        alpha = matter(image).alpha
+        alpha = predictor(image).alpha
         size = alpha.shape[0], alpha.shape[1]
         behind = cover(decode_image(backgrounds[number % len(backgrounds)]), size)
         other = cover(decode_pair(pairs[(number + len(pairs) // 2) % len(pairs)])[0], size)

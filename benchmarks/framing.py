@@ -18,7 +18,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion import Matter
+from latefusion import Predictor
 from latefusion.data.members import Encoded
 from latefusion.data.sources import (
     VAL_LIST,
@@ -93,13 +93,13 @@ def small_subjects(
 
 def row(name: str, examples: Iterable[Example]) -> None:
     """Print a row of the table."""
-    matters = [Matter(framing=framing) for framing in (WHOLE, "auto")]
+    predictors = [Predictor(framing=framing) for framing in (WHOLE, "auto")]
     errors: list[list[float]] = [[], []]
     seconds, closer = [0.0, 0.0], 0
     for number, (image, truth) in enumerate(examples):
         for which in (number % 2, 1 - number % 2):
             start = perf_counter()
-            found = matters[which](image)
+            found = predictors[which](image)
             seconds[which] += perf_counter() - start
             errors[which].append(mad(found.alpha, truth))
             closer += bool(found.details)
@@ -114,7 +114,7 @@ def row(name: str, examples: Iterable[Example]) -> None:
 
 def turned(pairs: Sequence[Pair], turns: int) -> None:
     """Print a row of the table of photos that are turned by so many quarters."""
-    plain, searching = Matter(), Matter(rotate_search=True)
+    plain, searching = Predictor(), Predictor(rotate_search=True)
     errors, other = [], 0
     for pair in pairs:
         upright, alpha = as_example(pair)

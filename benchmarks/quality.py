@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from peers import peers
 
-from latefusion import Matte, Matter
+from latefusion import Matte, Predictor
 from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
 from latefusion.evaluation.scores import TOTAL, Evaluation, Group, evaluate_model, summarise
 from latefusion.evaluation.tables import conventions
@@ -44,7 +44,7 @@ def main() -> None:
     pairs = read_pairs(args.pairs, VAL_LIST)[:: args.every]
     cv2.setNumThreads(args.threads)
     models: dict[str, Predict] = {
-        name: Matter(None if file == "lite" else file, args.size, args.threads, framing="whole")
+        name: Predictor(None if file == "lite" else file, args.size, args.threads, framing="whole")
         for name, file in named(args.model).items()
     }
     others = peers(args.peers, args.threads)
@@ -86,7 +86,7 @@ def variants(args: argparse.Namespace, model: tuple[str, str], peer: Predict) ->
         "--tiles": {"tiles": True},
     }
     ours: dict[str, Predict] = {
-        f"{name} {text}": Matter(
+        f"{name} {text}": Predictor(
             None if file == "lite" else file, args.size, args.threads, framing="whole", **given
         )
         for text, given in options.items()

@@ -4,7 +4,7 @@
 
 The clients keep asking, each as soon as it has its answer, over connections that stay open; they
 run in one process of their own, with little more to do than to write and read bytes. Bare is
-`matter(data)`, from encoded bytes to a Matte, in as many threads as the server has workers; it
+`predictor(data)`, from encoded bytes to a Matte, in as many threads as the server has workers; it
 neither renders nor encodes. Done is all that a worker does, without HTTP. Bare, done and server
 take turns on the same photos, ROUNDS times, and the rates compared are those of a turn; so is core
 time, of all threads, which other work on the machine disturbs less. Then the long run, with memory
@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 import cv2
 
-from latefusion import Matter
+from latefusion import Predictor
 from latefusion.data.members import read_encoded
 from latefusion.data.sources import VAL_LIST, read_pairs
 from latefusion.folder.batch import workers_for
@@ -118,10 +118,10 @@ class Turn(NamedTuple):
 def turns(photos: list[bytes], port: int, pid: int, path: str, args: argparse.Namespace) -> None:
     workers, threads = workers_for(MANY, None)
     cv2.setNumThreads(threads)
-    matter = Matter(threads=threads)
-    order = order_matte(matter, MatteOptions.model_validate({"save": args.save}), None)
+    predictor = Predictor(threads=threads)
+    order = order_matte(predictor, MatteOptions.model_validate({"save": args.save}), None)
     contenders: dict[str, Callable[[float], Turn]] = {
-        "bare": partial(in_threads, matter, photos, workers),
+        "bare": partial(in_threads, predictor, photos, workers),
         "done": partial(
             in_threads, lambda data: fulfil(order, data, MOST_PIXELS, lambda: None), photos, workers
         ),

@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion import Matte, Matter
+from latefusion import Matte, Predictor
 from latefusion.data.sources import (
     VAL_LIST,
     Pair,
@@ -87,14 +87,14 @@ def is_whole(pair: Pair) -> bool:
 
 def made_clips(scenes: Sequence[tuple[Pair, Image]], count: int, refine: str) -> None:
     """Print what steadying does to clips of different speeds."""
-    matter = Matter(framing="whole", refine=refine)
+    predictor = Predictor(framing="whole", refine=refine)
     print("| clip | dtSSD x 100 | steadied | MAD | steadied | growth | outside | steadied |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, speed in SPEEDS.items():
         rows = []
         for seed, (pair, background) in enumerate(scenes):
             clip = moving(pair, background, speed, count, seed)
-            looks = [matter(frame) for frame in clip.frames]
+            looks = [predictor(frame) for frame in clip.frames]
             before, after = alphas_of(looks), alphas_of(steady(looks))
             growth = max(
                 mad(new, true) - mad(old, true)
@@ -112,11 +112,11 @@ def made_clips(scenes: Sequence[tuple[Pair, Image]], count: int, refine: str) ->
 
 def small_subjects(scenes: Sequence[tuple[Pair, Image]], count: int, refine: str) -> None:
     """Print what a closer look does to clips, one for each frame or one that is held."""
-    matter, closer = (Matter(framing=framing, refine=refine) for framing in (WHOLE, AUTO))
+    predictor, closer = (Predictor(framing=framing, refine=refine) for framing in (WHOLE, AUTO))
     looks: dict[str, Callable[[list[Image]], list[Matte]]] = {
-        "whole": lambda frames: [matter(frame) for frame in frames],
+        "whole": lambda frames: [predictor(frame) for frame in frames],
         "each frame its own": lambda frames: [closer(frame) for frame in frames],
-        "held": lambda frames: held(matter, frames),
+        "held": lambda frames: held(predictor, frames),
     }
     print("\n| small subject | view | dtSSD x 100 | MAD | worst MAD |")
     print("| --- | --- | --- | --- | --- |")
@@ -134,10 +134,10 @@ def small_subjects(scenes: Sequence[tuple[Pair, Image]], count: int, refine: str
             )
 
 
-def held(matter: Matter, frames: list[Image]) -> list[Matte]:
-    looks = ((matter.look(frame), None) for frame in frames)
+def held(predictor: Predictor, frames: list[Image]) -> list[Matte]:
+    looks = ((predictor.look(frame), None) for frame in frames)
     return [
-        matter.finish(matter.look_at(found, box) if box else found)
+        predictor.finish(predictor.look_at(found, box) if box else found)
         for found, box, _ in held_views(looks)
     ]
 
@@ -147,7 +147,7 @@ def real_clip(path: Path, sheet: Path | None, refine: str) -> None:
     print("\n| real clip | flicker x 100 | still x 100 | frames/s |\n| --- | --- | --- | --- |")
     for smooth in (0.0, SMOOTH):
         start = perf_counter()
-        found = list(mattes(path, matter=Matter(threads=1, refine=refine), smooth=smooth))
+        found = list(mattes(path, predictor=Predictor(threads=1, refine=refine), smooth=smooth))
         rate = len(found) / (perf_counter() - start)
         frames, alphas = [matte.image for matte in found], alphas_of(found)
         along, still = changes(frames, alphas)

@@ -2,7 +2,7 @@
 
 from latefusion.errors import LatefusionError
 from latefusion.inference.matte import Matte
-from latefusion.inference.predictor import Matter, load, matte
+from latefusion.inference.predictor import Predictor, load, matte
 from latefusion.rembg import new_session, remove
 
 __version__ = "0.1.0"
@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 __all__ = [
     "LatefusionError",
     "Matte",
-    "Matter",
+    "Predictor",
     "__version__",
     "load",
     "matte",

@@ -12,7 +12,7 @@ from latefusion.errors import LatefusionError
 from latefusion.images.levels import to_levels
 from latefusion.images.writing import Picture, write_picture
 from latefusion.inference.matte import Matte
-from latefusion.inference.predictor import Matter, default_matter, load
+from latefusion.inference.predictor import Predictor, default_predictor, load
 from latefusion.inference.subject import LARGEST, keep_subject
 
 Given = TypeVar("Given", bytes, Image.Image, NDArray[np.uint8])
@@ -20,7 +20,7 @@ Given = TypeVar("Given", bytes, Image.Image, NDArray[np.uint8])
 FOREIGN = ("u2net", "u2netp", "u2net_human_seg", "silueta", "isnet-general-use", "isnet-anime")
 
 
-def new_session(model_name: str = "lite", *args: object, **kwargs: object) -> Matter:
+def new_session(model_name: str = "lite", *args: object, **kwargs: object) -> Predictor:
     """A loaded network for `remove(..., session=...)`; the names of rembg's models mean `lite`.
 
     Raises WeightsError for any other name that is no .onnx file.
@@ -39,7 +39,7 @@ def remove(
     alpha_matting_foreground_threshold: int = 240,
     alpha_matting_background_threshold: int = 10,
     alpha_matting_erode_size: int = 10,
-    session: Matter | None = None,
+    session: Predictor | None = None,
     only_mask: bool = False,
     post_process_mask: bool = False,
     bgcolor: tuple[int, int, int, int] | None = None,
@@ -54,7 +54,7 @@ def remove(
     `bgcolor` (r, g, b, a) comes behind. The settings of `alpha_matting` have no effect: alpha is
     soft and the colours are the subject's own in any case. Raises ImageError.
     """
-    matte = (session or default_matter())(data)
+    matte = (session or default_predictor())(data)
     picture = removed(matte, only_mask, post_process_mask, bgcolor)
     if force_return_bytes or isinstance(data, bytes | bytearray | memoryview):
         return _png(picture)

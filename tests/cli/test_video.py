@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from latefusion.cli import app
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from tests.helpers.clips import SUBJECT, decoded, near, picture, sound_of, times, write_clip
 
 
@@ -23,7 +23,7 @@ def call(*words: str) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
-def test_a_background_makes_an_opaque_mp4(toy: Matter, tmp_path: Path) -> None:
+def test_a_background_makes_an_opaque_mp4(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     code, _, _ = call(
         *(str(clip), "-o", str(tmp_path / "green.mp4"), "--background", "#00b140"),
@@ -35,7 +35,7 @@ def test_a_background_makes_an_opaque_mp4(toy: Matter, tmp_path: Path) -> None:
     assert near(frame[30, 8], SUBJECT, 20)
 
 
-def test_transparent_is_the_background_unless_given(toy: Matter, tmp_path: Path) -> None:
+def test_transparent_is_the_background_unless_given(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     network = ("--model", str(toy.model.path), "--size", "64")
     given = ("--background", "transparent")
@@ -73,7 +73,7 @@ main()
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX limits")
 @pytest.mark.parametrize("name", ["out.mov", "out.mp4"])
-def test_a_full_disk_leaves_nothing_behind(name: str, toy: Matter, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing_behind(name: str, toy: Predictor, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     clip = write_clip(tmp_path / "in.mp4", [rng.integers(0, 256, (96, 160, 3), np.uint8)] * 6)
     (tmp_path / "out").mkdir()
@@ -96,7 +96,7 @@ def test_a_full_disk_leaves_nothing_behind(name: str, toy: Matter, tmp_path: Pat
     [([signal.SIGINT], 130), ([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGTERM], 143)],
 )
 def test_a_run_that_is_stopped_leaves_a_clip_that_plays_or_nothing(
-    numbers: list[signal.Signals], code: int, toy: Matter, tmp_path: Path
+    numbers: list[signal.Signals], code: int, toy: Predictor, tmp_path: Path
 ) -> None:
     clip = write_clip(
         tmp_path / "in.mp4",

@@ -12,7 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
-from latefusion import Matter
+from latefusion import Predictor
 from latefusion.cluster.ledger import Index, commit, part_of, read_index, roll_up
 from latefusion.cluster.sources import Group, Item, find_source, groups_of
 from latefusion.cluster.storage import Storage, storage_of
@@ -44,12 +44,12 @@ def photos(tmp_path: Path) -> Path:
 
 def order(photos: Path | str, out: Path | str, model: Path, into: Into = "files") -> Order:
     place = storage_of(str(out))
-    matter = Matter(model, threads=1)
+    predictor = Predictor(model, threads=1)
     return Order(
         source=find_source(str(photos), place, True),
         out=place,
-        matter=matter,
-        model=matter.model.card["sha256"],
+        predictor=predictor,
+        model=predictor.model.card["sha256"],
         kinds=KINDS,
         suffix=".png",
         look=PLAIN,
@@ -84,7 +84,7 @@ def here(photos: Path, tmp_path: Path, toy_model: Path) -> tuple[dict[str, bytes
     out = tmp_path / "here"
     jobs = plan([photos], Wish(KINDS, out, recursive=True))
     done: list[Done] = []
-    run(jobs, Batch(Matter(toy_model, threads=1), out), done.append)
+    run(jobs, Batch(Predictor(toy_model, threads=1), out), done.append)
     return tree(out), [each.record for each in done]
 
 
@@ -280,8 +280,8 @@ def test_another_model_on_a_worker_is_refused(
 
 
 def test_a_packaged_model_is_found_where_the_worker_has_it() -> None:
-    matter = Matter()
-    _ = matter.model
-    state: dict[str, Any] = matter.__getstate__()
+    predictor = Predictor()
+    _ = predictor.model
+    state: dict[str, Any] = predictor.__getstate__()
     assert state["_path"] is None
     assert "model" not in state

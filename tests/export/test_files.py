@@ -17,7 +17,7 @@ from onnx import TensorProto
 from latefusion.errors import OutputError, WeightsError
 from latefusion.export import graphs as graph_module
 from latefusion.export.files import Wish, export, read_card
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from latefusion.model.checkpoint import load_network, save_network
 from latefusion.model.complexity import parameters_per_part
 from latefusion.model.matting import MattingNetwork, NetworkConfig
@@ -118,7 +118,7 @@ def test_a_card_does_not_change_what_the_file_is(tmp_path: Path) -> None:
 
 def test_the_predictor_takes_an_export_as_it_is(folder: Path) -> None:
     photo = np.full((50, 90, 3), (200, 90, 30), np.uint8)
-    matte = Matter(folder / "joint.onnx")(photo)
+    matte = Predictor(folder / "joint.onnx")(photo)
     assert matte.alpha.shape == (50, 90)
 
 
@@ -197,7 +197,7 @@ def test_opencv_gets_a_square_of_the_trainings_size_by_default(tmp_path: Path) -
 
 def test_a_fixed_size_is_kept_by_onnx_runtime_too(tmp_path: Path) -> None:
     export(save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", Wish("onnx", (64, 128)))
-    matte = Matter(tmp_path / "a.onnx")(np.zeros((90, 50, 3), np.uint8))
+    matte = Predictor(tmp_path / "a.onnx")(np.zeros((90, 50, 3), np.uint8))
     assert matte.alpha.shape == (90, 50)
 
 

@@ -17,7 +17,7 @@ from latefusion.errors import LatefusionError
 from latefusion.images.compositing import as_background
 from latefusion.images.writing import FORMATS_OUT, write_picture
 from latefusion.inference.outputs import Look, render
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 
 WEB = Path(latefusion.__file__).parent / "server" / "web"
 TYPES = {
@@ -47,9 +47,9 @@ class Mood:
 
 
 @cache
-def matter(options: tuple[tuple[str, str], ...]) -> Matter:
+def predictor(options: tuple[tuple[str, str], ...]) -> Predictor:
     known = dict(options)
-    return Matter(
+    return Predictor(
         subject=known.get("subject", "all"),
         tiles=known.get("tiles") == "true",
         fill_holes=known.get("fill_holes") == "true",
@@ -125,7 +125,7 @@ def picture(photo: bytes, query: dict[str, str]) -> tuple[bytes, str, dict[str, 
     start = perf_counter()
     save, format_ = query.pop("save", "cutout"), query.pop("format", "png")
     behind = query.pop("background", "transparent")
-    network = matter(tuple(sorted(query.items())))
+    network = predictor(tuple(sorted(query.items())))
     found = network(photo)
     look = Look(None if behind == "transparent" else as_background(behind))
     encoded = io.BytesIO()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from latefusion import Matter
+from latefusion import Predictor
 from latefusion.server.limits import Limits
 from latefusion.server.queue import Queue
 from latefusion.server.service import Service
@@ -15,7 +15,7 @@ from latefusion.server.service import Service
 def service(model: Path | None = None, **settings: object) -> Service:
     limits = settings.pop("limits", Limits())
     assert isinstance(limits, Limits)
-    return Service(Matter(model, threads=2), Queue(2, limits.queue), limits, **settings)  # type: ignore[arg-type]
+    return Service(Predictor(model, threads=2), Queue(2, limits.queue), limits, **settings)  # type: ignore[arg-type]
 
 
 def encoded(pixels: np.ndarray, format: str = "PNG") -> bytes:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latefusion import LatefusionError, Matter
+from latefusion import LatefusionError, Predictor
 from latefusion.images.framing import Size, letterbox
 from latefusion.images.levels import Plane
 from latefusion.inference import closed_form
@@ -144,11 +144,13 @@ def test_colours_that_tell_nothing_leave_the_outline_where_it_is(level: int) -> 
     assert np.abs(solved - blurred(true)).mean() < 0.02
 
 
-def test_it_is_what_a_matter_does_unless_told_otherwise(toy_model: Path) -> None:
+def test_it_is_what_a_predictor_does_unless_told_otherwise(toy_model: Path) -> None:
     image = np.full((200, 300, 3), (0, 0, 128), np.uint8)
     image[:, :150] = (255, 255, 128)
-    off, on = (Matter(toy_model, refine=refine)(image).alpha for refine in ("off", "closed-form"))
+    off, on = (
+        Predictor(toy_model, refine=refine)(image).alpha for refine in ("off", "closed-form")
+    )
     true = image[:, :, 0] / 255
     assert np.abs(on - true).mean() < 0.5 * np.abs(off - true).mean()
     with pytest.raises(LatefusionError, match="refine 'guided' is none; use closed-form or off"):
-        Matter(toy_model, refine="guided")
+        Predictor(toy_model, refine="guided")

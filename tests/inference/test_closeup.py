@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latefusion import LatefusionError, Matter
+from latefusion import LatefusionError, Predictor
 from latefusion.images.framing import Box, Letterbox, letterbox
 from latefusion.inference.closeup import subject_box
 from latefusion.inference.detail import Detail
@@ -25,7 +25,7 @@ def test_a_small_subject_is_seen_in_detail(toy_model: Path) -> None:
     image = small_subject()
     truth = image[:, :, 0] / 255
     whole, auto = (
-        Matter(toy_model, framing=framing, refine="off")(image) for framing in ("whole", "auto")
+        Predictor(toy_model, framing=framing, refine="off")(image) for framing in ("whole", "auto")
     )
     assert not whole.details
     assert len(auto.details) == 1
@@ -39,14 +39,14 @@ def test_a_small_subject_is_seen_in_detail(toy_model: Path) -> None:
 def test_a_large_subject_is_seen_once(toy_model: Path) -> None:
     image = np.full((*SIZE, 3), (0, 0, 128), np.uint8)
     image[40:, 50:550] = (255, 255, 128)
-    assert not Matter(toy_model)(image).details
+    assert not Predictor(toy_model)(image).details
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 128), (255, 255, 128)])
 def test_no_subject_or_nothing_else_is_seen_once(
     toy_model: Path, colour: tuple[int, int, int]
 ) -> None:
-    assert not Matter(toy_model)(np.full((*SIZE, 3), colour, np.uint8)).details
+    assert not Predictor(toy_model)(np.full((*SIZE, 3), colour, np.uint8)).details
 
 
 def test_a_box_holds_all_parts_but_specks() -> None:
@@ -68,9 +68,9 @@ def test_a_box_holds_all_parts_but_specks() -> None:
 def test_a_closer_view_that_contradicts_the_first_is_not_taken(
     toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    matter = Matter(toy_model)
-    matter.load()
-    network, calls = matter._loaded, []
+    predictor = Predictor(toy_model)
+    predictor.load()
+    network, calls = predictor._loaded, []
     assert network
 
     def forgetful(self: object, image: NDArray[np.float32]) -> Planes:
@@ -80,7 +80,7 @@ def test_a_closer_view_that_contradicts_the_first_is_not_taken(
 
     original = type(network).__call__
     monkeypatch.setattr(type(network), "__call__", forgetful)
-    found = matter(small_subject())
+    found = predictor(small_subject())
     assert len(calls) == 2
     assert not found.details
     assert found.alpha.max() > 0.7
@@ -101,4 +101,4 @@ def test_a_closer_view_fades_in_and_reaches_the_photos_own_edges() -> None:
 
 def test_a_wrong_framing_is_one_line() -> None:
     with pytest.raises(LatefusionError, match="framing 'near' is none; use auto or whole"):
-        Matter(framing="near")
+        Predictor(framing="near")

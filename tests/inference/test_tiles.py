@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latefusion import Matter
+from latefusion import Predictor
 from latefusion.images.framing import Box
 from latefusion.inference.tiles import _boxes, _share
 from latefusion.runtime.planes import Planes
@@ -23,15 +23,15 @@ def portrait() -> NDArray[np.uint8]:
     return image
 
 
-def matter(model: Path, tiles: bool = True) -> Matter:
+def predictor(model: Path, tiles: bool = True) -> Predictor:
     """One that looks once, and then at tiles."""
-    return Matter(model, framing="whole", tiles=tiles, refine="off")
+    return Predictor(model, framing="whole", tiles=tiles, refine="off")
 
 
 def test_the_outline_is_seen_in_the_photos_own_pixels(toy_model: Path) -> None:
     image = portrait()
     truth = image[:, :, 0] / 255
-    whole, tiled = (matter(toy_model, tiles)(image) for tiles in (False, True))
+    whole, tiled = (predictor(toy_model, tiles)(image) for tiles in (False, True))
     assert not whole.details
     last = tiled.details[-1]
     assert last.frame.inner == last.frame.photo  # pixel by pixel
@@ -45,14 +45,14 @@ def test_the_outline_is_seen_in_the_photos_own_pixels(toy_model: Path) -> None:
 
 def test_a_photo_of_the_networks_own_size_is_seen_once(toy_model: Path) -> None:
     image = portrait()[:56, 270:340]
-    assert not matter(toy_model)(image).details
+    assert not predictor(toy_model)(image).details
 
 
 def test_a_tile_that_contradicts_what_is_known_does_not_count(
     toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = portrait()
-    expected = matter(toy_model, tiles=False)(image).alpha
+    expected = predictor(toy_model, tiles=False)(image).alpha
     original, calls = OnnxNetwork.__call__, []
 
     def forgetful(self: OnnxNetwork, image: NDArray[np.float32]) -> Planes:
@@ -65,7 +65,7 @@ def test_a_tile_that_contradicts_what_is_known_does_not_count(
         )
 
     monkeypatch.setattr(OnnxNetwork, "__call__", forgetful)
-    found = matter(toy_model)(image)
+    found = predictor(toy_model)(image)
     assert len(calls) > 2
     assert np.abs(found.alpha - expected).max() < 0.01
 

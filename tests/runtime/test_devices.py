@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from latefusion import Matter
+from latefusion import Predictor
 from latefusion.errors import DeviceError
 from latefusion.runtime.devices import PROVIDERS, Hardware
 
@@ -55,14 +55,14 @@ def test_nonsense_is_refused() -> None:
 
 
 def test_the_predictor_names_the_device_that_runs(toy_model: Path) -> None:
-    assert Matter(toy_model).device == "cpu"
-    assert Matter(toy_model, device="cpu", threads=1, strict=True)(PHOTO).alpha.shape == (40, 60)
+    assert Predictor(toy_model).device == "cpu"
+    assert Predictor(toy_model, device="cpu", threads=1, strict=True)(PHOTO).alpha.shape == (40, 60)
 
 
 @pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="there is CUDA")
 def test_the_predictor_warns_or_fails_where_the_device_is_not_there(toy_model: Path) -> None:
     with pytest.warns(UserWarning, match="no cuda") as warned:
-        assert Matter(toy_model, device="cuda")(PHOTO).alpha.shape == (40, 60)
+        assert Predictor(toy_model, device="cuda")(PHOTO).alpha.shape == (40, 60)
     with pytest.raises(DeviceError, match="no cuda"):
-        Matter(toy_model, device="cuda", strict=True)(PHOTO)
+        Predictor(toy_model, device="cuda", strict=True)(PHOTO)
     assert len(warned) == 1

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from typer.testing import CliRunner
 
-from latefusion import Matter, remove
+from latefusion import Predictor, remove
 from latefusion.cli import app as commands
 from latefusion.errors import LatefusionError
 from latefusion.images.framing import resize
@@ -207,13 +207,13 @@ def test_rembg_clients_get_what_remove_gives() -> None:
     with TestClient(create_app(base)) as client:
         plain = client.post("/api/remove", files={"file": photo})
         assert plain.headers["content-type"] == "image/png"
-        assert plain.content == remove(photo, session=base.matter)
+        assert plain.content == remove(photo, session=base.predictor)
         form = {"om": "true", "ppm": "true", "model": "isnet-general-use", "a": "true", "af": "240"}
         mask = client.post("/api/remove", files={"file": photo}, data=form)
-        wanted = remove(photo, session=base.matter, only_mask=True, post_process_mask=True)
+        wanted = remove(photo, session=base.predictor, only_mask=True, post_process_mask=True)
         assert mask.content == wanted
         red = client.post("/api/remove?bgc=255,0,0,255", files={"file": photo})
-        assert red.content == remove(photo, session=base.matter, bgcolor=(255, 0, 0, 255))
+        assert red.content == remove(photo, session=base.predictor, bgcolor=(255, 0, 0, 255))
         assert "no model" in error_of(client.post("/api/remove?model=sam", content=photo), 400)
         assert "bgc: " in error_of(client.post("/api/remove?bgc=red", content=photo), 400)
         assert "not" in error_of(client.post("/api/remove?bgc=1,2,3,999", content=photo), 400)
@@ -398,7 +398,7 @@ def test_a_smaller_photo_is_the_same_photo() -> None:
 
 
 def test_one_network_serves_many_wishes(toy_model: Path) -> None:
-    base = Matter(toy_model)
+    base = Predictor(toy_model)
     passes: list[int] = []
     other = base.sharing(subject="largest", before_pass=lambda: passes.append(1))
     image = lopsided()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from latefusion.errors import VideoError
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from latefusion.video.raw import matte_raw
 
 SIZE = (48, 80)
@@ -23,7 +23,7 @@ def frames(count: int) -> bytes:
     return clip.tobytes()
 
 
-def test_frames_come_out_in_order_with_straight_colours(toy: Matter) -> None:
+def test_frames_come_out_in_order_with_straight_colours(toy: Predictor) -> None:
     out = io.BytesIO()
     assert matte_raw(io.BytesIO(frames(9)), out, SIZE, toy, workers=3, smooth=0) == 9
     found = np.frombuffer(out.getvalue(), np.uint8).reshape(9, *SIZE, 4)
@@ -31,14 +31,14 @@ def test_frames_come_out_in_order_with_straight_colours(toy: Matter) -> None:
     assert found[4, 20, 3].tolist() == [255, 255, 40, 255]
 
 
-def test_a_last_frame_that_is_not_whole_is_told_after_the_others(toy: Matter) -> None:
+def test_a_last_frame_that_is_not_whole_is_told_after_the_others(toy: Predictor) -> None:
     out = io.BytesIO()
     with pytest.raises(VideoError, match=r"within frame 4, after 100 of 11520 bytes; .* 80 x 48\?"):
         matte_raw(io.BytesIO(frames(3) + bytes(100)), out, SIZE, toy)
     assert len(out.getvalue()) == 3 * 4 * SIZE[0] * SIZE[1]
 
 
-def test_no_frames_at_all_are_told(toy: Matter) -> None:
+def test_no_frames_at_all_are_told(toy: Predictor) -> None:
     with pytest.raises(VideoError, match="stdin held no frames"):
         matte_raw(io.BytesIO(), io.BytesIO(), SIZE, toy)
 
@@ -50,13 +50,13 @@ class Endless(io.BytesIO):
         raise MemoryError
 
 
-def test_frames_that_are_too_much_for_the_memory_are_told(toy: Matter) -> None:
+def test_frames_that_are_too_much_for_the_memory_are_told(toy: Predictor) -> None:
     with pytest.raises(VideoError, match="stdin does not fit into the memory"):
         matte_raw(Endless(), io.BytesIO(), SIZE, toy)
 
 
 def run(
-    toy: Matter, given: bytes, shell: str = "", size: tuple[str, str] = ("80", "48")
+    toy: Predictor, given: bytes, shell: str = "", size: tuple[str, str] = ("80", "48")
 ) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "latefusion", "video", "--raw", *size]
     command += ["--model", str(toy.model.path), "--size", "64"]
@@ -65,7 +65,7 @@ def run(
     return subprocess.run(words, input=given, capture_output=True, check=False, env=buffered)
 
 
-def test_the_command_is_a_pipe(toy: Matter) -> None:
+def test_the_command_is_a_pipe(toy: Predictor) -> None:
     done = run(toy, frames(3))
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(done.stdout) == 3 * 4 * SIZE[0] * SIZE[1]
@@ -77,7 +77,7 @@ def test_the_command_is_a_pipe(toy: Matter) -> None:
     [("| head -c 10", b"Broken pipe"), ("> /dev/full", b"No space left on device")],
 )
 def test_a_target_that_takes_no_more_ends_it_in_one_line(
-    shell: str, why: bytes, toy: Matter
+    shell: str, why: bytes, toy: Predictor
 ) -> None:
     done = run(toy, frames(40), shell, ("40", "24"))  # less than Python keeps back
     assert done.stderr.startswith(b"error: stdout takes no more after ")

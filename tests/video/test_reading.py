@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from latefusion.errors import VideoError
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from latefusion.video.reading import Clip, Frame, Times
 from latefusion.video.run import matte_video, mattes
 from tests.helpers.clips import (
@@ -28,10 +28,10 @@ from tests.helpers.clips import (
 
 @pytest.mark.parametrize("degrees", [90, 180, -90])
 def test_a_turned_clip_comes_out_upright_and_turned_once(
-    degrees: int, toy: Matter, tmp_path: Path
+    degrees: int, toy: Predictor, tmp_path: Path
 ) -> None:
     clip = write_clip(tmp_path / "in.mp4", turned=degrees)
-    matte_video(clip, tmp_path / "out.mp4", kind="foreground", matter=toy)
+    matte_video(clip, tmp_path / "out.mp4", kind="foreground", predictor=toy)
     capture = cv2.VideoCapture(str(clip))  # which turns it by itself
     upright = capture.read()[1]
     capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
@@ -43,12 +43,12 @@ def test_a_turned_clip_comes_out_upright_and_turned_once(
         assert next(container.decode(video=0)).rotation == 0
 
 
-def test_a_clip_that_starts_late_starts_at_once(toy: Matter, tmp_path: Path) -> None:
+def test_a_clip_that_starts_late_starts_at_once(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.ts", sound="aac", options={"output_ts_offset": "10"})
     with av.open(clip) as container:
         starts = [float(stream.start_time or 0) / 90000 for stream in container.streams]
         assert starts[0] > 9
-    matte_video(clip, tmp_path / "out.mov", matter=toy)
+    matte_video(clip, tmp_path / "out.mov", predictor=toy)
     first = times(tmp_path / "out.mov")[0]
     assert 0 <= first < 0.1
     apart = loud_from(tmp_path / "out.mov") - first
@@ -56,10 +56,10 @@ def test_a_clip_that_starts_late_starts_at_once(toy: Matter, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("format", ["yuv420p10le", "gray", "yuv444p"])
-def test_other_kinds_of_pixels_are_read(format: str, toy: Matter, tmp_path: Path) -> None:
+def test_other_kinds_of_pixels_are_read(format: str, toy: Predictor, tmp_path: Path) -> None:
     codec = "ffv1" if format == "gray" else "libx264"
     clip = write_clip(tmp_path / "in.mkv", codec=codec, format=format)
-    found = list(mattes(clip, matter=toy, smooth=0))
+    found = list(mattes(clip, predictor=toy, smooth=0))
     assert len(found) == 8
     if format != "gray":
         assert near(found[5].image[30, 8], SUBJECT)
@@ -68,7 +68,7 @@ def test_other_kinds_of_pixels_are_read(format: str, toy: Matter, tmp_path: Path
 
 @pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
 def test_a_clip_cut_short_is_done_as_far_as_it_goes(
-    container: str, toy: Matter, tmp_path: Path
+    container: str, toy: Predictor, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (48, 80, 3), np.uint8) for _ in range(40)]
@@ -81,11 +81,11 @@ def test_a_clip_cut_short_is_done_as_far_as_it_goes(
     clip.write_bytes(whole[: len(whole) // 2])
     out = tmp_path / "out.webm"
     with pytest.raises(VideoError, match=r"(ends early|is damaged).*out\.webm holds what could"):
-        matte_video(clip, out, kind="alpha", matter=toy)
+        matte_video(clip, out, kind="alpha", predictor=toy)
     assert 10 < len(times(out)) < 30
 
 
-def test_a_damaged_middle_is_told_and_the_rest_done(toy: Matter, tmp_path: Path) -> None:
+def test_a_damaged_middle_is_told_and_the_rest_done(toy: Predictor, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (48, 80, 3), np.uint8) for _ in range(12)]
     clip = write_clip(tmp_path / "in.mov", frames, "png", "rgb24")
@@ -94,11 +94,11 @@ def test_a_damaged_middle_is_told_and_the_rest_done(toy: Matter, tmp_path: Path)
     content[middle : middle + 3000] = bytes(3000)
     clip.write_bytes(content)
     with pytest.raises(VideoError, match="is damaged"):
-        matte_video(clip, tmp_path / "out.webm", kind="alpha", matter=toy)
+        matte_video(clip, tmp_path / "out.webm", kind="alpha", predictor=toy)
     assert len(times(tmp_path / "out.webm")) >= 9
 
 
-def test_bytes_gone_wrong_in_the_middle_are_told(toy: Matter, tmp_path: Path) -> None:
+def test_bytes_gone_wrong_in_the_middle_are_told(toy: Predictor, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (48, 80, 3), np.uint8) for _ in range(12)]
     clip = write_clip(tmp_path / "in.mp4", frames)
@@ -107,11 +107,11 @@ def test_bytes_gone_wrong_in_the_middle_are_told(toy: Matter, tmp_path: Path) ->
         content[int(place * len(content))] ^= 0xFF
     clip.write_bytes(content)
     with pytest.raises(VideoError, match=r"is damaged: .* frames decoded only in part [1-9]"):
-        matte_video(clip, tmp_path / "out.webm", kind="alpha", matter=toy)
+        matte_video(clip, tmp_path / "out.webm", kind="alpha", predictor=toy)
     assert len(times(tmp_path / "out.webm")) == 12
 
 
-def test_what_is_no_clip_is_refused(toy: Matter, tmp_path: Path) -> None:
+def test_what_is_no_clip_is_refused(toy: Predictor, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "photo.png"), picture(0))
     cv2.imwrite(str(tmp_path / "photo.jpg"), picture(0))
     (tmp_path / "text.mp4").write_text("no clip\n" * 40)
@@ -129,7 +129,7 @@ def test_what_is_no_clip_is_refused(toy: Matter, tmp_path: Path) -> None:
         ".": "is a folder; latefusion matte does folders",
     }.items():
         with pytest.raises(VideoError, match=message):
-            matte_video(tmp_path / name, out, matter=toy)
+            matte_video(tmp_path / name, out, predictor=toy)
     assert not list(tmp_path.glob("out*"))
     assert not list(tmp_path.glob(".latefusion*"))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latefusion.errors import LatefusionError, VideoError
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from latefusion.video.run import about_frames, matte_video, mattes
 from tests.helpers.clips import BEHIND, SUBJECT, Pixels, times, write_clip
 
@@ -22,23 +22,23 @@ def test_a_small_subject_is_looked_at_closer_in_every_frame(
     toy_model: Path, tmp_path: Path
 ) -> None:
     clip = write_clip(tmp_path / "in.mp4", [small_subject(number) for number in range(5)])
-    matter = Matter(toy_model, 64, threads=1)
-    found = list(mattes(clip, matter=matter, smooth=0))
+    predictor = Predictor(toy_model, 64, threads=1)
+    found = list(mattes(clip, predictor=predictor, smooth=0))
     assert all(matte.details for matte in found)
     assert len({matte.details[0].box for matte in found}) <= 2  # for five frames
     centres = [np.average(np.arange(160), weights=matte.alpha[52] > 0.5) for matte in found]
     assert np.allclose(centres, [27.5 + 2 * number for number in range(5)], atol=0.6)
-    matter.framing = "whole"
-    assert not any(matte.details for matte in mattes(clip, matter=matter))
+    predictor.framing = "whole"
+    assert not any(matte.details for matte in mattes(clip, predictor=predictor))
 
 
-def test_a_run_that_is_stopped_leaves_a_whole_clip(toy: Matter, tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_leaves_a_whole_clip(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     taken: list[int] = []
     done = matte_video(
         clip,
         tmp_path / "out.mov",
-        matter=toy,
+        predictor=toy,
         step=lambda: taken.append(1),
         stop=lambda: len(taken) >= 1,
         workers=1,
@@ -52,22 +52,22 @@ def test_about_how_many_frames_there_are_is_known(tmp_path: Path) -> None:
     assert about_frames(write_clip(tmp_path / "in.mkv")) == 8
 
 
-def test_a_clip_that_is_too_much_for_the_memory_is_told(toy: Matter, tmp_path: Path) -> None:
+def test_a_clip_that_is_too_much_for_the_memory_is_told(toy: Predictor, tmp_path: Path) -> None:
     def full() -> None:
         raise MemoryError
 
     clip = write_clip(tmp_path / "in.mp4")
     with pytest.raises(VideoError, match=r"in\.mp4 does not fit into the memory"):
-        matte_video(clip, tmp_path / "out.mov", matter=toy, step=full)
+        matte_video(clip, tmp_path / "out.mov", predictor=toy, step=full)
     assert [path.name for path in tmp_path.glob("[.o]*")] == []
 
 
 def test_what_only_photos_know_is_refused(toy_model: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
-    turning = Matter(toy_model, 64, rotate_search=True)
+    turning = Predictor(toy_model, 64, rotate_search=True)
     with pytest.raises(LatefusionError, match=r"^rotate_search: for photos only"):
-        next(mattes(clip, matter=turning))
-    both = Matter(toy_model, 64, tiles=True, rotate_search=True)
+        next(mattes(clip, predictor=turning))
+    both = Predictor(toy_model, 64, tiles=True, rotate_search=True)
     with pytest.raises(LatefusionError, match=r"^tiles and rotate_search: for photos only"):
-        matte_video(clip, tmp_path / "out.mov", matter=both)
+        matte_video(clip, tmp_path / "out.mov", predictor=both)
     assert not (tmp_path / "out.mov").exists()

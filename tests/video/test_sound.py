@@ -5,7 +5,7 @@ from pathlib import Path
 import av
 import pytest
 
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from latefusion.video.run import matte_video
 from tests.helpers.clips import loud_from, picture, sound_of, times, write_clip
 
@@ -21,11 +21,11 @@ from tests.helpers.clips import loud_from, picture, sound_of, times, write_clip
     ],
 )
 def test_sound_is_copied_where_it_can_be_and_else_encoded(
-    name: str, given: str, codec: str, toy: Matter, tmp_path: Path
+    name: str, given: str, codec: str, toy: Predictor, tmp_path: Path
 ) -> None:
     frames = [picture(number % 8) for number in range(15)]
     clip = write_clip(tmp_path / "in.mkv", frames, sound=given)
-    matte_video(clip, tmp_path / name, kind="alpha", matter=toy)
+    matte_video(clip, tmp_path / name, kind="alpha", predictor=toy)
     found, samples = sound_of(tmp_path / name)
     assert found == codec
     assert samples.shape[-1] / 48000 == pytest.approx(0.5, abs=0.05)
@@ -36,9 +36,9 @@ def test_sound_is_copied_where_it_can_be_and_else_encoded(
 
 
 @pytest.mark.parametrize("name", ["out.mov", "out.webm", "out.mp4"])
-def test_sound_that_sets_in_later_does_so_still(name: str, toy: Matter, tmp_path: Path) -> None:
+def test_sound_that_sets_in_later_does_so_still(name: str, toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", sound="pcm_s16le", late=0.15)
     assert loud_from(clip) == pytest.approx(0.15, abs=0.025)
-    matte_video(clip, tmp_path / name, kind="alpha", matter=toy)
+    matte_video(clip, tmp_path / name, kind="alpha", predictor=toy)
     assert loud_from(tmp_path / name) == pytest.approx(0.15, abs=0.03)
     assert times(tmp_path / name)[0] == pytest.approx(0, abs=0.002)

@@ -11,7 +11,7 @@ import pytest
 
 from latefusion.errors import LatefusionError, OutputError
 from latefusion.inference.outputs import Look
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from latefusion.video.reading import Clip, Frame
 from latefusion.video.run import matte_video
 from latefusion.video.writing import open_writer
@@ -31,9 +31,9 @@ from tests.helpers.clips import (
 
 
 @pytest.mark.parametrize("name", ["out.mov", "out.webm"])
-def test_a_cutout_has_straight_colours_and_alpha(name: str, toy: Matter, tmp_path: Path) -> None:
+def test_a_cutout_has_straight_colours_and_alpha(name: str, toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
-    assert matte_video(clip, tmp_path / name, matter=toy, smooth=0) == 8
+    assert matte_video(clip, tmp_path / name, predictor=toy, smooth=0) == 8
     frames = decoded(tmp_path / name, "rgba")
     assert len(frames) == 8
     subject, behind = frames[5][30, 8], frames[5][30, 70]
@@ -42,9 +42,9 @@ def test_a_cutout_has_straight_colours_and_alpha(name: str, toy: Matter, tmp_pat
     assert 8 <= behind[3] <= 28
 
 
-def test_the_fast_reader_agrees_on_size_and_order(toy: Matter, tmp_path: Path) -> None:
+def test_the_fast_reader_agrees_on_size_and_order(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
-    matte_video(clip, tmp_path / "alpha.mp4", kind="alpha", matter=toy, smooth=0)
+    matte_video(clip, tmp_path / "alpha.mp4", kind="alpha", predictor=toy, smooth=0)
     capture = cv2.VideoCapture(str(tmp_path / "alpha.mp4"))
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(30000 / 1001)
     edges = []
@@ -54,10 +54,10 @@ def test_the_fast_reader_agrees_on_size_and_order(toy: Matter, tmp_path: Path) -
     assert edges == [16 + 2 * number for number in range(8)]
 
 
-def test_a_folder_or_a_pattern_gets_a_png_for_each_frame(toy: Matter, tmp_path: Path) -> None:
+def test_a_folder_or_a_pattern_gets_a_png_for_each_frame(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4", sound="aac")
-    matte_video(clip, tmp_path / "frames", matter=toy, smooth=0)
-    matte_video(clip, tmp_path / "other" / "f-%03d.png", kind="alpha", matter=toy, smooth=0)
+    matte_video(clip, tmp_path / "frames", predictor=toy, smooth=0)
+    matte_video(clip, tmp_path / "other" / "f-%03d.png", kind="alpha", predictor=toy, smooth=0)
     names = sorted(path.name for path in (tmp_path / "frames").iterdir())
     assert names == [f"{number:05}.png" for number in range(1, 9)]
     fifth = cv2.imread(str(tmp_path / "frames" / "00005.png"), cv2.IMREAD_UNCHANGED)
@@ -88,12 +88,12 @@ def test_frames_are_not_mixed_with_others(target: str, there: str, tmp_path: Pat
     assert [path.name for path in (tmp_path / "out").iterdir()] == [there]
 
 
-def test_pngs_that_are_no_frames_may_lie_beside_them(toy: Matter, tmp_path: Path) -> None:
+def test_pngs_that_are_no_frames_may_lie_beside_them(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     (tmp_path / "out").mkdir()
     for name in ("back.png", "g-001.png", "f-001.jpg", "f-01.png"):
         (tmp_path / "out" / name).touch()
-    assert matte_video(clip, tmp_path / "out" / "f-%03d.png", kind="alpha", matter=toy) == 8
+    assert matte_video(clip, tmp_path / "out" / "f-%03d.png", kind="alpha", predictor=toy) == 8
 
 
 TAGS = ((BT709, LIMITED), (BT709, FULL), (BT601, LIMITED), (BT601, FULL), (BT2020, LIMITED))
@@ -125,17 +125,17 @@ def test_colours_survive_whatever_their_matrix_and_range(
         assert context.color_range == (LIMITED if name == "out.mov" else tags[1])
 
 
-def test_times_of_a_variable_rate_are_kept(toy: Matter, tmp_path: Path) -> None:
+def test_times_of_a_variable_rate_are_kept(toy: Predictor, tmp_path: Path) -> None:
     ticks = (0, 33, 50, 200, 210, 400, 401, 900)
     clip = write_clip(tmp_path / "in.mkv", ticks=ticks)
     for name in ("out.mov", "out.webm", "out.mp4"):
-        matte_video(clip, tmp_path / name, kind="alpha", matter=toy)
+        matte_video(clip, tmp_path / name, kind="alpha", predictor=toy)
         assert times(tmp_path / name) == pytest.approx([t / 1000 for t in ticks])
 
 
-def test_the_frame_rate_is_kept(toy: Matter, tmp_path: Path) -> None:
+def test_the_frame_rate_is_kept(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
-    matte_video(clip, tmp_path / "out.mov", matter=toy)
+    matte_video(clip, tmp_path / "out.mov", predictor=toy)
     with av.open(tmp_path / "out.mov") as container:
         assert container.streams.video[0].average_rate == Fraction(30000, 1001)
 
@@ -144,15 +144,15 @@ def test_the_frame_rate_is_kept(toy: Matter, tmp_path: Path) -> None:
     ("name", "size"), [("o.mov", (35, 61)), ("o.webm", (35, 61)), ("o.mp4", (36, 62))]
 )
 def test_odd_sides_are_kept_but_for_h264_that_repeats_the_last_ones(
-    name: str, size: tuple[int, int], toy: Matter, tmp_path: Path
+    name: str, size: tuple[int, int], toy: Predictor, tmp_path: Path
 ) -> None:
     frames = [picture(number, (35, 61)) for number in range(3)]
     clip = write_clip(tmp_path / "in.mkv", frames, "ffv1", "bgr0")
-    matte_video(clip, tmp_path / name, kind="alpha", matter=toy)
+    matte_video(clip, tmp_path / name, kind="alpha", predictor=toy)
     assert decoded(tmp_path / name, "rgb24")[0].shape[:2] == size
 
 
-def test_pixels_that_are_not_square_stay_so(toy: Matter, tmp_path: Path) -> None:
+def test_pixels_that_are_not_square_stay_so(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     with av.open(tmp_path / "wide.mp4", "w") as target, av.open(clip) as source:
         stream = target.add_stream("libx264", rate=25)
@@ -163,7 +163,7 @@ def test_pixels_that_are_not_square_stay_so(toy: Matter, tmp_path: Path) -> None
             frame.pts = None
             target.mux(stream.encode(frame))
         target.mux(stream.encode(None))
-    matte_video(tmp_path / "wide.mp4", tmp_path / "out.mov", matter=toy)
+    matte_video(tmp_path / "wide.mp4", tmp_path / "out.mov", predictor=toy)
     with av.open(tmp_path / "out.mov") as container:
         assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
 
@@ -189,13 +189,13 @@ def test_a_target_is_checked_before_any_work(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["out/cut.mov", "out", "out/%03d.png"])
 def test_what_a_killed_run_left_goes_at_the_next_one(
-    name: str, toy: Matter, tmp_path: Path
+    name: str, toy: Predictor, tmp_path: Path
 ) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     killed = tmp_path / "out" / ".latefusion-99999999-00.part"
     killed.parent.mkdir()
     killed.touch()
-    matte_video(clip, tmp_path / name, kind="alpha", matter=toy)
+    matte_video(clip, tmp_path / name, kind="alpha", predictor=toy)
     assert not killed.exists()
 
 

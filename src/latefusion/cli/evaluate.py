@@ -11,7 +11,7 @@ import typer
 from latefusion.cli.options import Refine, Side, Tiles
 from latefusion.cli.terminal import complain, progress_bar
 from latefusion.images.writing import make_folder
-from latefusion.inference.predictor import CLOSED_FORM, WHOLE, Matter
+from latefusion.inference.predictor import CLOSED_FORM, WHOLE, Predictor
 from latefusion.metrics import MEASURES, Measure, measures_in_band
 
 if TYPE_CHECKING:  # only for a run, to keep the other commands quick
@@ -78,7 +78,7 @@ def evaluate(
     watch: Watch = gallery.add if out else lambda *_: None
     if data and not (pred or true or images):
         built_in = model in (None, "lite")
-        predictor = Matter(
+        predictor = Predictor(
             None if built_in else model, size, framing=WHOLE, tiles=tiles, refine=refine
         )
         about = _about_model(predictor, model or "lite", size)
@@ -103,7 +103,7 @@ def _track(jobs: "list[Job]") -> "Iterator[Job]":
         yield from progress.track(jobs, description="Scoring")
 
 
-def _about_model(predictor: Matter, name: str, size: int | None) -> dict[str, str | int]:
+def _about_model(predictor: Predictor, name: str, size: int | None) -> dict[str, str | int]:
     found = predictor.model  # a bad model ends the run here, not once per photo
     sha256 = hashlib.sha256(found.data).hexdigest()
     return {"model": name, "longer side": size or found.side, "framing": WHOLE, "sha256": sha256}

@@ -18,7 +18,7 @@ from latefusion.folder.manifest import NAME, Manifest
 from latefusion.folder.review import THUMBS, write_review
 from latefusion.images.writing import make_folder, remove_parts
 from latefusion.inference.outputs import Look
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 
 WATCH_SECONDS = 1.0
 MANY = 1000  # photos that a watched folder may bring
@@ -28,14 +28,14 @@ MANY = 1000  # photos that a watched folder may bring
 class Task:
     """What `latefusion matte` was asked for, checked; `photos` as they were given.
 
-    `network` makes the Matter, given its `threads`, and `settings` the digest of all that results
-    depend on beside the photo, given the `model`'s.
+    `network` makes the Predictor, given its `threads`, and `settings` the digest of all that
+    results depend on beside the photo, given the `model`'s.
     """
 
     photos: Sequence[str]
     wish: Wish
     look: Look
-    network: Callable[..., Matter]
+    network: Callable[..., Predictor]
     settings: Callable[..., str]
     threads: int | None
     resume: bool
@@ -50,17 +50,17 @@ def matte_here(task: Task) -> bool:
     if not jobs and not task.watch:
         raise typer.BadParameter(f"no photos in {sources[0]}; -r looks into folders below it, too")
     workers, each = workers_for(MANY if task.watch else len(jobs), task.threads)
-    matter = task.network(threads=each)
-    matter.load()  # a bad model ends the run here, not once per photo
+    predictor = task.network(threads=each)
+    predictor.load()  # a bad model ends the run here, not once per photo
     root = _root(jobs, wish)
     asked = task.resume or task.review or task.watch
     kept = asked or any(photo.is_dir() for photo in sources)
     for folder in {path.parent for job in jobs for _, path in job.results} if kept else ():
         remove_parts(folder)  # of a run that was killed
-    settings = task.settings(model=matter.model.card["sha256"])
+    settings = task.settings(model=predictor.model.card["sha256"])
     with Manifest(root / NAME, task.resume) if kept else nullcontext() as manifest:
         thumbs = root / THUMBS if task.review else None
-        batch = Batch(matter, root, task.look, settings, manifest, thumbs)
+        batch = Batch(predictor, root, task.look, settings, manifest, thumbs)
         try:
             return _run(_rounds(jobs, sources, wish, task.watch), batch, workers)
         finally:  # after Ctrl-C, too, which is how a --watch ends

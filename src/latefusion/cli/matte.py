@@ -39,7 +39,7 @@ from latefusion.folder.jobs import SUFFIX, Wish
 from latefusion.folder.manifest import digest_of
 from latefusion.images.writing import FORMATS_OUT, make_folder, write_picture
 from latefusion.inference.outputs import KINDS, Look, refuse_misfit, render
-from latefusion.inference.predictor import CLOSED_FORM, Matter
+from latefusion.inference.predictor import CLOSED_FORM, Predictor
 from latefusion.inference.subject import ALL
 from latefusion.runtime.devices import AUTO
 from latefusion.runtime.lazy import EPSILON
@@ -146,7 +146,7 @@ def matte(
     wish = Wish(kinds, target, _suffix(format_, target), recursive, overwrite, inputs)
     _check_alpha(wish, look)
     network = partial(
-        Matter,
+        Predictor,
         model,
         size,
         device=device,
@@ -228,12 +228,12 @@ def _pipe(task: Task, photos: list[Path], engine: str) -> None:
     wish = task.wish
     if task.resume or task.review or task.watch or engine == "ray":
         raise typer.BadParameter("--resume, --review, --watch and --engine do not go with -")
-    matter = task.network(threads=task.threads)
+    predictor = task.network(threads=task.threads)
     if len(photos) * len(wish.kinds) != 1:
         raise typer.BadParameter("- goes with one photo and one kind")
     to_stdout = wish.out == PIPE or (photos == [PIPE] and wish.out == Path())
     source = sys.stdin.buffer.read() if photos == [PIPE] else photos[0]
-    picture = render(matter(source), wish.kinds[0], task.look)
+    picture = render(predictor(source), wish.kinds[0], task.look)
     if to_stdout:
         write_picture(sys.stdout.buffer, picture, FORMATS_OUT[wish.suffix])
         return

@@ -31,12 +31,12 @@ def matte_on_ray(task: Task, cluster: Cluster) -> bool:
     source = find_source(task.photos[0], out, task.wish.recursive)
     _spare(task, out)
     threads = task.threads or 1
-    matter = task.network(threads=threads)
-    model = matter.model.card["sha256"]
+    predictor = task.network(threads=threads)
+    model = predictor.model.card["sha256"]
     order = Order(
         source=source,
         out=out,
-        matter=matter,
+        predictor=predictor,
         model=model,
         kinds=tuple(task.wish.kinds),
         suffix=task.wish.suffix,

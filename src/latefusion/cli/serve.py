@@ -12,7 +12,7 @@ from latefusion.cli.options import Device, Model
 from latefusion.cli.terminal import extra_packages
 from latefusion.errors import LatefusionError, reason
 from latefusion.folder.batch import workers_for
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from latefusion.parallel import usable_cores
 from latefusion.runtime.devices import AUTO
 
@@ -75,12 +75,12 @@ def serve(
     side_by_side, threads = workers_for(MANY, None)
     if workers:
         side_by_side, threads = workers, max(1, usable_cores() // workers)
-    matter = Matter(model, threads=threads, device=device)
-    matter.model  # noqa: B018 - a bad file ends it here
+    predictor = Predictor(model, threads=threads, device=device)
+    predictor.model  # noqa: B018 - a bad file ends it here
     cv2.setNumThreads(threads)
     limits = Limits(int(max_body * MILLION), int(max_pixels * MILLION), time_limit, queue)
     service = Service(
-        matter, Queue(side_by_side, queue), limits, key=_key(api_key_file), urls=allow_urls
+        predictor, Queue(side_by_side, queue), limits, key=_key(api_key_file), urls=allow_urls
     )
     app = create_app(service, cors or ())
     with open_socket(host, port) as listener:

@@ -34,7 +34,7 @@ from latefusion.errors import OutputError
 from latefusion.images.reading import MAX_PIXELS
 from latefusion.images.writing import refuse_input
 from latefusion.inference.outputs import CLIP_KINDS, Look
-from latefusion.inference.predictor import CLOSED_FORM, Matter
+from latefusion.inference.predictor import CLOSED_FORM, Predictor
 from latefusion.inference.subject import ALL
 from latefusion.parallel import side_by_side
 from latefusion.runtime.devices import AUTO
@@ -92,7 +92,7 @@ def video(
     if out:
         refuse_input(out, Path(background), "background")
     workers = side_by_side(threads)
-    matter = Matter(
+    predictor = Predictor(
         model,
         size,
         1,
@@ -104,13 +104,13 @@ def video(
         subject=subject,
         fill_holes=fill_holes,
     )
-    matter.load()
+    predictor.load()
     cv2.setNumThreads(1)
     with extra_packages("video"):
         if raw:
-            _raw(raw, matter, look, smooth, workers)
+            _raw(raw, predictor, look, smooth, workers)
         elif clip and out:
-            _movie(clip, out, matter, look, save, smooth, workers)
+            _movie(clip, out, predictor, look, save, smooth, workers)
 
 
 def _check_words(
@@ -134,7 +134,7 @@ def _check_words(
 
 
 def _movie(
-    clip: Path, out: Path, matter: Matter, look: Look, kind: str, smooth: float, workers: int
+    clip: Path, out: Path, predictor: Predictor, look: Look, kind: str, smooth: float, workers: int
 ) -> None:
     from latefusion.video.run import about_frames, matte_video
 
@@ -153,7 +153,7 @@ def _movie(
                 out,
                 kind=kind,
                 look=look,
-                matter=matter,
+                predictor=predictor,
                 smooth=smooth,
                 workers=workers,
                 step=count,
@@ -162,7 +162,7 @@ def _movie(
         finally:
             if done:
                 rate = done / (perf_counter() - start)
-                complain(f"{matter.device}: {done} frames, {rate:.1f} frames/s")
+                complain(f"{predictor.device}: {done} frames, {rate:.1f} frames/s")
     typer.echo(out)
     if asked:
         raise KeyboardInterrupt(asked[0])
@@ -186,14 +186,16 @@ def _asked_to_stop() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _raw(raw: tuple[int, int], matter: Matter, look: Look, smooth: float, workers: int) -> None:
+def _raw(
+    raw: tuple[int, int], predictor: Predictor, look: Look, smooth: float, workers: int
+) -> None:
     from latefusion.video.raw import matte_raw
 
     width, height = raw
     source, target = sys.stdin.buffer, sys.stdout.buffer
     try:
         matte_raw(
-            source, target, (height, width), matter, workers=workers, look=look, smooth=smooth
+            source, target, (height, width), predictor, workers=workers, look=look, smooth=smooth
         )
     except OutputError:
         # Python would try again to write what is left, at the end.

@@ -21,7 +21,7 @@ from latefusion.folder.batch import Batch, Done, Encoded, matte_photo, write_res
 from latefusion.folder.manifest import Record, digest_of, digest_of_bytes
 from latefusion.images.writing import FORMATS_OUT, Picture, write_picture
 from latefusion.inference.outputs import Into, Look
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 
 AT_ONCE = 2  # photos, where reading and writing wait for a network
 
@@ -32,7 +32,7 @@ class Order:
 
     source: Source
     out: Storage
-    matter: Matter
+    predictor: Predictor
     model: str  # its sha256
     kinds: tuple[str, ...]
     suffix: str
@@ -55,15 +55,15 @@ class Worker:
         cv2.setNumThreads(order.threads)
         self.order = order
         self.before = before
-        order.matter.load()
-        here = __version__, order.matter.model.card["sha256"]
+        order.predictor.load()
+        here = __version__, order.predictor.model.card["sha256"]
         if here != (order.version, order.model):
             raise LatefusionError(
                 f"{socket.gethostname()} has another latefusion or another model than the machine"
                 " that started the run; install the same on all"
             )
         root = order.out.local if order.out.local and order.into == "files" else Path()
-        self.batch = Batch(order.matter, root, order.look, order.settings)
+        self.batch = Batch(order.predictor, root, order.look, order.settings)
         waits = not (order.out.local and order.source.storage.local)
         self.pool = ThreadPoolExecutor(AT_ONCE if waits else 1)
 

@@ -102,7 +102,7 @@ def evaluate_model(
     track: Track = iter,
     watch: Watch = lambda *_: None,
 ) -> Evaluation:
-    """Score a Matter, or any function from an image to an alpha or Matte, on pairs."""
+    """Score a Predictor, or any function from an image to an alpha or Matte, on pairs."""
     jobs = [Job(pair.key, partial(_predict, predict, pair)) for pair in pairs]
     return _evaluate(jobs, measures, track, watch)
 

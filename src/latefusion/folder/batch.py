@@ -21,7 +21,7 @@ from latefusion.folder.manifest import Manifest, Record, digest_of
 from latefusion.images.reading import read_photo
 from latefusion.images.writing import Picture, make_folder, write_picture
 from latefusion.inference.outputs import PLAIN, Look, render
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from latefusion.parallel import MOST_WORKERS, usable_cores
 
 HUGE = 30_000_000  # pixels: of such photos only one at a time is worked on
@@ -42,7 +42,7 @@ class Batch:
     nothing has changed. `thumbs` is the folder of the review's pictures.
     """
 
-    matter: Matter
+    predictor: Predictor
     root: Path
     look: Look = PLAIN
     settings: str = ""
@@ -128,7 +128,7 @@ def matte_photo(
     `write` puts a result where it belongs. What is wrong with the photo stands in the record, which
     then names no outputs.
     """
-    record = replace(planned, device=batch.matter.device)
+    record = replace(planned, device=batch.predictor.device)
     try:
         return replace(record, **_matte(photo, planned.photo, results, batch, write))
     except (LatefusionError, MemoryError, cv2.error) as error:
@@ -161,8 +161,8 @@ def _matte(
     start = perf_counter()
     photo = read_photo(encoded.source, name=shown(encoded.label))
     height, width = photo.image.shape[:2]
-    with turn_of(height * width, batch.matter.tiles):
-        found = batch.matter.of(photo)
+    with turn_of(height * width, batch.predictor.tiles):
+        found = batch.predictor.of(photo)
         del photo
         for kind, path in results:
             write(path, render(found, kind, batch.look))

@@ -13,7 +13,7 @@ from latefusion import __version__
 from latefusion.errors import LatefusionError
 from latefusion.images.reading import read_photo
 from latefusion.inference.golden import SAMPLE
-from latefusion.inference.predictor import OFF, WHOLE, Matter
+from latefusion.inference.predictor import OFF, WHOLE, Predictor
 from latefusion.runtime.devices import AUTO, PROVIDERS
 
 GOLDEN_ALPHA = Path(__file__).parent / "golden-alpha.png"  # of the default network on SAMPLE
@@ -75,22 +75,22 @@ def _runtime() -> Finding:
 
 
 def _network(model: Path | None, device: str, threads: int | None) -> Iterator[Finding]:
-    matter = Matter(
+    predictor = Predictor(
         model, threads=threads, device=device, strict=device != AUTO, framing=WHOLE, refine=OFF
     )
     try:
         start = perf_counter()
-        matter.load()
+        predictor.load()
         loading = perf_counter() - start
         times, alpha = [], np.empty((0, 0), np.float32)
         for _ in range(RUNS):
             start = perf_counter()
-            alpha = matter(SAMPLE).alpha
+            alpha = predictor(SAMPLE).alpha
             times.append(perf_counter() - start)
     except LatefusionError as error:
         yield Finding("network", str(error), False)
         return
-    yield Finding("device", f"{matter.device}: a golden photo ran there", True)
+    yield Finding("device", f"{predictor.device}: a golden photo ran there", True)
     height, width = alpha.shape
     best = min(times)
     yield Finding(

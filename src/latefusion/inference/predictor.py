@@ -32,7 +32,7 @@ CLOSED_FORM, OFF = "closed-form", "off"
 REFINEMENTS = (CLOSED_FORM, OFF)
 
 
-class Matter:
+class Predictor:
     """A network that is loaded once, at the first photo, and used for many.
 
     `model` is an exported .onnx file, with its sidecar .json beside it; None takes the package's.
@@ -172,12 +172,12 @@ class Matter:
         fill_holes: bool = False,
         rotate_search: bool = False,
         before_pass: Callable[[], None] | None = None,
-    ) -> "Matter":
-        """A Matter with other settings on the network of this one, which is loaded only once.
+    ) -> "Predictor":
+        """A Predictor with other settings on the network of this one, which is loaded only once.
 
         `before_pass` is called before each pass of the network; what it raises ends the work.
         """
-        other = Matter(
+        other = Predictor(
             self._path,
             self._size,
             epsilon=self._epsilon,
@@ -232,9 +232,9 @@ def _look(network: Network, image: NDArray[np.uint8], frame: Letterbox) -> Matte
 
 
 @cache
-def default_matter() -> Matter:
-    """The one Matter of the package's weights that `latefusion.matte` and `remove` use."""
-    return Matter()
+def default_predictor() -> Predictor:
+    """The one Predictor of the package's weights that `latefusion.matte` and `remove` use."""
+    return Predictor()
 
 
 def load(
@@ -242,20 +242,22 @@ def load(
     device: str = AUTO,
     strict: bool = False,
     **options: Any,
-) -> Matter:
-    """A network, loaded and ready: `matter = latefusion.load(); matter("me.jpg").cutout()`.
+) -> Predictor:
+    """A network, loaded and ready: `predictor = latefusion.load(); predictor("me.jpg").cutout()`.
 
     `model` is `lite`, which ships with the package, or an exported .onnx file. `options` are those
-    of Matter. Raises WeightsError and DeviceError.
+    of Predictor. Raises WeightsError and DeviceError.
     """
-    matter = Matter(None if model == "lite" else model, device=device, strict=strict, **options)
-    matter.load()
-    return matter
+    predictor = Predictor(
+        None if model == "lite" else model, device=device, strict=strict, **options
+    )
+    predictor.load()
+    return predictor
 
 
 def matte(image: ImageSource) -> Matte:
-    """The matte of a photo with the default weights; for settings of your own make a Matter.
+    """The matte of a photo with the default weights; for settings of your own make a Predictor.
 
     `image` is a path, encoded bytes, a PIL image or a uint8 RGB array. Raises ImageError.
     """
-    return default_matter()(image)
+    return default_predictor()(image)

@@ -76,12 +76,12 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
 
 async def _load(service: Service) -> None:
     try:
-        await asyncio.to_thread(service.matter.load)
+        await asyncio.to_thread(service.predictor.load)
     except LatefusionError as error:
         service.failure, service.draining = error, True
         return
     service.loaded = True
-    say("ready", device=service.matter.device, workers=service.queue.workers)
+    say("ready", device=service.predictor.device, workers=service.queue.workers)
 
 
 def _key_check(service: Service) -> Callable[..., None]:
@@ -119,7 +119,7 @@ def _add_state(app: FastAPI, service: Service, guards: list[Any]) -> None:
     @app.get("/version", tags=["state"])
     async def version() -> dict[str, str]:
         """What runs."""
-        return {"version": __version__, "model": service.matter.model.card["sha256"]}
+        return {"version": __version__, "model": service.predictor.model.card["sha256"]}
 
     @app.get("/metrics", tags=["state"], dependencies=guards, response_class=PlainTextResponse)
     async def metrics() -> Response:

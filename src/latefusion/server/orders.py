@@ -16,7 +16,7 @@ from latefusion.images.reading import Photo, read_photo
 from latefusion.images.writing import FORMATS_OUT, Picture, write_picture
 from latefusion.inference.matte import Matte
 from latefusion.inference.outputs import Look, refuse_misfit, render
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from latefusion.inference.subject import parse_subject
 from latefusion.rembg import is_foreign, removed
 from latefusion.server.options import MatteOptions, RemovebgOptions, RemoveOptions
@@ -37,7 +37,7 @@ MARGIN = 0.0  # remove.bg's
 class Order:
     """A wish, checked as far as it can be without the photo."""
 
-    matter: Callable[[Check], Matter]
+    predictor: Callable[[Check], Predictor]
     make: Callable[[Matte, Background | None], Picture]  # with the image that lies behind
     format: str = "PNG"  # one of writing.FORMATS
     behind: bytes | None = None  # an encoded image
@@ -55,7 +55,7 @@ class Result(NamedTuple):
     pixels: int
 
 
-def order_matte(base: Matter, wish: MatteOptions, behind: bytes | None) -> Order:
+def order_matte(base: Predictor, wish: MatteOptions, behind: bytes | None) -> Order:
     """`latefusion matte` with these options. Raises LatefusionError."""
     format = FORMATS_OUT[f".{wish.format}"]
     look = Look(
@@ -67,7 +67,7 @@ def order_matte(base: Matter, wish: MatteOptions, behind: bytes | None) -> Order
     refuse_misfit([wish.save], format, look)
     subject = parse_subject(wish.subject)
 
-    def matter(check: Check) -> Matter:
+    def predictor(check: Check) -> Predictor:
         return base.sharing(
             framing=wish.framing,
             tiles=wish.tiles,
@@ -78,7 +78,7 @@ def order_matte(base: Matter, wish: MatteOptions, behind: bytes | None) -> Order
             before_pass=check,
         )
 
-    return Order(matter, partial(_rendered, wish.save, look), format, behind)
+    return Order(predictor, partial(_rendered, wish.save, look), format, behind)
 
 
 def _background(text: str, behind: bytes | None) -> Background | None:
@@ -101,7 +101,7 @@ def _rendered(kind: str, look: Look, matte: Matte, behind: Background | None) ->
     return render(matte, kind, look if behind is None else replace(look, background=behind))
 
 
-def order_remove(base: Matter, wish: RemoveOptions) -> Order:
+def order_remove(base: Predictor, wish: RemoveOptions) -> Order:
     """rembg's `remove` with these options. Raises LatefusionError."""
     if wish.model != "lite" and not is_foreign(wish.model):
         raise LatefusionError(f"{wish.model!r} is no model; leave it out, or use u2net")
@@ -113,7 +113,7 @@ def order_remove(base: Matter, wish: RemoveOptions) -> Order:
     return Order(lambda check: base.sharing(before_pass=check), make)
 
 
-def order_removebg(base: Matter, wish: RemovebgOptions) -> Order:
+def order_removebg(base: Predictor, wish: RemovebgOptions) -> Order:
     """remove.bg's options. Raises LatefusionError."""
     kind = {"rgba": "cutout", "alpha": "alpha"}[wish.channels]
     colour = _hex(wish.bg_color) if wish.bg_color else None
@@ -123,11 +123,11 @@ def order_removebg(base: Matter, wish: RemovebgOptions) -> Order:
     format = FORMATS_OUT[f".{suffix}"]
     refuse_misfit([kind], format, look)
     most = 1e6 * MEGAPIXELS.get(wish.size, math.inf)
-    matter = partial(_plain, base)
-    return Order(matter, partial(_rendered, kind, look), format, most_pixels=most)
+    predictor = partial(_plain, base)
+    return Order(predictor, partial(_rendered, kind, look), format, most_pixels=most)
 
 
-def _plain(base: Matter, check: Check) -> Matter:
+def _plain(base: Predictor, check: Check) -> Predictor:
     return base.sharing(before_pass=check)
 
 
@@ -147,9 +147,9 @@ def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
     photo = _fitted(read_photo(data, most_pixels=limit), order.most_pixels)
     check()
     pixels = photo.image.shape[0] * photo.image.shape[1]
-    matter = order.matter(check)
-    with turn_of(pixels, matter.tiles):
-        found = matter.of(photo)
+    predictor = order.predictor(check)
+    with turn_of(pixels, predictor.tiles):
+        found = predictor.of(photo)
         check()
         picture = order.make(found, behind)
         check()
@@ -160,7 +160,7 @@ def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
         MEDIA_TYPES[order.format],
         perf_counter() - start,
         found.confidence,
-        matter.device,
+        predictor.device,
         pixels,
     )
 

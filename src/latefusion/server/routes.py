@@ -66,7 +66,7 @@ async def matte(request: Request, query: Annotated[MatteOptions, Query()]) -> Re
     service.queue.refuse_if_full()
     form = await read_form(request, ONE, service.limits.body)
     _only(form, *FILE)
-    order = order_matte(service.matter, merged(query, form.fields, MatteOptions), _behind(form))
+    order = order_matte(service.predictor, merged(query, form.fields, MatteOptions), _behind(form))
     return await _answer(request, order, _photo(form, "image"))
 
 
@@ -82,7 +82,7 @@ async def remove(request: Request, query: Annotated[RemoveOptions, Query()]) -> 
     service.queue.refuse_if_full()
     form = await read_form(request, ONE, service.limits.body)
     _only(form, "file")
-    order = order_remove(service.matter, merged(query, form.fields, RemoveOptions))
+    order = order_remove(service.predictor, merged(query, form.fields, RemoveOptions))
     return await _answer(request, order, _photo(form, "file"))
 
 
@@ -99,7 +99,7 @@ async def removebg(request: Request) -> Response:
     form = await read_form(request, ANY_FORM, service.limits.body)
     _only(form, "image_file")
     wish = merged(RemovebgOptions.model_construct(set()), form.fields, RemovebgFields)
-    order = order_removebg(service.matter, wish)
+    order = order_removebg(service.predictor, wish)
     return await _answer(request, order, await _removebg_photo(request, form, wish))
 
 
@@ -144,7 +144,7 @@ async def batch(request: Request, query: Annotated[MatteOptions, Query()]) -> Re
     form = await read_form(request, FORM, service.limits.batch_body)
     _only(form, *FILE)
     wish = merged(query, form.fields, MatteOptions)
-    order = order_matte(service.matter, wish, _behind(form))
+    order = order_matte(service.predictor, wish, _behind(form))
     uploads = form.files.get("image", [])
     if not 0 < len(uploads) <= BATCH_PHOTOS:
         raise RefusedError(400, f"{len(uploads)} files are called image; send 1 to {BATCH_PHOTOS}")

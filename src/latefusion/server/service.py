@@ -5,7 +5,7 @@ import hmac
 from dataclasses import dataclass, field
 
 from latefusion.errors import LatefusionError
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from latefusion.server.limits import FETCHES, Limits
 from latefusion.server.metrics import Metrics
 from latefusion.server.queue import Queue
@@ -16,7 +16,7 @@ from latefusion.server.refusals import RefusedError
 class Service:
     """One for a server; what changes is changed in its event loop only."""
 
-    matter: Matter
+    predictor: Predictor
     queue: Queue
     limits: Limits = field(default_factory=Limits)
     key: str | None = None  # that clients have to show

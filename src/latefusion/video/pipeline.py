@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from latefusion.errors import LatefusionError, VideoError, reason
 from latefusion.images.framing import Box
 from latefusion.inference.matte import Matte
-from latefusion.inference.predictor import WHOLE, Matter
+from latefusion.inference.predictor import WHOLE, Predictor
 from latefusion.parallel import in_order
 from latefusion.video.held_view import held_views
 from latefusion.video.steady import steadied
@@ -34,7 +34,7 @@ def too_much_named(name: str) -> Iterator[None]:
 def frame_mattes(
     items: Iterable[Item],
     pixels: Callable[[Item], NDArray[np.uint8]],
-    matter: Matter,
+    predictor: Predictor,
     smooth: float,
     pool: Executor,
     workers: int,
@@ -42,21 +42,23 @@ def frame_mattes(
     """The steadied matte of each frame with the item it came of, `workers` at a time.
 
     `pixels` makes an item (H, W, 3) RGB, on any thread. A small subject is looked at closer, unless
-    the matter's framing is `whole`, in a view that is held still. Raises LatefusionError for a
-    matter with options that only photos know.
+    the predictor's framing is `whole`, in a view that is held still. Raises LatefusionError for a
+    predictor with options that only photos know.
     """
-    if matter.photos_only:
-        raise LatefusionError(f"{' and '.join(matter.photos_only)}: for photos only, not for clips")
+    if predictor.photos_only:
+        raise LatefusionError(
+            f"{' and '.join(predictor.photos_only)}: for photos only, not for clips"
+        )
 
     def look(item: Item) -> tuple[Matte, Item]:
-        return matter.look(pixels(item)), item
+        return predictor.look(pixels(item)), item
 
     def look_closer(view: tuple[Matte, Box | None, Item]) -> tuple[Matte, Item]:
         found, box, item = view
-        return matter.finish(matter.look_at(found, box) if box else found), item
+        return predictor.finish(predictor.look_at(found, box) if box else found), item
 
     looks = in_order(pool, look, items, workers)
     views = ((found, None, item) for found, item in looks)
-    closer = views if matter.framing == WHOLE else held_views(looks)
+    closer = views if predictor.framing == WHOLE else held_views(looks)
     seen = in_order(pool, look_closer, closer, workers)
     return steadied(seen, smooth, lambda work, many: in_order(pool, work, many, workers))

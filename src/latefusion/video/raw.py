@@ -12,7 +12,7 @@ from latefusion.errors import OutputError, VideoError, reason
 from latefusion.images.framing import Size
 from latefusion.inference.matte import Matte
 from latefusion.inference.outputs import PLAIN, Look, render
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from latefusion.parallel import in_order
 from latefusion.video.pipeline import frame_mattes, too_much_named
 from latefusion.video.steady import SMOOTH
@@ -22,7 +22,7 @@ def matte_raw(
     source: IO[bytes],
     target: IO[bytes],
     size: Size,
-    matter: Matter,
+    predictor: Predictor,
     *,
     workers: int = 1,
     look: Look = PLAIN,
@@ -40,7 +40,7 @@ def matte_raw(
         too_much_named("stdin"),
         ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool,
     ):
-        seen = frame_mattes(frames, np.asarray, matter, smooth, pool, workers)
+        seen = frame_mattes(frames, np.asarray, predictor, smooth, pool, workers)
         for pixels in in_order(pool, partial(_show, look), seen, workers):
             try:
                 target.write(pixels.tobytes())

@@ -13,7 +13,7 @@ from latefusion.errors import LatefusionError, VideoError, shown
 from latefusion.images.writing import refuse_input
 from latefusion.inference.matte import Matte
 from latefusion.inference.outputs import CLIP_KINDS, PLAIN, Look, render
-from latefusion.inference.predictor import Matter
+from latefusion.inference.predictor import Predictor
 from latefusion.parallel import in_order, side_by_side
 from latefusion.video.pipeline import frame_mattes, too_much_named
 from latefusion.video.reading import Clip, Frame
@@ -32,7 +32,7 @@ def matte_video(
     *,
     kind: str = "cutout",
     look: Look = PLAIN,
-    matter: Matter | None = None,
+    predictor: Predictor | None = None,
     smooth: float = SMOOTH,
     workers: int | None = None,
     step: Callable[[], None] = lambda: None,
@@ -42,7 +42,7 @@ def matte_video(
 
     `target` is a .mov (ProRes 4444), .webm (VP9) or .mp4 (H.264, which needs a background), or,
     for numbered PNGs, a folder or a pattern like `out/%05d.png`. `kind` is one of CLIP_KINDS;
-    `look` and `matter` are as for photos, `tiles` and `rotate_search` apart, `smooth` as in
+    `look` and `predictor` are as for photos, `tiles` and `rotate_search` apart, `smooth` as in
     `steadied`. `workers` frames are worked on at a time, one a core unless given; `step` is called
     after each. Where `stop` says so, what was done by then becomes a whole clip.
 
@@ -57,7 +57,7 @@ def matte_video(
     refuse_input(target, source, "clip")
     if isinstance(look.background, str | os.PathLike):
         refuse_input(target, Path(look.background), "background")
-    matter = matter or fast_matter()
+    predictor = predictor or fast_predictor()
     workers = workers or side_by_side()
     done = 0
     with (
@@ -67,7 +67,7 @@ def matte_video(
         ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool,
     ):
         frames = _frames(clip, writer, stop)
-        seen = frame_mattes(frames, clip.upright, matter, smooth, pool, workers)
+        seen = frame_mattes(frames, clip.upright, predictor, smooth, pool, workers)
         numbered = enumerate(seen, 1)
         for ready in in_order(pool, partial(_show, writer, kind, look), numbered, workers):
             writer.add(ready)
@@ -81,7 +81,7 @@ def matte_video(
 def mattes(
     source: str | os.PathLike[str],
     *,
-    matter: Matter | None = None,
+    predictor: Predictor | None = None,
     smooth: float = SMOOTH,
     workers: int | None = None,
 ) -> Iterator[Matte]:
@@ -89,7 +89,7 @@ def mattes(
 
     A damaged clip, or one that is cut short, raises after the last frame that could be read.
     """
-    matter = matter or fast_matter()
+    predictor = predictor or fast_predictor()
     workers = workers or side_by_side()
     with (
         too_much_named(shown(Path(source))),
@@ -97,7 +97,7 @@ def mattes(
         ThreadPoolExecutor(workers) as pool,
     ):
         frames = (event for event in clip.events() if isinstance(event, Frame))
-        for matte, _ in frame_mattes(frames, clip.upright, matter, smooth, pool, workers):
+        for matte, _ in frame_mattes(frames, clip.upright, predictor, smooth, pool, workers):
             yield matte
     if clip.damage:
         raise VideoError(clip.damage)
@@ -109,9 +109,9 @@ def about_frames(source: str | os.PathLike[str]) -> int | None:
         return clip.frames or None
 
 
-def fast_matter() -> Matter:
-    """A Matter for frames side by side, one thread each."""
-    return Matter(threads=1)
+def fast_predictor() -> Predictor:
+    """A Predictor for frames side by side, one thread each."""
+    return Predictor(threads=1)
 
 
 def _frames(clip: Clip, writer: Writer, stop: Callable[[], bool]) -> Iterator[Frame]:

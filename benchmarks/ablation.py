@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion import Matte, Predictor
+from latefusion import Matte, MattingOptions, Predictor
 from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
 from latefusion.evaluation.scores import Row, score, summarise
 from latefusion.metrics import MEASURES
@@ -57,7 +57,9 @@ def arguments() -> argparse.Namespace:
 def measure(pairs: Sequence[Pair], file: str, size: int | None) -> Figures:
     """The means of one state: part -> source -> measure."""
     measures = {key: MEASURES[key] for key in SHOWN}
-    predictor = Predictor(None if file == "lite" else file, size, framing="whole", refine="off")
+    predictor = Predictor(
+        None if file == "lite" else file, MattingOptions(size=size, framing="whole", refine="off")
+    )
     rows: dict[str, list[Row]] = {part: [] for part in PARTS}
     for pair in pairs:
         image, truth = decode_pair(pair)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion import Matte, Predictor
+from latefusion import Matte, MattingOptions, Predictor
 from latefusion.data.sources import VAL_LIST, decode_pair, read_pairs
 from latefusion.evaluation.scores import doubtful_share, source_of, spearman
 from latefusion.inference.matte import GOOD_MAD
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--size", type=int)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    predictor = Predictor(args.model, args.size, framing="whole")
+    predictor = Predictor(args.model, MattingOptions(size=args.size, framing="whole"))
     photos = []
     for pair in read_pairs([args.pairs], VAL_LIST):
         image, truth = decode_pair(pair)

@@ -25,14 +25,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from latefusion import Predictor
+from latefusion import MattingOptions, Predictor
 from latefusion.data.members import read_encoded
 from latefusion.data.sources import VAL_LIST, Pair, read_pairs
 from latefusion.folder.batch import Batch, Done, run, workers_for
 from latefusion.folder.jobs import Wish, plan
 from latefusion.folder.manifest import NAME
 from latefusion.images.reading import read_photo
-from latefusion.inference.predictor import CLOSED_FORM, OFF, WHOLE
+from latefusion.inference.options import CLOSED_FORM, OFF, WHOLE, Refinement
 
 SAMPLE = 64  # photos of a round of throughput
 ROUNDS = 3
@@ -45,7 +45,9 @@ def main() -> None:
     args = parser.parse_args()
     with TemporaryDirectory(prefix="latefusion-") as folder:
         source = fill(Path(folder) / "photos", read_pairs([args.pairs], VAL_LIST), args.photos)
-        for kind, refine in (("alpha", OFF), ("cutout", OFF), ("cutout", CLOSED_FORM)):
+        rounds: tuple[tuple[str, Refinement], ...]
+        rounds = (("alpha", OFF), ("cutout", OFF), ("cutout", CLOSED_FORM))
+        for kind, refine in rounds:
             print(throughput(source, kind, refine, Path(folder)), flush=True)
         print(killed_and_resumed(source, args.photos, Path(folder) / "out"))
 
@@ -58,12 +60,12 @@ def fill(folder: Path, pairs: list[Pair], photos: int) -> Path:
     return folder
 
 
-def throughput(source: Path, kind: str, refine: str, folder: Path) -> str:
+def throughput(source: Path, kind: str, refine: Refinement, folder: Path) -> str:
     """Photos a second of the folder mode and of the network alone."""
     workers, threads = workers_for(SAMPLE, None)
     cv2.setNumThreads(1)
-    predictor = Predictor(threads=threads, framing=WHOLE, refine=refine)
-    predictor.load()
+    predictor = Predictor(options=MattingOptions(framing=WHOLE, refine=refine), threads=threads)
+    network = predictor.file.load()
     jobs = plan([source], Wish([kind], folder / kind))
     jobs = jobs[:: max(1, len(jobs) // SAMPLE)][:SAMPLE]
     inputs = [as_input(predictor, job.photo) for job in jobs]
@@ -77,7 +79,7 @@ def throughput(source: Path, kind: str, refine: str, folder: Path) -> str:
         assert all(done.record.error is None for done in found)
         start = perf_counter()
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(predictor._network, inputs))
+            list(pool.map(network, inputs))
         alone = perf_counter() - start
         if turn:
             rates["folder"].append(len(jobs) / whole)

@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image
 
-from latefusion import Predictor
+from latefusion import MattingOptions, Predictor
 from latefusion.data.sources import VAL_LIST, decode_pair, read_pairs
 from latefusion.images.writing import write_picture
 from latefusion.inference.outputs import render
@@ -98,7 +98,7 @@ def start_up(side: int, folder: Path) -> dict[str, float]:
     """Process start to file written, and the work in it, for a square photo."""
     photo, out = enlarged((side, side), folder), folder / "out.png"
     command = [sys.executable, "-m", "latefusion", "matte", str(photo), "-o", str(out)]
-    predictor = Predictor(framing="whole")
+    predictor = Predictor(options=MattingOptions(framing="whole"))
     predictor(photo)
     process, work = median_seconds(
         lambda: subprocess.run(command, check=True, capture_output=True),
@@ -109,7 +109,7 @@ def start_up(side: int, folder: Path) -> dict[str, float]:
 
 def memory(photo: Path, kind: str) -> dict[str, float]:
     """Peak memory of one photo to one file over that of the loaded model, in MB."""
-    predictor = Predictor(threads=2, framing="whole")
+    predictor = Predictor(options=MattingOptions(framing="whole"), threads=2)
     predictor(SAMPLE)
     before = status("VmHWM")
     with TemporaryDirectory(prefix="latefusion-") as folder:
@@ -121,7 +121,7 @@ def memory(photo: Path, kind: str) -> dict[str, float]:
 def growth(pairs: Path, count: int) -> list[float]:
     """Memory held after each tenth of a run over `count` photos, in MB."""
     photos = [decode_pair(pair)[0] for pair in read_pairs([pairs], VAL_LIST)[:50]]
-    predictor, held = Predictor(threads=2, framing="whole"), []
+    predictor, held = Predictor(options=MattingOptions(framing="whole"), threads=2), []
     for i in range(count):
         render(predictor(photos[i % len(photos)]), "cutout")
         if (i + 1) % max(1, count // 10) == 0:
@@ -135,7 +135,7 @@ def path_seconds(pairs: Path, folder: Path) -> dict[str, float]:
     for i, pair in enumerate(read_pairs([pairs], VAL_LIST)[::10]):
         files.append(folder / f"{i}.jpg")
         Image.fromarray(decode_pair(pair)[0]).save(files[-1], quality=92)
-    predictor = Predictor(threads=2, framing="whole")
+    predictor = Predictor(options=MattingOptions(framing="whole"), threads=2)
     predictor(files[0])
     found = {}
     for kind in ("alpha", "cutout"):

@@ -18,7 +18,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion import Predictor
+from latefusion import MattingOptions, Predictor
 from latefusion.data.members import Encoded
 from latefusion.data.sources import (
     VAL_LIST,
@@ -30,7 +30,6 @@ from latefusion.data.sources import (
 )
 from latefusion.images.foreground import estimate_foreground
 from latefusion.images.framing import cover, resize
-from latefusion.inference.predictor import WHOLE
 from latefusion.metrics import mad
 
 FACTORS = (1.5, 2.0, 3.0, 4.0)
@@ -93,7 +92,7 @@ def small_subjects(
 
 def row(name: str, examples: Iterable[Example]) -> None:
     """Print a row of the table."""
-    predictors = [Predictor(framing=framing) for framing in (WHOLE, "auto")]
+    predictors = [Predictor(options=MattingOptions(framing="whole")), Predictor()]
     errors: list[list[float]] = [[], []]
     seconds, closer = [0.0, 0.0], 0
     for number, (image, truth) in enumerate(examples):
@@ -114,7 +113,7 @@ def row(name: str, examples: Iterable[Example]) -> None:
 
 def turned(pairs: Sequence[Pair], turns: int) -> None:
     """Print a row of the table of photos that are turned by so many quarters."""
-    plain, searching = Predictor(), Predictor(rotate_search=True)
+    plain, searching = Predictor(), Predictor(options=MattingOptions(rotate_search=True))
     errors, other = [], 0
     for pair in pairs:
         upright, alpha = as_example(pair)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from peers import peers
 
-from latefusion import Matte, Predictor
+from latefusion import Matte, MattingOptions, Predictor
 from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
 from latefusion.evaluation.scores import TOTAL, Evaluation, Group, evaluate_model, summarise
 from latefusion.evaluation.tables import conventions
@@ -44,7 +44,11 @@ def main() -> None:
     pairs = read_pairs(args.pairs, VAL_LIST)[:: args.every]
     cv2.setNumThreads(args.threads)
     models: dict[str, Predict] = {
-        name: Predictor(None if file == "lite" else file, args.size, args.threads, framing="whole")
+        name: Predictor(
+            None if file == "lite" else file,
+            MattingOptions(size=args.size, framing="whole"),
+            threads=args.threads,
+        )
         for name, file in named(args.model).items()
     }
     others = peers(args.peers, args.threads)
@@ -87,7 +91,9 @@ def variants(args: argparse.Namespace, model: tuple[str, str], peer: Predict) ->
     }
     ours: dict[str, Predict] = {
         f"{name} {text}": Predictor(
-            None if file == "lite" else file, args.size, args.threads, framing="whole", **given
+            None if file == "lite" else file,
+            MattingOptions(size=args.size, framing="whole", **given),
+            threads=args.threads,
         )
         for text, given in options.items()
     }

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from peers import read, session, wheel
 from plain import PlainNetwork, gmac
 
-from latefusion import Predictor
+from latefusion import MattingOptions, Predictor
 from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
 from latefusion.evaluation.charts import Point, linear_axis, log_axis, scatter
 from latefusion.export.files import Wish, export
@@ -331,7 +331,8 @@ def bound(pairs: Sequence[Pair]) -> dict[str, float]:
     The bound of the former is epsilon / 2.
     """
     every, some = (
-        Predictor(epsilon=epsilon, framing="whole", refine="off") for epsilon in (0, lazy.EPSILON)
+        Predictor(options=MattingOptions(epsilon=epsilon, framing="whole", refine="off"))
+        for epsilon in (0, lazy.EPSILON)
     )
     inside, restored = 0.0, 0.0
     for pair in pairs:

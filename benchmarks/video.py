@@ -17,6 +17,7 @@ size and a finer preset. `still` is the same without flow, where the picture sta
 import argparse
 import io
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
@@ -27,7 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion import Matte, Predictor
+from latefusion import Matte, MattingOptions, Predictor
 from latefusion.data.sources import (
     VAL_LIST,
     Pair,
@@ -38,9 +39,8 @@ from latefusion.data.sources import (
 )
 from latefusion.images.foreground import estimate_foreground
 from latefusion.images.framing import cover
-from latefusion.inference.predictor import CLOSED_FORM, WHOLE
+from latefusion.inference.options import CLOSED_FORM, OFF, Refinement
 from latefusion.metrics import dtssd, mad
-from latefusion.runtime.devices import AUTO
 from latefusion.video.held_view import held_views
 from latefusion.video.run import mattes
 from latefusion.video.steady import SMOOTH, steadied
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("backgrounds", type=Path, help="tar shard or folder of photos")
     parser.add_argument("--subjects", type=int, default=5)
     parser.add_argument("--frames", type=int, default=24)
-    parser.add_argument("--refine", default=CLOSED_FORM, help="closed-form or off")
+    parser.add_argument("--refine", default=CLOSED_FORM, choices=[CLOSED_FORM, OFF])
     parser.add_argument("--sheet", type=Path, help="where to put a picture of the real clip")
     args = parser.parse_args()
     cv2.setNumThreads(1)
@@ -85,9 +85,9 @@ def is_whole(pair: Pair) -> bool:
     return bool(truth[:, 0].max() < CLEAR and truth[:, -1].max() < CLEAR)
 
 
-def made_clips(scenes: Sequence[tuple[Pair, Image]], count: int, refine: str) -> None:
+def made_clips(scenes: Sequence[tuple[Pair, Image]], count: int, refine: Refinement) -> None:
     """Print what steadying does to clips of different speeds."""
-    predictor = Predictor(framing="whole", refine=refine)
+    predictor = Predictor(options=MattingOptions(framing="whole", refine=refine))
     print("| clip | dtSSD x 100 | steadied | MAD | steadied | growth | outside | steadied |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, speed in SPEEDS.items():
@@ -110,9 +110,12 @@ def made_clips(scenes: Sequence[tuple[Pair, Image]], count: int, refine: str) ->
         )
 
 
-def small_subjects(scenes: Sequence[tuple[Pair, Image]], count: int, refine: str) -> None:
+def small_subjects(scenes: Sequence[tuple[Pair, Image]], count: int, refine: Refinement) -> None:
     """Print what a closer look does to clips, one for each frame or one that is held."""
-    predictor, closer = (Predictor(framing=framing, refine=refine) for framing in (WHOLE, AUTO))
+    options = MattingOptions(framing="whole", refine=refine)
+    predictor, closer = (
+        Predictor(options=each) for each in (options, replace(options, framing="auto"))
+    )
     looks: dict[str, Callable[[list[Image]], list[Matte]]] = {
         "whole": lambda frames: [predictor(frame) for frame in frames],
         "each frame its own": lambda frames: [closer(frame) for frame in frames],
@@ -142,12 +145,18 @@ def held(predictor: Predictor, frames: list[Image]) -> list[Matte]:
     ]
 
 
-def real_clip(path: Path, sheet: Path | None, refine: str) -> None:
+def real_clip(path: Path, sheet: Path | None, refine: Refinement) -> None:
     """Print what steadying does to a clip without a truth, and how long all takes."""
     print("\n| real clip | flicker x 100 | still x 100 | frames/s |\n| --- | --- | --- | --- |")
     for smooth in (0.0, SMOOTH):
         start = perf_counter()
-        found = list(mattes(path, predictor=Predictor(threads=1, refine=refine), smooth=smooth))
+        found = list(
+            mattes(
+                path,
+                predictor=Predictor(options=MattingOptions(refine=refine), threads=1),
+                smooth=smooth,
+            )
+        )
         rate = len(found) / (perf_counter() - start)
         frames, alphas = [matte.image for matte in found], alphas_of(found)
         along, still = changes(frames, alphas)

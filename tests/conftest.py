@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from latefusion.inference.options import MattingOptions
 from latefusion.inference.predictor import Predictor
 from tests.helpers.toy_model import write_toy_model
 
@@ -18,7 +19,7 @@ def toy_model(tmp_path: Path) -> Path:
 @pytest.fixture
 def toy(toy_model: Path) -> Predictor:
     """That network on one thread, at a small size and without a closer look."""
-    return Predictor(toy_model, 64, threads=1, framing="whole")
+    return Predictor(toy_model, MattingOptions(size=64, framing="whole"), threads=1)
 
 
 @pytest.fixture

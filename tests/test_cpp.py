@@ -21,6 +21,7 @@ from latefusion.export.files import Wish, export
 from latefusion.export.parity import certificate, compare, ways
 from latefusion.inference.golden import write_pictures
 from latefusion.inference.matte import Matte
+from latefusion.inference.options import MattingOptions
 from latefusion.inference.predictor import Predictor
 from latefusion.model.checkpoint import save_network
 from latefusion.model.matting import MattingNetwork, NetworkConfig
@@ -224,7 +225,7 @@ def in_both(run: Run, model: Path, photo: Path, *words: object) -> tuple[Path, M
     out = photo.parent / "out"
     done = run("--model", model, "--image", photo, "--out", out, *words)
     assert (done.returncode, done.stderr) == (0, "")
-    return out, Predictor(model, framing="whole", refine="off")(photo)
+    return out, Predictor(model, MattingOptions(framing="whole", refine="off"))(photo)
 
 
 @pytest.mark.parametrize("kind", PHOTOS)

@@ -2,6 +2,8 @@
 
 from latefusion.errors import LatefusionError
 from latefusion.inference.matte import Matte
+from latefusion.inference.options import MattingOptions
+from latefusion.inference.outputs import Look
 from latefusion.inference.predictor import Predictor, load, matte
 from latefusion.rembg import new_session, remove
 
@@ -9,7 +11,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LatefusionError",
+    "Look",
     "Matte",
+    "MattingOptions",
     "Predictor",
     "__version__",
     "load",

@@ -4,7 +4,6 @@ import pickle
 import tarfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet
@@ -282,6 +281,6 @@ def test_another_model_on_a_worker_is_refused(
 def test_a_packaged_model_is_found_where_the_worker_has_it() -> None:
     predictor = Predictor()
     _ = predictor.model
-    state: dict[str, Any] = predictor.__getstate__()
+    state = predictor.file.__getstate__()
     assert state["_path"] is None
     assert "model" not in state

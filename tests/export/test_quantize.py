@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from latefusion import Predictor
+from latefusion import MattingOptions, Predictor
 from latefusion.data.sources import Pair, decode_pair, read_pairs
 from latefusion.errors import OutputError, WeightsError
 from latefusion.export import quantize
@@ -74,7 +74,7 @@ def test_a_set_that_passes_is_kept_whole(
     assert judged[0].mad == pytest.approx(judged[0].mad_int8, abs=0.05)
     photo = np.random.default_rng(0).integers(0, 256, (70, 96, 3), np.uint8)
     before, after = (
-        Predictor(path, epsilon=0, framing="whole", refine="off")(photo)
+        Predictor(path, MattingOptions(epsilon=0, framing="whole", refine="off"))(photo)
         for path in (model, made.path)
     )
     assert 0 < np.abs(before.alpha - after.alpha).mean() < 0.2  # noise, unlike the pairs
@@ -200,7 +200,8 @@ def test_the_verdict_is_that_of_the_pairs(model: Path, pairs: list[Pair]) -> Non
             scores.append(
                 float(
                     np.abs(
-                        Predictor(path, framing="whole", refine="off")(image).alpha - truth / 255
+                        Predictor(path, MattingOptions(framing="whole", refine="off"))(image).alpha
+                        - truth / 255
                     ).mean()
                 )
             )

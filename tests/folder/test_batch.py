@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latefusion import Predictor
+from latefusion import MattingOptions, Predictor
 from latefusion.folder import batch
 from latefusion.folder.batch import Batch, Done, run, workers_for
 from latefusion.folder.jobs import Job, Wish, plan
@@ -164,7 +164,7 @@ def test_killed_and_gone_on_with(toy_model: Path, tmp_path: Path) -> None:
 def test_a_wrong_point_is_that_photos_error(toy_model: Path, tmp_path: Path) -> None:
     source = photos(tmp_path / "in", 3)
     Image.new("RGB", (200, 200), (255, 255, 30)).save(source / "001.png")
-    predictor = Predictor(toy_model, threads=1, subject=(120, 120))
+    predictor = Predictor(toy_model, MattingOptions(subject=(120, 120)), threads=1)
     found = records(Batch(predictor, tmp_path / "out"), source)
     assert found["001.png"].error is None
     assert "000.png: the subject's point" in (found["000.png"].error or "")

@@ -16,7 +16,8 @@ import latefusion
 from latefusion.errors import LatefusionError
 from latefusion.images.compositing import as_background
 from latefusion.images.writing import FORMATS_OUT, write_picture
-from latefusion.inference.outputs import Look, render
+from latefusion.inference.options import MattingOptions
+from latefusion.inference.outputs import TRANSPARENT, Look, render
 from latefusion.inference.predictor import Predictor
 
 WEB = Path(latefusion.__file__).parent / "server" / "web"
@@ -50,9 +51,11 @@ class Mood:
 def predictor(options: tuple[tuple[str, str], ...]) -> Predictor:
     known = dict(options)
     return Predictor(
-        subject=known.get("subject", "all"),
-        tiles=known.get("tiles") == "true",
-        fill_holes=known.get("fill_holes") == "true",
+        options=MattingOptions(
+            subject=known.get("subject", "all"),
+            tiles=known.get("tiles") == "true",
+            fill_holes=known.get("fill_holes") == "true",
+        )
     )
 
 
@@ -127,7 +130,7 @@ def picture(photo: bytes, query: dict[str, str]) -> tuple[bytes, str, dict[str, 
     behind = query.pop("background", "transparent")
     network = predictor(tuple(sorted(query.items())))
     found = network(photo)
-    look = Look(None if behind == "transparent" else as_background(behind))
+    look = Look(behind if behind == TRANSPARENT else as_background(behind))
     encoded = io.BytesIO()
     write_picture(encoded, render(found, save, look), FORMATS_OUT[f".{format_}"])
     headers = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latefusion import LatefusionError, Predictor
+from latefusion import LatefusionError, MattingOptions, Predictor
 from latefusion.images.framing import Size, letterbox
 from latefusion.images.levels import Plane
 from latefusion.inference import closed_form
@@ -147,10 +147,9 @@ def test_colours_that_tell_nothing_leave_the_outline_where_it_is(level: int) -> 
 def test_it_is_what_a_predictor_does_unless_told_otherwise(toy_model: Path) -> None:
     image = np.full((200, 300, 3), (0, 0, 128), np.uint8)
     image[:, :150] = (255, 255, 128)
-    off, on = (
-        Predictor(toy_model, refine=refine)(image).alpha for refine in ("off", "closed-form")
-    )
+    options = MattingOptions(refine="off"), MattingOptions()
+    off, on = (Predictor(toy_model, each)(image).alpha for each in options)
     true = image[:, :, 0] / 255
     assert np.abs(on - true).mean() < 0.5 * np.abs(off - true).mean()
-    with pytest.raises(LatefusionError, match="refine 'guided' is none; use closed-form or off"):
-        Predictor(toy_model, refine="guided")
+    with pytest.raises(LatefusionError, match="unknown refine 'guided'; choose closed-form or off"):
+        Predictor(toy_model, MattingOptions(refine="guided"))  # type: ignore[arg-type]

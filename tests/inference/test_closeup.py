@@ -1,10 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latefusion import LatefusionError, Predictor
+from latefusion import LatefusionError, MattingOptions, Predictor
 from latefusion.images.framing import Box, Letterbox, letterbox
 from latefusion.inference.closeup import subject_box
 from latefusion.inference.detail import Detail
@@ -24,8 +25,9 @@ def small_subject() -> NDArray[np.uint8]:
 def test_a_small_subject_is_seen_in_detail(toy_model: Path) -> None:
     image = small_subject()
     truth = image[:, :, 0] / 255
+    off = MattingOptions(refine="off")
     whole, auto = (
-        Predictor(toy_model, framing=framing, refine="off")(image) for framing in ("whole", "auto")
+        Predictor(toy_model, options)(image) for options in (replace(off, framing="whole"), off)
     )
     assert not whole.details
     assert len(auto.details) == 1
@@ -69,9 +71,8 @@ def test_a_closer_view_that_contradicts_the_first_is_not_taken(
     toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor(toy_model)
-    predictor.load()
-    network, calls = predictor._loaded, []
-    assert network
+    network = predictor.file.load()
+    calls: list[tuple[int, ...]] = []
 
     def forgetful(self: object, image: NDArray[np.float32]) -> Planes:
         calls.append(image.shape)
@@ -100,5 +101,5 @@ def test_a_closer_view_fades_in_and_reaches_the_photos_own_edges() -> None:
 
 
 def test_a_wrong_framing_is_one_line() -> None:
-    with pytest.raises(LatefusionError, match="framing 'near' is none; use auto or whole"):
-        Predictor(framing="near")
+    with pytest.raises(LatefusionError, match="unknown framing 'near'; choose auto or whole"):
+        Predictor(options=MattingOptions(framing="near"))  # type: ignore[arg-type]

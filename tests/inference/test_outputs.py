@@ -24,7 +24,7 @@ def test_planes_are_written_as_they_are() -> None:
 
 def test_alpha_in_sixteen_bits_is_finer() -> None:
     matte = red_on_green()
-    deep = render(matte, "alpha", Look(deep=True)).pixels
+    deep = render(matte, "alpha", Look(bits=16)).pixels
     assert deep.dtype == np.uint16
     np.testing.assert_allclose(deep / 65535, matte.alpha, atol=1 / 65535)
 
@@ -43,9 +43,11 @@ def test_the_foreground_is_the_subjects_colour_without_alpha() -> None:
 
 def test_a_crop_holds_the_subject_and_its_margin() -> None:
     matte = red_on_green()  # the subject ends at column 22 or so
-    alpha, cutout = (render(matte, kind, Look(margin=0.1)).pixels for kind in ("alpha", "cutout"))
+    alpha, cutout = (
+        render(matte, kind, Look(crop=True, margin=0.1)).pixels for kind in ("alpha", "cutout")
+    )
     assert alpha.shape == cutout.shape[:2] == (40, 26)
-    assert render(matte, "preview", Look(margin=0.1)).pixels.shape[1] == 240
+    assert render(matte, "preview", Look(crop=True, margin=0.1)).pixels.shape[1] == 240
 
 
 def test_the_box_of_a_subject() -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latefusion import LatefusionError, Predictor
+from latefusion import LatefusionError, MattingOptions, Predictor
 
 
 def portrait() -> NDArray[np.uint8]:
@@ -26,7 +26,7 @@ def test_planes_come_back_under_their_own_names(toy_model: Path) -> None:
 
 def test_alpha_is_the_networks_alpha_where_the_photo_has_the_networks_size(toy_model: Path) -> None:
     image = portrait()
-    found = Predictor(toy_model, framing="whole", refine="off")(image)
+    found = Predictor(toy_model, MattingOptions(framing="whole", refine="off"))(image)
 
     red, green, blue = np.moveaxis(image / 255, 2, 0)
     np.testing.assert_allclose(found.alpha, blue * red + (1 - blue) * green, atol=1e-6)
@@ -64,14 +64,14 @@ def test_transparent_stays_transparent(toy_model: Path) -> None:
 
 def test_size_must_suit_the_network(toy_model: Path) -> None:
     with pytest.raises(LatefusionError, match="size 500 is not a multiple of 32; use 512"):
-        Predictor(toy_model, size=500)
+        Predictor(toy_model, MattingOptions(size=500))
 
 
 def test_a_greater_size_shows_the_network_more(toy_model: Path) -> None:
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 255  # gone at 64, whole at 256
     assert np.ptp(Predictor(toy_model)(stripes).fg) < 0.01
-    assert np.ptp(Predictor(toy_model, size=256)(stripes).fg) == 1
+    assert np.ptp(Predictor(toy_model, MattingOptions(size=256))(stripes).fg) == 1
 
 
 def test_a_model_may_be_named_by_a_string(toy_model: Path) -> None:
@@ -79,14 +79,14 @@ def test_a_model_may_be_named_by_a_string(toy_model: Path) -> None:
 
 
 def test_a_predictor_goes_to_another_process(toy_model: Path) -> None:
-    predictor = Predictor(toy_model, framing="whole")
+    predictor = Predictor(toy_model, MattingOptions(framing="whole"))
     predictor.load()
     again = pickle.loads(pickle.dumps(predictor))
     np.testing.assert_array_equal(again(portrait()).alpha, predictor(portrait()).alpha)
 
 
 def test_numbers_of_numpy_are_numbers(toy_model: Path) -> None:
-    predictor = Predictor(toy_model, threads=np.int64(1), epsilon=np.float32(0.01))  # type: ignore
+    predictor = Predictor(toy_model, MattingOptions(epsilon=np.float32(0.01)), threads=np.int64(1))  # type: ignore
     assert predictor(portrait()).alpha.shape == (48, 64)
 
 

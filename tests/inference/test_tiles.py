@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latefusion import Predictor
+from latefusion import MattingOptions, Predictor
 from latefusion.images.framing import Box
 from latefusion.inference.tiles import _boxes, _share
 from latefusion.runtime.planes import Planes
@@ -25,7 +25,7 @@ def portrait() -> NDArray[np.uint8]:
 
 def predictor(model: Path, tiles: bool = True) -> Predictor:
     """One that looks once, and then at tiles."""
-    return Predictor(model, framing="whole", tiles=tiles, refine="off")
+    return Predictor(model, MattingOptions(framing="whole", tiles=tiles, refine="off"))
 
 
 def test_the_outline_is_seen_in_the_photos_own_pixels(toy_model: Path) -> None:

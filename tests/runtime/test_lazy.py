@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from latefusion import LatefusionError, Predictor
+from latefusion import LatefusionError, MattingOptions, Predictor
 from latefusion.errors import ImageError, WeightsError
 from latefusion.export.files import Wish, export
 from latefusion.images.framing import Size, into
@@ -186,14 +186,14 @@ def test_two_files_give_the_planes_of_the_whole_network(exported: Path) -> None:
 
 def test_the_predictor_reports_its_share_of_tiles(exported: Path) -> None:
     photo = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
-    assert Predictor(exported, epsilon=0)(photo).fused == 1
-    assert Predictor(exported, epsilon=1)(photo).fused == 0
+    assert Predictor(exported, MattingOptions(epsilon=0))(photo).fused == 1
+    assert Predictor(exported, MattingOptions(epsilon=1))(photo).fused == 0
 
 
 @pytest.mark.parametrize("epsilon", [-0.1, 1.5, float("nan")])
 def test_epsilon_is_a_difference_of_probabilities(exported: Path, epsilon: float) -> None:
-    with pytest.raises(LatefusionError, match=r"is not in 0..1; the default is 0\.0039"):
-        Predictor(exported, epsilon=epsilon)
+    with pytest.raises(LatefusionError, match=r"is not a number from 0 to 1"):
+        Predictor(exported, MattingOptions(epsilon=epsilon))
 
 
 def test_the_sidecar_knows_both_files(exported: Path) -> None:

@@ -19,12 +19,12 @@ from latefusion.cli import app as commands
 from latefusion.errors import LatefusionError
 from latefusion.images.framing import resize
 from latefusion.images.writing import FORMATS_OUT
-from latefusion.inference.outputs import KINDS
-from latefusion.inference.predictor import FRAMINGS, REFINEMENTS
+from latefusion.inference.options import DEFAULTS, MattingOptions, declared
+from latefusion.inference.outputs import KINDS, Kind, Look, Suffix
 from latefusion.server.app import create_app
 from latefusion.server.forms import Upload
 from latefusion.server.limits import BATCH_PHOTOS
-from latefusion.server.options import Format, Kind, MatteOptions
+from latefusion.server.options import MatteOptions
 from latefusion.server.zips import entry_names
 from tests.helpers.service import encoded, error_of, lopsided, pixels_of, service
 
@@ -372,10 +372,12 @@ def test_the_page_is_served_and_guarded(toy: TestClient) -> None:
 
 def test_the_document_names_what_the_tables_have(toy: TestClient) -> None:
     assert get_args(Kind) == tuple(KINDS)
-    assert {f".{name}" for name in get_args(Format)} <= set(FORMATS_OUT)
+    assert {f".{name}" for name in get_args(Suffix)} <= set(FORMATS_OUT)
     fields = MatteOptions.model_fields
-    assert get_args(fields["framing"].annotation) == FRAMINGS
-    assert get_args(fields["refine"].annotation) == REFINEMENTS
+    options = [*declared(MattingOptions), *declared(Look)]
+    known = {each.name for each in options if each.option.clients}
+    assert set(fields) == known | {"save", "format"}
+    assert {"size", "epsilon"} & set(fields) == set()
     document = toy.get("/openapi.json").json()
     operation = document["paths"]["/api/matte"]["post"]
     assert set(fields) == {parameter["name"] for parameter in operation["parameters"]}
@@ -400,12 +402,13 @@ def test_a_smaller_photo_is_the_same_photo() -> None:
 def test_one_network_serves_many_wishes(toy_model: Path) -> None:
     base = Predictor(toy_model)
     passes: list[int] = []
-    other = base.sharing(subject="largest", before_pass=lambda: passes.append(1))
+    other = base.sharing(MattingOptions(subject="largest"), lambda: passes.append(1))
     image = lopsided()
     image[10:20, 70:80] = 255
     assert base(image).alpha[15, 75] > 0.9
     assert other(image).alpha[15, 75] < 0.1
     assert passes
-    assert other._network is base._network
-    with pytest.raises(LatefusionError, match="framing"):
-        base.sharing(framing="close")
+    assert other.file is base.file
+    assert base.options == DEFAULTS
+    with pytest.raises(LatefusionError, match=r"epsilon 0\.5 is not 0\.0039"):
+        base.sharing(MattingOptions(epsilon=0.5))

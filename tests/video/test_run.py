@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from latefusion.errors import LatefusionError, VideoError
+from latefusion.inference.options import MattingOptions
 from latefusion.inference.predictor import Predictor
 from latefusion.video.run import about_frames, matte_video, mattes
 from tests.helpers.clips import BEHIND, SUBJECT, Pixels, times, write_clip
@@ -22,14 +23,14 @@ def test_a_small_subject_is_looked_at_closer_in_every_frame(
     toy_model: Path, tmp_path: Path
 ) -> None:
     clip = write_clip(tmp_path / "in.mp4", [small_subject(number) for number in range(5)])
-    predictor = Predictor(toy_model, 64, threads=1)
+    predictor = Predictor(toy_model, MattingOptions(size=64), threads=1)
     found = list(mattes(clip, predictor=predictor, smooth=0))
     assert all(matte.details for matte in found)
     assert len({matte.details[0].box for matte in found}) <= 2  # for five frames
     centres = [np.average(np.arange(160), weights=matte.alpha[52] > 0.5) for matte in found]
     assert np.allclose(centres, [27.5 + 2 * number for number in range(5)], atol=0.6)
-    predictor.framing = "whole"
-    assert not any(matte.details for matte in mattes(clip, predictor=predictor))
+    whole = predictor.sharing(MattingOptions(size=64, framing="whole"))
+    assert not any(matte.details for matte in mattes(clip, predictor=whole))
 
 
 def test_a_run_that_is_stopped_leaves_a_whole_clip(toy: Predictor, tmp_path: Path) -> None:
@@ -64,10 +65,10 @@ def test_a_clip_that_is_too_much_for_the_memory_is_told(toy: Predictor, tmp_path
 
 def test_what_only_photos_know_is_refused(toy_model: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
-    turning = Predictor(toy_model, 64, rotate_search=True)
+    turning = Predictor(toy_model, MattingOptions(size=64, rotate_search=True))
     with pytest.raises(LatefusionError, match=r"^rotate_search: for photos only"):
         next(mattes(clip, predictor=turning))
-    both = Predictor(toy_model, 64, tiles=True, rotate_search=True)
+    both = Predictor(toy_model, MattingOptions(size=64, tiles=True, rotate_search=True))
     with pytest.raises(LatefusionError, match=r"^tiles and rotate_search: for photos only"):
         matte_video(clip, tmp_path / "out.mov", predictor=both)
     assert not (tmp_path / "out.mov").exists()

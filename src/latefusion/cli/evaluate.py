@@ -3,15 +3,17 @@
 import hashlib
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latefusion.cli.options import Refine, Side, Tiles
+from latefusion.cli.options import Only, with_options
 from latefusion.cli.terminal import complain, progress_bar
 from latefusion.images.writing import make_folder
-from latefusion.inference.predictor import CLOSED_FORM, WHOLE, Predictor
+from latefusion.inference.options import DEFAULTS, WHOLE, MattingOptions
+from latefusion.inference.predictor import Predictor
 from latefusion.metrics import MEASURES, Measure, measures_in_band
 
 if TYPE_CHECKING:  # only for a run, to keep the other commands quick
@@ -34,7 +36,9 @@ def parse_measures(text: str) -> dict[str, Measure]:
 
 
 @evaluation.command()
+@with_options
 def evaluate(
+    *,
     data: Annotated[
         list[Path] | None,
         typer.Option(help="Pairs: list files, folders or tar shards; repeatable."),
@@ -42,9 +46,7 @@ def evaluate(
     model: Annotated[
         str | None, typer.Option(help="lite (default), the built-in network, or an .onnx file.")
     ] = None,
-    size: Side = None,
-    tiles: Tiles = False,
-    refine: Refine = CLOSED_FORM,
+    matting: Annotated[MattingOptions, Only(("size", "tiles", "refine"))],
     pred: Annotated[
         Path | None, typer.Option(help="A folder of ready alphas of any tool, in place of a model.")
     ] = None,
@@ -78,14 +80,11 @@ def evaluate(
     watch: Watch = gallery.add if out else lambda *_: None
     if data and not (pred or true or images):
         built_in = model in (None, "lite")
-        predictor = Predictor(
-            None if built_in else model, size, framing=WHOLE, tiles=tiles, refine=refine
-        )
-        about = _about_model(predictor, model or "lite", size)
-        about |= {"tiles": "yes" if tiles else "no", "refine": refine}
+        predictor = Predictor(None if built_in else model, replace(matting, framing=WHOLE))
+        about = _about_model(predictor, model or "lite")
         pairs = read_pairs(data, VAL_LIST)
         found = evaluate_model(predictor, pairs, chosen, _track, watch)
-    elif pred and true and not (data or model or size or tiles or refine != CLOSED_FORM):
+    elif pred and true and not (data or model or matting != DEFAULTS):
         about = {"predictions": str(pred), "truths": str(true)}
         found = evaluate_folders(pred, true, chosen, _track, watch, images if out else None)
     else:
@@ -103,10 +102,18 @@ def _track(jobs: "list[Job]") -> "Iterator[Job]":
         yield from progress.track(jobs, description="Scoring")
 
 
-def _about_model(predictor: Predictor, name: str, size: int | None) -> dict[str, str | int]:
+def _about_model(predictor: Predictor, name: str) -> dict[str, str | int]:
     found = predictor.model  # a bad model ends the run here, not once per photo
     sha256 = hashlib.sha256(found.data).hexdigest()
-    return {"model": name, "longer side": size or found.side, "framing": WHOLE, "sha256": sha256}
+    options = predictor.options
+    return {
+        "model": name,
+        "longer side": options.size or found.side,
+        "framing": options.framing,
+        "sha256": sha256,
+        "tiles": "yes" if options.tiles else "no",
+        "refine": options.refine,
+    }
 
 
 def _tell(found: "Evaluation") -> None:

@@ -11,43 +11,31 @@ import typer
 from latefusion import __version__
 from latefusion.cli.folder import Task, matte_here
 from latefusion.cli.options import (
-    TRANSPARENT,
     Address,
-    Behind,
     Cluster,
     Device,
     Engine,
-    Epsilon,
-    FillHoles,
-    Framing,
     IntoOption,
-    Linear,
     Model,
     PerShard,
-    Refine,
-    Side,
     Strict,
-    Subject,
     Threads,
-    Tiles,
-    parse_background,
+    with_background,
+    with_options,
 )
 from latefusion.cli.terminal import extra_packages
 from latefusion.errors import OutputError, one_line
-from latefusion.folder.batch import digest
+from latefusion.folder.batch import settings_digest
 from latefusion.folder.jobs import SUFFIX, Wish
-from latefusion.folder.manifest import digest_of
 from latefusion.images.writing import FORMATS_OUT, make_folder, write_picture
-from latefusion.inference.outputs import KINDS, Look, refuse_misfit, render
-from latefusion.inference.predictor import CLOSED_FORM, Predictor
-from latefusion.inference.subject import ALL
+from latefusion.inference.options import FOLDER, IN_AND_OUT, MattingOptions
+from latefusion.inference.outputs import KINDS, Look, Suffix, refuse_misfit, render
+from latefusion.inference.predictor import Predictor
 from latefusion.runtime.devices import AUTO
-from latefusion.runtime.lazy import EPSILON
 
 photos_app = typer.Typer()
 
 PIPE = Path("-")
-NO_SHADOW = "no"
 
 
 def parse_kinds(text: str) -> list[str]:
@@ -60,6 +48,7 @@ def parse_kinds(text: str) -> list[str]:
 
 
 @photos_app.command()
+@with_options
 def matte(
     photos: Annotated[
         list[str],
@@ -70,6 +59,7 @@ def matte(
             " glob, .tar or .parquet, also at s3:// or gs://.",
         ),
     ],
+    *,
     out: Annotated[
         str,
         typer.Option(
@@ -77,95 +67,94 @@ def matte(
             "--out",
             help="The folder of the results; with one photo and one kind also a name like me.png,"
             " or - for stdout.",
+            show_default="the current folder",
+            rich_help_panel=IN_AND_OUT,
         ),
     ] = ".",
     save: Annotated[
-        str, typer.Option(help=f"What to save, separated by commas: {', '.join(KINDS)}.")
+        str,
+        typer.Option(
+            metavar="KIND[,KIND...]",
+            help=f"Kinds of results: {', '.join(KINDS)}.",
+            rich_help_panel=IN_AND_OUT,
+        ),
     ] = "cutout",
     format_: Annotated[
-        str, typer.Option("--format", help="png, webp, tiff; jpg where there is no alpha.")
-    ] = "",
-    background: Behind = TRANSPARENT,
-    linear: Linear = False,
-    shadow: Annotated[
-        str, typer.Option(help="no: none is made up, and the photo's own stays behind.")
-    ] = NO_SHADOW,
-    crop: Annotated[bool, typer.Option("--crop", help="Crop the results to the subject.")] = False,
-    margin: Annotated[
-        float, typer.Option(min=0, max=10, help="With --crop: room, as a share of its longer side.")
-    ] = 0.05,
-    bits: Annotated[int, typer.Option(help="Of the alpha: 8 or 16.")] = 8,
+        Suffix | None,
+        typer.Option(
+            "--format",
+            help="The file format; jpg holds no transparency.",
+            show_default="that of -o, or png",
+            rich_help_panel=IN_AND_OUT,
+        ),
+    ] = None,
+    look: Look,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Let results replace the photos.",
+            rich_help_panel=IN_AND_OUT,
+        ),
+    ] = False,
+    matting: MattingOptions,
     recursive: Annotated[
-        bool, typer.Option("-r", "--recursive", help="Folders below the given ones, too.")
+        bool,
+        typer.Option("-r", "--recursive", help="Include folders below.", rich_help_panel=FOLDER),
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Leave out what the manifest says is done.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Skip photos that the manifest lists as done.",
+            rich_help_panel=FOLDER,
+        ),
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on with photos that arrive, until Ctrl-C.")
+        bool,
+        typer.Option(
+            "--watch",
+            help="Keep running, and process photos as they arrive, until Ctrl-C.",
+            rich_help_panel=FOLDER,
+        ),
     ] = False,
     review: Annotated[
-        bool, typer.Option("--review", help="Write review.html: all photos, least sure first.")
+        bool,
+        typer.Option(
+            "--review",
+            help="Write review.html: all photos, lowest confidence first.",
+            rich_help_panel=FOLDER,
+        ),
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Results may take the place of the photos.")
-    ] = False,
-    framing: Framing = AUTO,
-    tiles: Tiles = False,
-    refine: Refine = CLOSED_FORM,
-    subject: Subject = ALL,
-    fill_holes: FillHoles = False,
-    rotate_search: Annotated[
-        bool, typer.Option("--rotate-search", help="Try quarter turns where it is not sure.")
-    ] = False,
+    into: IntoOption = "files",
+    per_shard: PerShard = 64,
     model: Model = None,
-    size: Side = None,
     device: Device = AUTO,
     threads: Threads = None,
     strict: Strict = False,
-    epsilon: Epsilon = EPSILON,
     engine: Engine = "local",
     address: Address = None,
-    into: IntoOption = "files",
-    per_shard: PerShard = 64,
 ) -> None:
-    """Cut people out of photos: writes PHOTO-cutout.png, or what --save names.
+    """Cut people out of photos: writes PHOTO-cutout.png, or the kinds that --save names.
 
-    A folder's results mirror it, with a manifest.jsonl of what was done. A photo that cannot be
-    read is reported and left out; the exit code is then 1.
+    The results of a folder mirror its tree, with a manifest.jsonl of the run. A photo that cannot
+    be read is reported and skipped; the exit code is then 1.
     """
     cluster = Cluster(out, into, per_shard, address, device)
     _check_engine(engine, photos, cluster)
     target, sources = Path(out), [Path(photo) for photo in photos]
     kinds = parse_kinds(save)
-    if shadow != NO_SHADOW:
-        raise typer.BadParameter(f"--shadow {shadow}: shadows are not made up; leave it at no")
-    look = Look(parse_background(background), linear, margin if crop else None, _deep(bits))
-    read = (Path(background), *([model] if model else []))
+    background = Path(str(look.background))
+    read = (background, *([model] if model else []))
     inputs = frozenset(path for path in read if os.path.isfile(path))  # noqa: PTH113 - never raises
-    wish = Wish(kinds, target, _suffix(format_, target), recursive, overwrite, inputs)
-    _check_alpha(wish, look)
-    network = partial(
-        Predictor,
-        model,
-        size,
-        device=device,
-        strict=strict,
-        epsilon=epsilon,
-        framing=framing,
-        tiles=tiles,
-        refine=refine,
-        subject=subject,
-        fill_holes=fill_holes,
-        rotate_search=rotate_search,
-    )
+    suffix = _suffix(format_, target)
     settings = partial(
-        digest,
-        version=__version__,
-        network=[size, epsilon, framing, tiles, refine, subject, fill_holes, rotate_search],
-        results=[kinds, wish.suffix, background, digest_of(Path(background)), bits],
-        look=[linear, look.margin],
+        settings_digest, __version__, matting, look, results=[kinds, suffix], background=background
     )
+    look = with_background(look)
+    wish = Wish(kinds, target, suffix, recursive, overwrite, inputs)
+    _check_alpha(wish, look)
+    network = partial(Predictor, model, matting, device=device, strict=strict)
     task = Task(photos, wish, look, network, settings, threads, resume, review, watch)
     if PIPE in (*sources, target):
         _pipe(task, sources, engine)
@@ -179,14 +168,14 @@ def matte(
 
 
 def _check_engine(engine: str, photos: list[str], cluster: Cluster) -> None:
-    """Refuse what only a cluster does. Raises typer.BadParameter."""
+    """Raise typer.BadParameter for options of a cluster without one."""
     if engine == "ray":
         return
     if cluster.address or cluster.into != "files":
         raise typer.BadParameter("--address and --into go with --engine ray")
     for place in (*photos, cluster.out):
         if "://" in place:
-            raise typer.BadParameter(f"{place} is no path; URLs go with --engine ray")
+            raise typer.BadParameter(f"{place} is a URL; add --engine ray, or give a path")
 
 
 def _on_ray(task: Task, cluster: Cluster) -> bool:
@@ -195,28 +184,19 @@ def _on_ray(task: Task, cluster: Cluster) -> bool:
     return matte_on_ray(task, cluster)
 
 
-def _deep(bits: int) -> bool:
-    if bits not in (8, 16):
-        raise typer.BadParameter(f"--bits {bits} is neither 8 nor 16")
-    return bits == 16
-
-
-def _suffix(format_: str, out: Path) -> str:
+def _suffix(format_: Suffix | None, out: Path) -> str:
     """The suffix of the results: of --format, or of a file that -o names."""
-    if not format_:
+    if format_ is None:
         return out.suffix.lower() if out.suffix.lower() in FORMATS_OUT else SUFFIX
     named = FORMATS_OUT.get(out.suffix.lower())
-    suffix = f".{format_.lower().lstrip('.')}"
-    if suffix not in FORMATS_OUT:
-        known = ", ".join(known[1:] for known in FORMATS_OUT)
-        raise typer.BadParameter(f"{format_!r} is not one of {known}")
+    suffix = f".{format_}"
     if named not in (None, FORMATS_OUT[suffix]) and not out.is_dir():
         raise typer.BadParameter(f"-o {out} and --format {format_} contradict each other")
     return suffix
 
 
 def _check_alpha(wish: Wish, look: Look) -> None:
-    """Refuse at the start what would fail with every photo."""
+    """Raise typer.BadParameter for what would fail with every photo."""
     try:
         refuse_misfit(wish.kinds, FORMATS_OUT[wish.suffix], look)
     except OutputError as error:
@@ -224,7 +204,7 @@ def _check_alpha(wish: Wish, look: Look) -> None:
 
 
 def _pipe(task: Task, photos: list[Path], engine: str) -> None:
-    """From stdin, to stdout, or both: one photo, one result."""
+    """Make one result of one photo, from stdin, to stdout, or both."""
     wish = task.wish
     if task.resume or task.review or task.watch or engine == "ray":
         raise typer.BadParameter("--resume, --review, --watch and --engine do not go with -")
@@ -249,7 +229,7 @@ def _pipe(task: Task, photos: list[Path], engine: str) -> None:
 
 @photos_app.command()
 def doctor(model: Model = None, device: Device = AUTO, threads: Threads = None) -> None:
-    """Say what is installed, which devices there are, and whether a golden photo comes out right.
+    """Report versions and devices, and check the matte of a golden photo.
 
     The exit code is 1 where a check fails.
     """

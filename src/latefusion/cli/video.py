@@ -14,41 +14,35 @@ import typer
 
 from latefusion.cli.matte import PIPE
 from latefusion.cli.options import (
-    TRANSPARENT,
-    Behind,
     Device,
-    Epsilon,
-    FillHoles,
-    Framing,
-    Linear,
     Model,
-    Refine,
-    Side,
     Strict,
-    Subject,
     Threads,
-    parse_background,
+    clip_options,
+    with_background,
+    with_options,
 )
 from latefusion.cli.terminal import complain, extra_packages, item_bar
 from latefusion.errors import OutputError
 from latefusion.images.reading import MAX_PIXELS
 from latefusion.images.writing import refuse_input
-from latefusion.inference.outputs import CLIP_KINDS, Look
-from latefusion.inference.predictor import CLOSED_FORM, Predictor
-from latefusion.inference.subject import ALL
+from latefusion.inference.options import IN_AND_OUT, QUALITY, MattingOptions
+from latefusion.inference.outputs import CLIP_KINDS, ClipKind, Look
+from latefusion.inference.predictor import Predictor
 from latefusion.parallel import side_by_side
 from latefusion.runtime.devices import AUTO
-from latefusion.runtime.lazy import EPSILON
 from latefusion.video.steady import SMOOTH
 
 video_app = typer.Typer()
 
 
 @video_app.command()
+@with_options
 def video(
     clip: Annotated[
         Path | None, typer.Argument(metavar="CLIP", show_default=False, help="A video of people.")
     ] = None,
+    *,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -56,31 +50,32 @@ def video(
             "--out",
             help="NAME.mov: ProRes 4444 with alpha. NAME.webm: VP9 with alpha. NAME.mp4: H.264,"
             " with a --background. A folder, or a name like out/%05d.png: a PNG for each frame.",
+            rich_help_panel=IN_AND_OUT,
         ),
     ] = None,
-    save: Annotated[str, typer.Option(help=f"What to save: {', '.join(CLIP_KINDS)}.")] = "cutout",
-    background: Behind = TRANSPARENT,
-    linear: Linear = False,
+    save: Annotated[
+        ClipKind, typer.Option(help="The kind of result.", rich_help_panel=IN_AND_OUT)
+    ] = "cutout",
+    look: Annotated[Look, clip_options(Look)],
     smooth: Annotated[
         float,
-        typer.Option(min=0, max=0.95, help="How much is done against flicker; 0 does nothing."),
+        typer.Option(
+            min=0, max=0.95, help="Reduce flicker; 0 does nothing.", rich_help_panel=QUALITY
+        ),
     ] = SMOOTH,
     raw: Annotated[
         tuple[int, int] | None,
         typer.Option(
-            metavar="W H", help="Raw RGB24 frames from stdin, RGBA frames to stdout; no CLIP."
+            metavar="W H",
+            help="Raw RGB24 frames from stdin, RGBA frames to stdout; no CLIP.",
+            rich_help_panel=IN_AND_OUT,
         ),
     ] = None,
-    framing: Framing = AUTO,
-    refine: Refine = CLOSED_FORM,
-    subject: Subject = ALL,
-    fill_holes: FillHoles = False,
+    matting: Annotated[MattingOptions, clip_options(MattingOptions)],
     model: Model = None,
-    size: Side = None,
     device: Device = AUTO,
     threads: Threads = None,
     strict: Strict = False,
-    epsilon: Epsilon = EPSILON,
 ) -> None:
     """Cut people out of a clip: sound, times, rotation and colours are kept.
 
@@ -88,22 +83,11 @@ def video(
     Ctrl-C or SIGTERM ends a run with a whole clip of what was done.
     """
     _check_words(clip, out, raw, save)
-    look = Look(parse_background(background), linear)
     if out:
-        refuse_input(out, Path(background), "background")
+        refuse_input(out, Path(str(look.background)), "background")
+    look = with_background(look)
     workers = side_by_side(threads)
-    predictor = Predictor(
-        model,
-        size,
-        1,
-        device,
-        strict=strict,
-        epsilon=epsilon,
-        framing=framing,
-        refine=refine,
-        subject=subject,
-        fill_holes=fill_holes,
-    )
+    predictor = Predictor(model, matting, device=device, threads=1, strict=strict)
     predictor.load()
     cv2.setNumThreads(1)
     with extra_packages("video"):
@@ -116,8 +100,6 @@ def video(
 def _check_words(
     clip: Path | None, out: Path | None, raw: tuple[int, int] | None, save: str
 ) -> None:
-    if save not in CLIP_KINDS:
-        raise typer.BadParameter(f"{save!r} is not one of {', '.join(CLIP_KINDS)}")
     if raw is None and (clip is None or out is None):
         raise typer.BadParameter("give a CLIP and -o, or --raw W H")
     if PIPE in (clip, out):

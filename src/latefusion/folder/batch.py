@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +20,7 @@ from latefusion.folder.jobs import Job
 from latefusion.folder.manifest import Manifest, Record, digest_of
 from latefusion.images.reading import read_photo
 from latefusion.images.writing import Picture, make_folder, write_picture
+from latefusion.inference.options import MattingOptions
 from latefusion.inference.outputs import PLAIN, Look, render
 from latefusion.inference.predictor import Predictor
 from latefusion.parallel import MOST_WORKERS, usable_cores
@@ -161,7 +162,7 @@ def _matte(
     start = perf_counter()
     photo = read_photo(encoded.source, name=shown(encoded.label))
     height, width = photo.image.shape[:2]
-    with turn_of(height * width, batch.predictor.tiles):
+    with turn_of(height * width, batch.predictor.options.tiles):
         found = batch.predictor.of(photo)
         del photo
         for kind, path in results:
@@ -192,7 +193,19 @@ def thumb_of(thumbs: Path, name: str) -> Path:
     return thumbs / f"{name}{THUMB_SUFFIX}"
 
 
-def digest(**settings: object) -> str:
-    """Twelve letters that differ where any setting does; they must be JSON values."""
-    text = json.dumps(settings, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def settings_digest(
+    version: str,
+    options: MattingOptions,
+    look: Look,
+    *,
+    results: object,
+    background: Path,
+    model: str,
+) -> str:
+    """Twelve letters that differ where anything differs that results depend on but the photo.
+
+    `look` names its background by text, `background` is that as a path, whose content counts, and
+    `model` is the network's sha256. All of `results` must be JSON values.
+    """
+    settings = [version, asdict(options), asdict(look), digest_of(background), results, model]
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]

@@ -13,7 +13,8 @@ from latefusion import __version__
 from latefusion.errors import LatefusionError
 from latefusion.images.reading import read_photo
 from latefusion.inference.golden import SAMPLE
-from latefusion.inference.predictor import OFF, WHOLE, Predictor
+from latefusion.inference.options import OFF, WHOLE, MattingOptions
+from latefusion.inference.predictor import Predictor
 from latefusion.runtime.devices import AUTO, PROVIDERS
 
 GOLDEN_ALPHA = Path(__file__).parent / "golden-alpha.png"  # of the default network on SAMPLE
@@ -75,9 +76,8 @@ def _runtime() -> Finding:
 
 
 def _network(model: Path | None, device: str, threads: int | None) -> Iterator[Finding]:
-    predictor = Predictor(
-        model, threads=threads, device=device, strict=device != AUTO, framing=WHOLE, refine=OFF
-    )
+    plain = MattingOptions(framing=WHOLE, refine=OFF)
+    predictor = Predictor(model, plain, device=device, threads=threads, strict=device != AUTO)
     try:
         start = perf_counter()
         predictor.load()

@@ -1,18 +1,24 @@
-"""What the network found in one photo, and what can be made of it."""
+"""A photo with its matte, and the pictures made of the two."""
 
+import io
 import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from latefusion.images.compositing import Background, blurred, compose, parse_blur, read_background
 from latefusion.images.foreground import estimate_foreground
 from latefusion.images.framing import Letterbox
 from latefusion.images.levels import Plane, to_levels
 from latefusion.images.reading import Dpi
+from latefusion.images.writing import write_picture
 from latefusion.inference.detail import Detail
+from latefusion.inference.outputs import PLAIN, Look, render
 from latefusion.runtime.planes import Planes
 
 # The kernel of the implicit trimap is 20 x 20 in a photo whose longer side is 512, the network's.
@@ -41,6 +47,39 @@ class Matte:
     icc: bytes | None = None  # the photo's colour profile, which holds for a cut-out too
     dpi: Dpi | None = None  # pixels an inch, as the photo says
     details: tuple[Detail, ...] = ()  # closer views of parts of it
+
+    def __repr__(self) -> str:
+        height, width = self.alpha.shape
+        share = f"{self.alpha.mean():.0%} subject"
+        return f"<Matte {width} x {height}, {share}, confidence {self.confidence:.2f}>"
+
+    def _repr_png_(self) -> bytes:
+        """The preview, for notebooks."""
+        stream = io.BytesIO()
+        write_picture(stream, render(self, "preview"), "PNG")
+        return stream.getvalue()
+
+    def save(self, path: str | os.PathLike[str], kind: str = "cutout", look: Look = PLAIN) -> None:
+        """Write one of outputs.KINDS to a .png, .webp, .tiff or .jpg, with profile and resolution.
+
+        Raises OutputError, and ImageError for a background that cannot be read.
+        """
+        write_picture(Path(path), render(self, kind, look))
+
+    def to_pil(self, kind: str = "cutout", look: Look = PLAIN) -> Image.Image:
+        """One of outputs.KINDS as a PIL image, with profile and resolution in its `info`.
+
+        Raises as `save` does.
+        """
+        picture = render(self, kind, look)
+        image = Image.fromarray(picture.pixels)
+        about = {"icc_profile": picture.icc, "dpi": picture.dpi}
+        image.info.update({name: value for name, value in about.items() if value})
+        return image
+
+    def show(self, kind: str = "preview", look: Look = PLAIN) -> None:
+        """Open a picture in the viewer of this machine. Raises as `save` does."""
+        self.to_pil(kind, look).show()
 
     @property
     def fg(self) -> Plane:

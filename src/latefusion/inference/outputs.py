@@ -1,8 +1,8 @@
-"""What can be saved of a matte: each kind as a picture, on a background and cropped as wished."""
+"""Matte -> pictures to save: each kind, on a background and cropped if asked."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,39 +13,79 @@ from latefusion.images.foreground import estimate_foreground
 from latefusion.images.framing import resize, resize_plane
 from latefusion.images.levels import to_deep_levels, to_levels
 from latefusion.images.writing import FORMATS, Picture
-from latefusion.inference.matte import Matte
+from latefusion.inference.options import IN_AND_OUT, Option, check_declared
+
+if TYPE_CHECKING:  # a Matte saves itself by this module
+    from latefusion.inference.matte import Matte
 
 PANEL_SIDE = 480  # longest side of a picture in a preview
 VISIBLE = 0.03  # of alpha: less is not worth a wider crop
 GREEN, WHITE = (0, 177, 64), (255, 255, 255)
+TRANSPARENT = "transparent"
 
+Kind: TypeAlias = Literal["cutout", "alpha", "foreground", "trimap", "doubt", "branches", "preview"]
+ClipKind: TypeAlias = Literal["cutout", "alpha", "foreground"]
+Suffix: TypeAlias = Literal["png", "webp", "tiff", "jpg"]  # one for each of writing.FORMATS
 Into: TypeAlias = Literal["files", "tar", "parquet"]  # where results go
 Pixels: TypeAlias = NDArray[Any]  # uint8, or uint16 where deep
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Look:
-    """How results look.
+    """The options that change a picture of a matte; raises LatefusionError for one out of range.
 
-    `background` comes behind the subject of a cut-out, None leaves it transparent: a colour, an
-    image, `blur` or `blur:RADIUS` in pixels. `linear` mixes the two in linear light. `margin` crops
-    all results to the subject with so much of its longer side around it; None leaves the whole
-    photo. `deep` writes alpha in 16 bits.
+    `background` is a colour, an image, `blur`, `blur:RADIUS` in pixels, or `transparent`.
     """
 
-    background: Background | None = None
-    linear: bool = False
-    margin: float | None = None
-    deep: bool = False
+    background: Annotated[
+        Background,
+        Option(
+            "Behind the cut-out: a colour, an image, blur, blur:RADIUS or transparent.",
+            IN_AND_OUT,
+            text=True,
+        ),
+    ] = TRANSPARENT
+    linear: Annotated[bool, Option("Mix subject and background in linear light.", IN_AND_OUT)] = (
+        False
+    )
+    crop: Annotated[bool, Option("Crop the results to the subject.", IN_AND_OUT, clips=False)] = (
+        False
+    )
+    margin: Annotated[
+        float,
+        Option(
+            "With crop: room around the subject, as a share of its longer side.",
+            IN_AND_OUT,
+            least=0,
+            most=10,
+            clips=False,
+        ),
+    ] = 0.05
+    bits: Annotated[
+        Literal[8, 16], Option("Of the alpha, in png and tiff.", IN_AND_OUT, clips=False)
+    ] = 8
+
+    def __post_init__(self) -> None:
+        check_declared(self)
+
+    @property
+    def transparent(self) -> bool:
+        """True where nothing comes behind the subject."""
+        return isinstance(self.background, str) and self.background == TRANSPARENT
 
 
 PLAIN = Look()
 
 
-def render(matte: Matte, kind: str, look: Look = PLAIN) -> Picture:
-    """One of KINDS as a picture with the photo's profile and resolution. Raises ImageError."""
+def render(matte: "Matte", kind: str, look: Look = PLAIN) -> Picture:
+    """One of KINDS as a picture with the photo's profile and resolution.
+
+    Raises OutputError for an unknown kind, and ImageError for a background that cannot be read.
+    """
+    if kind not in KINDS:
+        raise OutputError(f"unknown kind {kind!r}; choose one of {', '.join(KINDS)}")
     pixels = KINDS[kind](matte, look)
-    if look.margin is not None and kind not in SHEETS:
+    if look.crop and kind not in SHEETS:
         pixels = np.ascontiguousarray(pixels[box_of(matte.alpha, look.margin)])
     coloured = pixels.ndim == 3
     return Picture(pixels, icc=matte.icc if coloured else None, dpi=matte.dpi)
@@ -53,12 +93,12 @@ def render(matte: Matte, kind: str, look: Look = PLAIN) -> Picture:
 
 def refuse_misfit(kinds: Iterable[str], format: str, look: Look) -> None:
     """Raise OutputError for what would fail with every photo; `format` is one of FORMATS."""
-    if not FORMATS[format].alpha and "cutout" in kinds and look.background is None:
+    if not FORMATS[format].alpha and "cutout" in kinds and look.transparent:
         raise OutputError(
             f"a cut-out is transparent, which {format} cannot be; choose png or webp, or a"
             " background"
         )
-    if look.deep and not FORMATS[format].deep:
+    if look.bits == 16 and not FORMATS[format].deep:
         raise OutputError("16 bits need png or tiff")
 
 
@@ -76,25 +116,25 @@ def box_of(alpha: NDArray[np.float32], margin: float) -> tuple[slice, slice]:
     return slice(top, int(rows[-1]) + 1 + room), slice(left, int(columns[-1]) + 1 + room)
 
 
-def _cutout(matte: Matte, look: Look) -> Pixels:
-    if look.background is None:
+def _cutout(matte: "Matte", look: Look) -> Pixels:
+    if look.transparent:
         return matte.cutout()
     return matte.over(look.background, linear=look.linear)
 
 
-def _alpha(matte: Matte, look: Look) -> Pixels:
-    return to_deep_levels(matte.alpha) if look.deep else to_levels(matte.alpha)
+def _alpha(matte: "Matte", look: Look) -> Pixels:
+    return to_deep_levels(matte.alpha) if look.bits == 16 else to_levels(matte.alpha)
 
 
-def _foreground(matte: Matte, look: Look) -> Pixels:
+def _foreground(matte: "Matte", look: Look) -> Pixels:
     return estimate_foreground(matte.image, matte.alpha)
 
 
-def _branches(matte: Matte, look: Look) -> Pixels:
+def _branches(matte: "Matte", look: Look) -> Pixels:
     return np.hstack([to_levels(plane) for plane in (matte.fg, matte.bg, matte.blend)])
 
 
-def _preview(matte: Matte, look: Look) -> Pixels:
+def _preview(matte: "Matte", look: Look) -> Pixels:
     """Photo, alpha and the subject over green and over white, side by side."""
     scale = min(1.0, PANEL_SIDE / max(matte.alpha.shape))
     size = tuple(max(1, round(length * scale)) for length in matte.alpha.shape)
@@ -107,7 +147,7 @@ def _preview(matte: Matte, look: Look) -> Pixels:
     return np.hstack(panels)
 
 
-KINDS: dict[str, Callable[[Matte, Look], Pixels]] = {
+KINDS: dict[str, Callable[["Matte", Look], Pixels]] = {
     "cutout": _cutout,
     "alpha": _alpha,
     "foreground": _foreground,
@@ -116,5 +156,5 @@ KINDS: dict[str, Callable[[Matte, Look], Pixels]] = {
     "branches": _branches,
     "preview": _preview,
 }
-CLIP_KINDS = ("cutout", "alpha", "foreground")  # that make sense as a clip
+CLIP_KINDS = get_args(ClipKind)
 SHEETS = ("branches", "preview")  # several pictures in one, never cropped

@@ -3,90 +3,89 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.errors import LatefusionError
-from latefusion.images.framing import Box, Letterbox, check_side
+from latefusion.images.framing import Box, Letterbox
 from latefusion.images.reading import ImageSource, Photo, read_photo
 from latefusion.inference.closed_form import solve_outline
 from latefusion.inference.closeup import look_at, look_closer
 from latefusion.inference.matte import Matte
-from latefusion.inference.subject import ALL, Point, fill_holes, keep_subject, parse_subject
+from latefusion.inference.options import CLOSED_FORM, DEFAULTS, WHOLE, MattingOptions
+from latefusion.inference.subject import fill_holes, keep_subject
 from latefusion.inference.tiles import look_in_tiles
 from latefusion.inference.turning import search_turn
 from latefusion.runtime.devices import AUTO, Hardware
-from latefusion.runtime.lazy import EPSILON
 from latefusion.runtime.model_file import PACKAGED, ModelFile, read_model
 from latefusion.runtime.planes import Planes
 from latefusion.runtime.runtimes import Network, OnnxNetwork
 
-WHOLE = "whole"
-FRAMINGS = (AUTO, WHOLE)
-CLOSED_FORM, OFF = "closed-form", "off"
-REFINEMENTS = (CLOSED_FORM, OFF)
+BeforePass: TypeAlias = Callable[[], None]
+
+
+class NetworkFile:
+    """A model file and its network, loaded at its first use, once for all who share it.
+
+    Pickled without the network, which another process, on another machine even, loads anew.
+    """
+
+    def __init__(self, path: Path | None, hardware: Hardware, epsilon: float) -> None:
+        self._path = path
+        self._hardware = hardware
+        self._epsilon = epsilon
+        self._lock = threading.Lock()
+        self._network: OnnxNetwork | None = None
+
+    @cached_property
+    def model(self) -> ModelFile:
+        """The checked file. Raises WeightsError."""
+        return read_model(self._path or PACKAGED)
+
+    def load(self) -> OnnxNetwork:
+        """The network. Raises WeightsError and DeviceError."""
+        with self._lock:  # the first photos of several threads load it once
+            if self._network is None:
+                self._network = OnnxNetwork(self.model, self._hardware, self._epsilon)
+        return self._network
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__ | {"_lock": None, "_network": None}
+        state.pop("model", None)
+        return state | {"_path": self._path and self._path.absolute()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
 
 class Predictor:
-    """A network that is loaded once, at the first photo, and used for many.
+    """A network with its options: loaded once, at the first photo, and used for many.
 
     `model` is an exported .onnx file, with its sidecar .json beside it; None takes the package's.
-    `size` is the longer side of the network's input, a multiple of 32; None takes the sidecar's.
-    `threads` None leaves the number to ONNX Runtime. `device` is one of devices.DEVICES; the CPU
-    steps in with a warning where it is not there, and with `strict` that is a DeviceError.
-    `epsilon`: the fusion network runs where the branches disagree by that much, |fg + bg - 1|, so
-    that its alpha is within epsilon / 2 of the whole network's at the network's size, and within
-    0.95 epsilon at any photo's, before refining; 0 runs it everywhere.
-    `framing`: `auto` looks a second time, closer, at a subject that is small in its photo; `whole`
-    never does. `tiles` then goes along the outline of a photo larger than the network's input, in
-    tiles, down to the photo's own pixels. `refine`: `closed-form` solves the outline anew from the
-    photo's colours, `off` leaves it as the network has it. `subject` keeps one connected subject
-    only, the `largest` or the one at a point (x, y), and `fill_holes` closes small gaps that it
-    encloses. `rotate_search` also tries the quarter turns of a photo in which it is not sure of
-    much as it lies.
-    Loading raises WeightsError and DeviceError, calls those and ImageError.
+    `device` is one of devices.DEVICES; where it is missing the CPU is used with a warning, or, with
+    `strict`, DeviceError is raised. `threads` None leaves the number to ONNX Runtime. Loading
+    raises WeightsError and DeviceError, calls those and ImageError.
     """
 
     def __init__(
         self,
         model: str | os.PathLike[str] | None = None,
-        size: int | None = None,
-        threads: int | None = None,
-        device: str = AUTO,
+        options: MattingOptions = DEFAULTS,
         *,
+        device: str = AUTO,
+        threads: int | None = None,
         strict: bool = False,
-        epsilon: float = EPSILON,
-        framing: str = AUTO,
-        tiles: bool = False,
-        refine: str = CLOSED_FORM,
-        subject: str | Point = ALL,
-        fill_holes: bool = False,
-        rotate_search: bool = False,
     ) -> None:
-        if framing not in FRAMINGS:
-            raise LatefusionError(f"framing {framing!r} is none; use {' or '.join(FRAMINGS)}")
-        if refine not in REFINEMENTS:
-            raise LatefusionError(f"refine {refine!r} is none; use {' or '.join(REFINEMENTS)}")
-        if not (isinstance(epsilon, int | float | np.floating) and 0 <= epsilon <= 1):
-            raise LatefusionError(f"epsilon {epsilon} is not in 0..1; the default is {EPSILON:.4f}")
-        self._path = None if model is None else Path(model)
-        self._size = size if size is None else check_side(size)
-        self._hardware = Hardware(device, threads, strict)
-        self._epsilon = epsilon
-        self.framing = framing
-        self.tiles = tiles
-        self._refine = refine
-        self._subject = parse_subject(subject) if isinstance(subject, str) else subject
-        self._fill_holes = fill_holes
-        self._rotate_search = rotate_search
-        self._lock = threading.Lock()
-        self._loaded: OnnxNetwork | None = None
-        self._before_pass: Callable[[], None] | None = None
+        path = None if model is None else Path(model)
+        self.options = options
+        self.before_pass: BeforePass | None = None
+        self.file = NetworkFile(path, Hardware(device, threads, strict), options.epsilon)
 
     @overload
     def __call__(self, image: ImageSource) -> Matte: ...
@@ -116,107 +115,71 @@ class Predictor:
 
     def look(self, image: NDArray[np.uint8]) -> Matte:
         """One look at a whole image (H, W, 3), as it is."""
-        frame = self.model.frame((image.shape[0], image.shape[1]), self._size)
+        frame = self.model.frame((image.shape[0], image.shape[1]), self.options.size)
         return _look(self._pass, image, frame)
 
     def look_at(self, found: Matte, box: Box) -> Matte:
         """A closer look at a part of an image; the first one stays where the two contradict."""
-        return look_at(self._pass, self.model, found, self._size, box)
+        return look_at(self._pass, self.model, found, self.options.size, box)
 
     def finish(self, found: Matte) -> Matte:
         """What was seen, its outline refined, the subject alone and its holes closed, as wished."""
-        if self._refine == CLOSED_FORM:
+        if self.options.refine == CLOSED_FORM:
             found = solve_outline(found)
-        alpha = keep_subject(found.alpha, self._subject)
-        if self._fill_holes:
+        alpha = keep_subject(found.alpha, self.options.subject)
+        if self.options.fill_holes:
             alpha = fill_holes(alpha)
         return found if alpha is found.alpha else replace(found, alpha=alpha)
 
     def _search(self, image: NDArray[np.uint8]) -> Matte:
-        if self._rotate_search:
+        if self.options.rotate_search:
             return search_turn(self._found, self._detail, image)
         return self._detail(self._found(image))
 
     def _found(self, image: NDArray[np.uint8]) -> Matte:
         found = self.look(image)
-        if self.framing == AUTO:
-            found = look_closer(self._pass, self.model, found, self._size)
+        if self.options.framing != WHOLE:
+            found = look_closer(self._pass, self.model, found, self.options.size)
         return found
 
     def _detail(self, found: Matte) -> Matte:
-        return look_in_tiles(self._pass, self.model, found) if self.tiles else found
+        return look_in_tiles(self._pass, self.model, found) if self.options.tiles else found
 
     def _pass(self, image: NDArray[np.float32]) -> Planes:
-        if self._before_pass:
-            self._before_pass()
-        return self._network(image)
+        if self.before_pass:
+            self.before_pass()
+        return self.file.load()(image)
 
     @property
-    def photos_only(self) -> tuple[str, ...]:
-        """Which of the options it has that nothing but photos knows: clips refuse them."""
-        asked = {"tiles": self.tiles, "rotate_search": self._rotate_search}
-        return tuple(name for name, wanted in asked.items() if wanted)
-
-    @cached_property
     def model(self) -> ModelFile:
         """The checked file. Raises WeightsError."""
-        return read_model(self._path or PACKAGED)
+        return self.file.model
 
     def sharing(
-        self,
-        *,
-        framing: str = AUTO,
-        tiles: bool = False,
-        refine: str = CLOSED_FORM,
-        subject: str | Point = ALL,
-        fill_holes: bool = False,
-        rotate_search: bool = False,
-        before_pass: Callable[[], None] | None = None,
+        self, options: MattingOptions, before_pass: BeforePass | None = None
     ) -> "Predictor":
-        """A Predictor with other settings on the network of this one, which is loaded only once.
+        """A Predictor with other options on the same network, which is loaded only once.
 
-        `before_pass` is called before each pass of the network; what it raises ends the work.
+        `before_pass` is called before each pass of the network; an exception of it ends the work.
+        Raises LatefusionError for another `epsilon`, which belongs to the network.
         """
-        other = Predictor(
-            self._path,
-            self._size,
-            epsilon=self._epsilon,
-            framing=framing,
-            tiles=tiles,
-            refine=refine,
-            subject=subject,
-            fill_holes=fill_holes,
-            rotate_search=rotate_search,
-        )
-        other.model = self.model
-        other._loaded = self._network
-        other._before_pass = before_pass
+        if options.epsilon != self.options.epsilon:
+            raise LatefusionError(
+                f"epsilon {options.epsilon} is not {self.options.epsilon}, that of the network to"
+                " share; load another Predictor"
+            )
+        other = copy(self)
+        other.options, other.before_pass = options, before_pass
         return other
 
     def load(self) -> None:
         """Load the network now, rather than at the first photo. Raises as a call does."""
-        self._network  # noqa: B018
+        self.file.load()
 
     @property
     def device(self) -> str:
-        """Where the network runs, one of devices.DEVICES; loads it."""
-        return self._network.device
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For another process, on another machine even, which loads the network anew."""
-        state = self.__dict__ | {"_lock": None, "_loaded": None}
-        state.pop("model", None)
-        return state | {"_path": self._path and self._path.absolute()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
-
-    @property
-    def _network(self) -> OnnxNetwork:
-        with self._lock:  # the first photos of several threads load it once
-            if self._loaded is None:
-                self._loaded = OnnxNetwork(self.model, self._hardware, self._epsilon)
-        return self._loaded
+        """The device in use, one of devices.DEVICES; loads the network."""
+        return self.file.load().device
 
 
 def predict(network: Network, photo: Photo, frame: Letterbox) -> Matte:
@@ -233,30 +196,31 @@ def _look(network: Network, image: NDArray[np.uint8], frame: Letterbox) -> Matte
 
 @cache
 def default_predictor() -> Predictor:
-    """The one Predictor of the package's weights that `latefusion.matte` and `remove` use."""
+    """The one Predictor of the package's weights that `latefusion.matte` and `remove` share."""
     return Predictor()
 
 
 def load(
     model: str | os.PathLike[str] = "lite",
+    options: MattingOptions = DEFAULTS,
+    *,
     device: str = AUTO,
+    threads: int | None = None,
     strict: bool = False,
-    **options: Any,
 ) -> Predictor:
-    """A network, loaded and ready: `predictor = latefusion.load(); predictor("me.jpg").cutout()`.
+    """Load a network: `predictor = latefusion.load(); predictor("me.jpg").cutout()`.
 
-    `model` is `lite`, which ships with the package, or an exported .onnx file. `options` are those
-    of Predictor. Raises WeightsError and DeviceError.
+    `model` is `lite`, which ships with the package, or an exported .onnx file; the rest is as in
+    Predictor. Raises WeightsError and DeviceError.
     """
-    predictor = Predictor(
-        None if model == "lite" else model, device=device, strict=strict, **options
-    )
+    path = None if model == "lite" else model
+    predictor = Predictor(path, options, device=device, threads=threads, strict=strict)
     predictor.load()
     return predictor
 
 
 def matte(image: ImageSource) -> Matte:
-    """The matte of a photo with the default weights; for settings of your own make a Predictor.
+    """Make the matte of a photo with the default weights and options.
 
     `image` is a path, encoded bytes, a PIL image or a uint8 RGB array. Raises ImageError.
     """

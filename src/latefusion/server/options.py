@@ -1,22 +1,33 @@
-"""What can be asked for: the options of each route, named and checked once for query and form."""
+"""The options of each route, checked in the same way in query and form."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from latefusion.errors import shown
+from latefusion.inference.options import Declared, MattingOptions, declared
+from latefusion.inference.outputs import Kind, Look, Suffix
 from latefusion.server.refusals import RefusedError
 
-Kind = Literal["cutout", "alpha", "foreground", "trimap", "doubt", "branches", "preview"]
-Format = Literal["png", "webp", "tiff", "jpg"]
-Bits = Annotated[Literal[8, 16], BeforeValidator(lambda text: int(text) if text else text)]
 LEVELS = r"^\s*[0-9]{1,3}(\s*,\s*[0-9]{1,3}){3}\s*$"  # r,g,b,a
 LONGEST = 100  # letters of an option
+NOTES = {"background": " An image is sent as the file background_image, never as a path."}
+
+T = TypeVar("T", MattingOptions, Look)
 
 
 class Options(BaseModel):
-    """Of any route. An empty option counts as not given, as forms send them."""
+    """The options of any route. An empty option counts as not given, as forms send them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,41 +39,52 @@ class Options(BaseModel):
         return {name: value for name, value in given.items() if value != ""}
 
 
-class MatteOptions(Options):
-    """As `latefusion matte` has them."""
+def fields_of(*kinds: type[Any]) -> type[Options]:
+    """A model with the fields that dataclasses of options declare for clients."""
+    found = [each for kind in kinds for each in _for_clients(kind)]
+    fields: dict[str, Any] = {each.name: (_type_of(each), _field_of(each)) for each in found}
+    return create_model("Fields", __base__=Options, **fields)
 
-    save: Kind = Field("cutout", description="What to make of the photo.")
-    background: str = Field(
-        "transparent",
-        max_length=LONGEST,
-        description="Behind the cut-out: a colour, blur, blur:RADIUS or transparent. An image is"
-        " sent as the file background_image.",
+
+def _for_clients(kind: type[Any]) -> list[Declared]:
+    return [each for each in declared(kind) if each.option.clients]
+
+
+def _type_of(each: Declared) -> Any:
+    """Its type; where the choices are numbers, a form sends their digits."""
+    if each.choices and isinstance(each.choices[0], int):
+        return Annotated[each.type, BeforeValidator(_number)]
+    return each.type
+
+
+def _number(text: Any) -> Any:
+    return int(text) if isinstance(text, str) and text.isdecimal() else text
+
+
+def _field_of(each: Declared) -> Any:
+    return Field(
+        each.default,
+        ge=each.option.least,
+        le=each.option.most,
+        max_length=LONGEST if each.type is str else None,
+        description=each.option.help + NOTES.get(each.name, ""),
     )
-    linear: bool = Field(False, description="Mix subject and background in linear light.")
-    crop: bool = Field(False, description="Crop the result to the subject.")
-    margin: float = Field(
-        0.05, ge=0, le=10, description="With crop: room, as a share of its longer side."
-    )
-    format: Format = Field("png", description="jpg where nothing is transparent.")
-    bits: Bits = Field(8, description="Of the alpha, in png and tiff.")
-    framing: Literal["auto", "whole"] = Field(
-        "auto", description="auto looks a second time, closer, at a small subject."
-    )
-    tiles: bool = Field(
-        False, description="See the outline of a large photo in its own pixels; takes longer."
-    )
-    refine: Literal["closed-form", "off"] = Field(
-        "closed-form", description="closed-form solves the outline anew from the photo's colours."
-    )
-    subject: str = Field(
-        "all", max_length=30, description="Whom to keep: all, largest, or the one at X,Y."
-    )
-    fill_holes: bool = Field(False, description="Close small gaps that the subject encloses.")
-    rotate_search: bool = Field(False, description="Try quarter turns where it is not sure.")
+
+
+class MatteOptions(fields_of(MattingOptions, Look)):  # type: ignore[misc]  # a base made of data
+    """The options of `latefusion matte`."""
+
+    save: Kind = Field("cutout", description="The kind of result.")
+    format: Suffix = Field("png", description="The file format; jpg holds no transparency.")
+
+    def over(self, base: T) -> T:
+        """The client's options in place of those in `base`. Raises LatefusionError."""
+        given = {each.name: getattr(self, each.name) for each in _for_clients(type(base))}
+        return replace(base, **given)
 
 
 class RemoveOptions(Options):
-    """rembg's. The names of its models all mean the network of this server."""
+    """The options of rembg's server; all names of its models mean the network of this server."""
 
     model: str = Field("u2net", max_length=LONGEST, description="Any of rembg's names.")
     a: bool = Field(False, description="Alpha matting: no effect, alpha is soft in any case.")
@@ -75,7 +97,7 @@ class RemoveOptions(Options):
 
 
 class RemovebgOptions(Options):
-    """Those of remove.bg that have a meaning here."""
+    """The options of remove.bg that have a meaning here."""
 
     size: Literal["auto", "preview", "small", "regular", "medium", "hd", "full", "4k"] = Field(
         "auto",
@@ -92,7 +114,7 @@ class RemovebgOptions(Options):
 
 
 class RemovebgFields(RemovebgOptions):
-    """With the two that say what the photo is, where it does not come as the file image_file."""
+    """The options of remove.bg, and a photo that is not sent as the file image_file."""
 
     image_file_b64: str | None = Field(None, description="The photo in base64.")
     image_url: str | None = Field(
@@ -104,7 +126,7 @@ Some = TypeVar("Some", bound=Options)
 
 
 def merged(query: Options, fields: Mapping[str, str], kind: type[Some]) -> Some:
-    """The options of a query and of a form, which counts where both name one.
+    """The options of a query and a form; the form counts where both name one.
 
     Raises RefusedError.
     """

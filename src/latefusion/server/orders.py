@@ -15,14 +15,12 @@ from latefusion.images.framing import resize
 from latefusion.images.reading import Photo, read_photo
 from latefusion.images.writing import FORMATS_OUT, Picture, write_picture
 from latefusion.inference.matte import Matte
-from latefusion.inference.outputs import Look, refuse_misfit, render
+from latefusion.inference.outputs import PLAIN, TRANSPARENT, Look, refuse_misfit, render
 from latefusion.inference.predictor import Predictor
-from latefusion.inference.subject import parse_subject
 from latefusion.rembg import is_foreign, removed
 from latefusion.server.options import MatteOptions, RemovebgOptions, RemoveOptions
 from latefusion.server.queue import Check
 
-TRANSPARENT = "transparent"
 MEDIA_TYPES = {
     "PNG": "image/png",
     "WEBP": "image/webp",
@@ -58,38 +56,19 @@ class Result(NamedTuple):
 def order_matte(base: Predictor, wish: MatteOptions, behind: bytes | None) -> Order:
     """`latefusion matte` with these options. Raises LatefusionError."""
     format = FORMATS_OUT[f".{wish.format}"]
-    look = Look(
-        _background(wish.background, behind),
-        wish.linear,
-        wish.margin if wish.crop else None,
-        wish.bits == 16,
-    )
+    look = replace(wish.over(PLAIN), background=_background(wish.background, behind))
     refuse_misfit([wish.save], format, look)
-    subject = parse_subject(wish.subject)
-
-    def predictor(check: Check) -> Predictor:
-        return base.sharing(
-            framing=wish.framing,
-            tiles=wish.tiles,
-            refine=wish.refine,
-            subject=subject,
-            fill_holes=wish.fill_holes,
-            rotate_search=wish.rotate_search,
-            before_pass=check,
-        )
-
+    predictor = partial(base.sharing, wish.over(base.options))
     return Order(predictor, partial(_rendered, wish.save, look), format, behind)
 
 
-def _background(text: str, behind: bytes | None) -> Background | None:
+def _background(text: str, behind: bytes | None) -> Background:
     """A colour or a blur. Never a file of this machine: the text is a stranger's."""
     if behind is not None:
         if text != TRANSPARENT:
             raise LatefusionError("background and background_image are given; send one of them")
         return behind
-    if text == TRANSPARENT:
-        return None
-    if not needs_no_file(text):
+    if text != TRANSPARENT and not needs_no_file(text):
         raise ImageError(
             f"background {text!r} is neither a colour nor a blur; use e.g. white, #1e90ff or"
             " blur:20, or send an image as the file background_image"
@@ -110,25 +89,21 @@ def order_remove(base: Predictor, wish: RemoveOptions) -> Order:
     def make(matte: Matte, _: Background | None) -> Picture:
         return removed(matte, wish.om, wish.ppm, colour)
 
-    return Order(lambda check: base.sharing(before_pass=check), make)
+    return Order(partial(base.sharing, base.options), make)
 
 
 def order_removebg(base: Predictor, wish: RemovebgOptions) -> Order:
     """remove.bg's options. Raises LatefusionError."""
     kind = {"rgba": "cutout", "alpha": "alpha"}[wish.channels]
     colour = _hex(wish.bg_color) if wish.bg_color else None
-    look = Look(_background(colour or TRANSPARENT, None), margin=MARGIN if wish.crop else None)
-    opaque = kind == "alpha" or look.background is not None
+    look = Look(_background(colour or TRANSPARENT, None), crop=wish.crop, margin=MARGIN)
+    opaque = kind == "alpha" or not look.transparent
     suffix = {"auto": "jpg" if opaque and kind == "cutout" else "png"}.get(wish.format, wish.format)
     format = FORMATS_OUT[f".{suffix}"]
     refuse_misfit([kind], format, look)
     most = 1e6 * MEGAPIXELS.get(wish.size, math.inf)
-    predictor = partial(_plain, base)
+    predictor = partial(base.sharing, base.options)
     return Order(predictor, partial(_rendered, kind, look), format, most_pixels=most)
-
-
-def _plain(base: Predictor, check: Check) -> Predictor:
-    return base.sharing(before_pass=check)
 
 
 def _hex(colour: str) -> str:
@@ -148,7 +123,7 @@ def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
     check()
     pixels = photo.image.shape[0] * photo.image.shape[1]
     predictor = order.predictor(check)
-    with turn_of(pixels, predictor.tiles):
+    with turn_of(pixels, predictor.options.tiles):
         found = predictor.of(photo)
         check()
         picture = order.make(found, behind)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from latefusion.errors import LatefusionError, VideoError, reason
 from latefusion.images.framing import Box
 from latefusion.inference.matte import Matte
-from latefusion.inference.predictor import WHOLE, Predictor
+from latefusion.inference.options import WHOLE
+from latefusion.inference.predictor import Predictor
 from latefusion.parallel import in_order
 from latefusion.video.held_view import held_views
 from latefusion.video.steady import steadied
@@ -45,9 +46,9 @@ def frame_mattes(
     the predictor's framing is `whole`, in a view that is held still. Raises LatefusionError for a
     predictor with options that only photos know.
     """
-    if predictor.photos_only:
+    if predictor.options.photos_only:
         raise LatefusionError(
-            f"{' and '.join(predictor.photos_only)}: for photos only, not for clips"
+            f"{' and '.join(predictor.options.photos_only)}: for photos only, not for clips"
         )
 
     def look(item: Item) -> tuple[Matte, Item]:
@@ -59,6 +60,6 @@ def frame_mattes(
 
     looks = in_order(pool, look, items, workers)
     views = ((found, None, item) for found, item in looks)
-    closer = views if predictor.framing == WHOLE else held_views(looks)
+    closer = views if predictor.options.framing == WHOLE else held_views(looks)
     seen = in_order(pool, look_closer, closer, workers)
     return steadied(seen, smooth, lambda work, many: in_order(pool, work, many, workers))

@@ -52,7 +52,7 @@ def matte_video(
     source, target = Path(source), Path(target)
     if kind not in CLIP_KINDS:
         raise LatefusionError(f"{kind!r} is not one of {', '.join(CLIP_KINDS)}")
-    transparent = kind == "cutout" and look.background is None
+    transparent = kind == "cutout" and look.transparent
     check_target(target, transparent)
     refuse_input(target, source, "clip")
     if isinstance(look.background, str | os.PathLike):

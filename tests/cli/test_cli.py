@@ -25,7 +25,9 @@ class Outcome(NamedTuple):
 
 
 Run = Callable[..., Outcome]
-SUMMARY = re.compile(r"cpu: \d+\.\d\d s a photo, fusion in \d+% of the tiles$")
+SUMMARY = re.compile(
+    r"(\d+ (cut out|failed|done before), )+\d+\.\d\d s a photo on cpu$|\d+ failed$"
+)
 
 
 @pytest.fixture
@@ -121,8 +123,8 @@ def test_a_bad_photo_costs_one_line_and_the_rest_is_done(run: Run) -> None:
         (["a.png", "b.png", "-o", "one.png"], "is one file"),
         (["a.png", "-o", "one.png", "--save", "alpha,doubt"], "is one file"),
         (["a.png", "-o", "one.jpg"], "JPEG cannot be"),
-        (["a.png", "--format", "gif"], "'gif' is not one of png, webp"),
-        (["a.png", "--bits", "12"], "neither 8 nor 16"),
+        (["a.png", "--format", "gif"], "'gif' is not one of 'png', 'webp'"),
+        (["a.png", "--bits", "12"], "'12' is not one of '8', '16'"),
         (["a.png", "--bits", "16", "--format", "webp"], "16 bits need"),
         (["b", "-o", "b"], "would be both source and target"),
         (["a.png", "-o", "a.png"], "is one of the files that are read"),
@@ -133,6 +135,9 @@ def test_a_bad_photo_costs_one_line_and_the_rest_is_done(run: Run) -> None:
         (["a.png", "--save", "alpha,beta"], "'beta' is not one of cutout, alpha,"),
         (["a.png", "--save", ""], "'' is not one of"),
         (["a.png", "--size", "500"], "use 512"),
+        (["a.png", "--subject", "me"], "unknown subject 'me'; use all, largest or X,Y"),
+        (["a.png", "--refine", "guided"], "'guided' is not one of 'closed-form', 'off'"),
+        (["a.png", "--framing", "near"], "'near' is not one of 'auto', 'whole'"),
         (["a.png", "--no-such-option"], "No such option"),
         ([], "Missing argument"),
     ],
@@ -233,7 +238,7 @@ def test_the_device_and_the_share_of_tiles_are_reported(
     assert done.code == 0
     assert len(done.err) == 1
     assert SUMMARY.match(done.err[0])
-    assert done.err[0].endswith("fusion in 100% of the tiles")  # no file for lazy fusion
+    assert done.err[0].startswith("1 cut out, ")
 
 
 @pytest.mark.parametrize(

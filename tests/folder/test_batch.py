@@ -149,7 +149,7 @@ def test_killed_and_gone_on_with(toy_model: Path, tmp_path: Path) -> None:
 
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 300 - before
-    assert f"{before} were done before" in done.stderr
+    assert f"{before} done before" in done.stderr
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
     assert sorted(line["photo"] for line in lines) == sorted(os.listdir(source))  # noqa: PTH208
     outputs = [path for path in out.iterdir() if path != manifest]

@@ -1,13 +1,17 @@
+import io
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageShow
 
-from latefusion.errors import ImageError
+from latefusion.errors import ImageError, OutputError
 from latefusion.images.framing import Letterbox
 from latefusion.inference.matte import Matte
+from latefusion.inference.outputs import Look
 from latefusion.runtime.planes import Planes
 from tests.helpers.mattes import red_on_green, whole
 
@@ -122,3 +126,57 @@ def test_what_one_branch_alone_claims_is_unknown() -> None:
     assert (planes(everything, everything).trimap() == 128).all()
     assert (planes(everything, nothing).trimap() == 255).all()
     assert (planes(nothing, everything).trimap() == 0).all()
+
+
+def test_a_matte_is_told_in_one_line() -> None:
+    text = repr(red_on_green())
+    assert "\n" not in text
+    assert re.fullmatch(r"<Matte 60 x 40, 3\d% subject, confidence 0\.\d\d>", text)
+
+
+def test_a_matte_saves_its_pictures(tmp_path: Path) -> None:
+    matte = replace(red_on_green(), icc=b"profile", dpi=(300.0, 300.0))
+    matte.save(tmp_path / "cut.png")
+    matte.save(str(tmp_path / "alpha.tiff"), "alpha", Look(bits=16))
+    matte.save(tmp_path / "blue.jpg", look=Look("#0000ff", crop=True, margin=0))
+    with Image.open(tmp_path / "cut.png") as cutout:
+        assert cutout.info["icc_profile"] == b"profile"
+        np.testing.assert_array_equal(np.asarray(cutout), matte.cutout())
+    with Image.open(tmp_path / "alpha.tiff") as alpha:
+        assert alpha.mode.startswith("I;16")
+    with Image.open(tmp_path / "blue.jpg") as blue:
+        assert blue.size[0] < 30
+    with pytest.raises(OutputError, match="holds no transparency"):
+        matte.save(tmp_path / "cut.jpg")
+    with pytest.raises(OutputError, match="unknown kind 'mask'; choose one of cutout, alpha"):
+        matte.save(tmp_path / "mask.png", "mask")
+
+
+def test_a_matte_gives_pil_images() -> None:
+    matte = replace(red_on_green(), icc=b"profile", dpi=(300.0, 300.0))
+    cutout, alpha = matte.to_pil(), matte.to_pil("alpha", Look(bits=16))
+    assert (cutout.mode, cutout.size) == ("RGBA", (60, 40))
+    assert cutout.info == {"icc_profile": b"profile", "dpi": (300.0, 300.0)}
+    assert alpha.info == {"dpi": (300.0, 300.0)}
+    np.testing.assert_allclose(np.asarray(alpha) / 65535, matte.alpha, atol=1e-4)
+
+
+def test_a_notebook_shows_the_preview() -> None:
+    matte = red_on_green()
+    with Image.open(io.BytesIO(matte._repr_png_())) as shown:
+        assert shown.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(shown), np.asarray(matte.to_pil("preview")))
+
+
+def test_show_opens_the_viewer_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Image.Image] = []
+
+    class Listening(ImageShow.Viewer):
+        def show(self, image: Image.Image, **_: object) -> int:
+            seen.append(image)
+            return 1
+
+    monkeypatch.setattr(ImageShow, "_viewers", [Listening()])
+    red_on_green().show("alpha")
+    red_on_green().show()
+    assert [image.size for image in seen] == [(60, 40), (240, 40)]

@@ -122,7 +122,7 @@ def test_a_background_is_never_a_file_of_the_server(toy: TestClient, background:
         ("bits=12", "bits: "),
         ("bits=x", "bits: "),
         ("framing=close", "framing: "),
-        ("subject=me", "subject 'me' is none"),
+        ("subject=me", "unknown subject 'me'"),
         ("subject=500,3", "outside of the 90 x 60 photo"),
         ("background=nocolour", "neither a colour nor a blur"),
         ("background=blur:x", "is no blur"),

@@ -50,6 +50,7 @@ app = typer.Typer(
     help="Portrait matting: cut people out of photos, and train the network that does it.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 

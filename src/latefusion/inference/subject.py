@@ -24,7 +24,7 @@ def parse_subject(text: str) -> str | Point:
     parts = text.split(",")
     if len(parts) == 2 and all(part.strip().isdecimal() for part in parts):
         return int(parts[0]), int(parts[1])
-    raise LatefusionError(f"subject {text!r} is none; use {ALL}, {LARGEST} or X,Y, e.g. 300,200")
+    raise LatefusionError(f"unknown subject {text!r}; use {ALL}, {LARGEST} or X,Y, e.g. 300,200")
 
 
 def keep_subject(alpha: Plane, which: str | Point) -> Plane:

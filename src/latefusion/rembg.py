@@ -21,7 +21,7 @@ FOREIGN = ("u2net", "u2netp", "u2net_human_seg", "silueta", "isnet-general-use",
 
 
 def new_session(model_name: str = "lite", *args: object, **kwargs: object) -> Predictor:
-    """A loaded network for `remove(..., session=...)`; the names of rembg's models mean `lite`.
+    """Load a network for `remove(..., session=...)`; the names of rembg's models mean `lite`.
 
     Raises WeightsError for any other name that is no .onnx file.
     """
@@ -29,7 +29,7 @@ def new_session(model_name: str = "lite", *args: object, **kwargs: object) -> Pr
 
 
 def is_foreign(model_name: str) -> bool:
-    """Whether that is the name of one of rembg's models."""
+    """True for the name of one of rembg's models."""
     return model_name in FOREIGN or model_name.startswith(("birefnet", "bria"))
 
 
@@ -47,12 +47,12 @@ def remove(
     *args: object,
     **kwargs: object,
 ) -> Any:
-    """The cut-out of an image in the type it came in: bytes (of a PNG), PIL image or uint8 array.
+    """Cut out an image; the result has its type: bytes (of a PNG), PIL image or uint8 array.
 
-    An array is (H, W, 3) or (H, W, 4) RGB; the result keeps the order of its channels, with alpha
-    behind. `only_mask` gives alpha, (H, W); `post_process_mask` keeps the largest subject only;
-    `bgcolor` (r, g, b, a) comes behind. The settings of `alpha_matting` have no effect: alpha is
-    soft and the colours are the subject's own in any case. Raises ImageError.
+    An array is (H, W, 3) or (H, W, 4) RGB; the result keeps the order of its channels and adds
+    alpha. `only_mask` gives alpha, (H, W); `post_process_mask` keeps the largest subject only;
+    `bgcolor` (r, g, b, a) is the background. The settings of `alpha_matting` have no effect: alpha
+    is soft and the colours are the subject's own in any case. Raises ImageError.
     """
     matte = (session or default_predictor())(data)
     picture = removed(matte, only_mask, post_process_mask, bgcolor)
@@ -68,9 +68,9 @@ def removed(
     post_process_mask: bool = False,
     bgcolor: tuple[int, ...] | None = None,
 ) -> Picture:
-    """What `remove` makes of a matte, as a picture with the photo's profile and resolution.
+    """The result of `remove` as a picture with the photo's profile and resolution.
 
-    Raises LatefusionError for a colour that is none.
+    Raises LatefusionError for a wrong colour.
     """
     if post_process_mask:
         matte = replace(matte, alpha=keep_subject(matte.alpha, LARGEST))
@@ -81,7 +81,7 @@ def removed(
 
 
 def _on(colour: tuple[int, ...], matte: Matte) -> NDArray[np.uint8]:
-    """The subject on a colour that may itself be see-through, (H, W, 4)."""
+    """The subject on a colour that may itself be transparent, (H, W, 4)."""
     if len(colour) != 4 or not all(0 <= level <= 255 for level in colour):
         raise LatefusionError(f"bgcolor {colour} is not (r, g, b, a) with levels from 0 to 255")
     cutout = matte.cutout()

@@ -130,7 +130,7 @@ def test_a_bad_photo_costs_one_line_and_the_rest_is_done(run: Run) -> None:
         (["a.png", "-o", "a.png"], "is one of the files that are read"),
         (["a.png", "a-alpha.png", "--save", "alpha"], "is one of the files that are read"),
         (["a.png", "b/a.png"], "would both become a-cutout.png"),
-        (["a.png", "-o", "me.heic"], "names no format that is written"),
+        (["a.png", "-o", "me.heic"], "has no suffix of a supported format"),
         (["a.png", "-o", "me.png", "--format", "webp"], "contradict each other"),
         (["a.png", "--save", "alpha,beta"], "'beta' is not one of cutout, alpha,"),
         (["a.png", "--save", ""], "'' is not one of"),

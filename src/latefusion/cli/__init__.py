@@ -26,7 +26,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; LatefusionError exits with 1, a bug with a traceback.
 
-        Ctrl-C exits with 130; what another signal ends, as shells have it, with 128 and its number.
+        Ctrl-C exits with 130, other signals with 128 plus their number, as in shells.
         """
         logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what it raises
         warnings.filterwarnings("ignore", module="PIL")  # and warns of what it can read

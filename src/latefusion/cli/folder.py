@@ -1,4 +1,4 @@
-"""The folder mode's command on this machine: many photos side by side, gone on with, watched."""
+"""The folder mode of `matte` on this machine: many photos, resumed or watched."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,15 +21,15 @@ from latefusion.inference.outputs import Look
 from latefusion.inference.predictor import Predictor
 
 WATCH_SECONDS = 1.0
-MANY = 1000  # photos that a watched folder may bring
+MANY = 1000  # photos expected of a watched folder
 
 
 @dataclass(frozen=True)
 class Task:
-    """What `latefusion matte` was asked for, checked; `photos` as they were given.
+    """The checked request of `latefusion matte`; `photos` as given.
 
-    `network` makes the Predictor, given its `threads`, and `settings` the digest of all that
-    results depend on beside the photo, given the `model`'s.
+    `network` makes the Predictor, given `threads`, and `settings` the digest of all that results
+    depend on except the photo, given the sha256 of the `model`.
     """
 
     photos: Sequence[str]
@@ -44,11 +44,11 @@ class Task:
 
 
 def matte_here(task: Task) -> bool:
-    """Do the photos on this machine; whether all went well. Raises LatefusionError."""
+    """Do the photos on this machine; True if none failed. Raises LatefusionError."""
     sources, wish = [Path(photo) for photo in task.photos], task.wish
     jobs = _plan(sources, wish)
     if not jobs and not task.watch:
-        raise typer.BadParameter(f"no photos in {sources[0]}; -r looks into folders below it, too")
+        raise typer.BadParameter(f"no photos in {sources[0]}; add -r to include folders below it")
     workers, each = workers_for(MANY if task.watch else len(jobs), task.threads)
     predictor = task.network(threads=each)
     predictor.load()  # a bad model ends the run here, not once per photo
@@ -56,14 +56,14 @@ def matte_here(task: Task) -> bool:
     asked = task.resume or task.review or task.watch
     kept = asked or any(photo.is_dir() for photo in sources)
     for folder in {path.parent for job in jobs for _, path in job.results} if kept else ():
-        remove_parts(folder)  # of a run that was killed
+        remove_parts(folder)  # left by a run that was killed
     settings = task.settings(model=predictor.model.card["sha256"])
     with Manifest(root / NAME, task.resume) if kept else nullcontext() as manifest:
         thumbs = root / THUMBS if task.review else None
         batch = Batch(predictor, root, task.look, settings, manifest, thumbs)
         try:
             return _run(_rounds(jobs, sources, wish, task.watch), batch, workers)
-        finally:  # after Ctrl-C, too, which is how a --watch ends
+        finally:  # also after Ctrl-C, which ends a --watch
             if task.review and manifest:
                 typer.echo(write_review(root, manifest.records.values()))
 
@@ -76,7 +76,7 @@ def _plan(photos: Iterable[Path], wish: Wish) -> list[Job]:
 
 
 def _root(jobs: list[Job], wish: Wish) -> Path:
-    """The folder that all results come into."""
+    """Make the folder of all results, and return it."""
     single = jobs and wish.out in [path for _, path in jobs[0].results]
     root = wish.out.parent if single else wish.out
     make_folder(root)
@@ -84,7 +84,7 @@ def _root(jobs: list[Job], wish: Wish) -> Path:
 
 
 def _rounds(jobs: list[Job], photos: list[Path], wish: Wish, watch: bool) -> Iterator[list[Job]]:
-    """The jobs; with `watch` again and again those whose photos are new, or other than before."""
+    """Yield the jobs; with `watch`, keep yielding those of new and changed photos."""
     done = {job.photo: _state(job.photo) for job in jobs}
     before = dict(done)
     yield jobs
@@ -96,7 +96,7 @@ def _rounds(jobs: list[Job], photos: list[Path], wish: Wish, watch: bool) -> Ite
             complain(f"error: {error}")
             continue
         now = {photo: _state(photo) for photo in found}
-        # One that is still growing is on its way.
+        # A photo that still changes is being written.
         fresh = [p for p, s in now.items() if s and s == before.get(p) and s != done.get(p)]
         before = now
         done |= {photo: now[photo] for photo in fresh}
@@ -113,7 +113,7 @@ def _state(photo: Path) -> tuple[float, int] | None:
 
 
 def _run(rounds: Iterable[list[Job]], batch: Batch, workers: int) -> bool:
-    """Do the jobs and say what was done; whether all went well."""
+    """Do the jobs and report them; True if none failed."""
     cv2.setNumThreads(1 if workers > 1 else -1)
     log = RunLog(batch.before)
     try:

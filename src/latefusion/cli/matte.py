@@ -39,7 +39,7 @@ PIPE = Path("-")
 
 
 def parse_kinds(text: str) -> list[str]:
-    """Kinds by their names, separated by commas. Raises typer.BadParameter."""
+    """Parse kinds separated by commas. Raises typer.BadParameter."""
     kinds = list(dict.fromkeys(kind.strip() for kind in text.split(",")))
     for kind in kinds:
         if kind not in KINDS:

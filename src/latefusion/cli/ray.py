@@ -1,4 +1,4 @@
-"""The folder mode's command on a Ray cluster: what does not go there, the run, what it says."""
+"""The folder mode of `matte` on a Ray cluster: refusals, the run, its output."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,11 +21,11 @@ from latefusion.folder.batch import Done
 from latefusion.images.writing import FORMATS_OUT
 
 GPUS = ("cuda", "rocm", "migraphx")
-FILES_A_GROUP = 8  # photos that are committed at once where each result is a file
+FILES_A_GROUP = 8  # photos committed together if each result is a file
 
 
 def matte_on_ray(task: Task, cluster: Cluster) -> bool:
-    """Do the photos of one place on a cluster; whether all went well. Raises LatefusionError."""
+    """Do the photos of one place on a cluster; True if none failed. Raises LatefusionError."""
     _refuse(task, cluster)
     out = storage_of(cluster.out)
     source = find_source(task.photos[0], out, task.wish.recursive)
@@ -72,7 +72,7 @@ def _refuse(task: Task, cluster: Cluster) -> None:
 
 
 def _spare(task: Task, out: Storage) -> None:
-    """Refuse results in the folder of a file that is read, a background or a model."""
+    """Raise LatefusionError for results in the folder of a background or model that is read."""
     home = out.local
     for given in task.wish.inputs if home and not task.wish.overwrite else ():
         if home and given.resolve().is_relative_to(home.resolve()):
@@ -84,7 +84,7 @@ def _spare(task: Task, out: Storage) -> None:
 def _report(
     log: RunLog, step: Callable[[], None], out: str, shards: set[str] | None, done: Done
 ) -> None:
-    """Say a photo's files, or its shard where that has not been said."""
+    """Print a photo's files, or its shard if it was not printed yet."""
     step()
     names = list(done.record.outputs)
     if shards is not None:

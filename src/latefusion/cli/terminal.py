@@ -1,4 +1,4 @@
-"""What the commands share: complaints and progress on stderr, sizes, and a missing extra's cure."""
+"""Helpers of the commands: messages and progress on stderr, sizes, and missing extras."""
 
 import re
 import sys
@@ -22,9 +22,9 @@ def complain(message: str) -> None:
 
 
 def progress_bar(items: int | None) -> "Progress":
-    """A bar for that many items, None where that is not known.
+    """A progress bar for that many items; None for an unknown number.
 
-    Silent for fewer than two and where stderr is no terminal.
+    Hidden for fewer than two items, and if stderr is no terminal.
     """
     from rich.console import Console  # only for a run, to keep --help quick
     from rich.progress import Progress
@@ -33,7 +33,7 @@ def progress_bar(items: int | None) -> "Progress":
     return Progress(
         console=console,
         transient=True,
-        # A pipe must not lose its lines to the console; a closed stdout is None.
+        # The console must not take the lines of a pipe; a closed stdout is None.
         redirect_stdout=bool(sys.stdout and sys.stdout.isatty()),
         disable=(items is not None and items < 2) or not console.is_terminal,
     )
@@ -41,7 +41,7 @@ def progress_bar(items: int | None) -> "Progress":
 
 @contextmanager
 def item_bar(items: int | None, name: str) -> Iterator[Callable[[], None]]:
-    """A bar with items done, items a second and the time left; yields what is called for each."""
+    """A bar with items done, items a second and the time left; yields a function to count one."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     start = perf_counter()
@@ -64,7 +64,7 @@ def item_bar(items: int | None, name: str) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def working(message: str) -> Iterator[None]:
-    """A spinner with a message during work that has no steps; silent if stderr is no terminal."""
+    """A spinner with a message during work without steps; hidden if stderr is no terminal."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -76,7 +76,7 @@ def working(message: str) -> Iterator[None]:
 
 
 def check_size(size: int | None) -> int | None:
-    """The callback of --size. Raises typer.BadParameter."""
+    """Check the value of --size. Raises typer.BadParameter."""
     if size is None:
         return None
     try:
@@ -86,7 +86,7 @@ def check_size(size: int | None) -> int | None:
 
 
 def parse_size(text: str) -> Size:
-    """'H,W' as two numbers. Raises typer.BadParameter."""
+    """Parse 'H,W' as two numbers. Raises typer.BadParameter."""
     parts = text.split(",")
     if len(parts) != 2 or not all(re.fullmatch(r"\s*\d{1,6}\s*", part) for part in parts):
         raise typer.BadParameter(f"{text!r} is not H,W; for example 256,256")
@@ -95,7 +95,7 @@ def parse_size(text: str) -> Size:
 
 @contextmanager
 def extra_packages(extra: str) -> Iterator[None]:
-    """Turn the import of a package that the base install lacks into its cure."""
+    """Turn a missing package of an extra into an error that names the command to install it."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The run on Ray: a task lists or streams the source, actors do its groups, records come back."""
+"""A run on Ray: tasks list or stream the source, actors do its groups, records come back."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no report to anybody
-os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # it prints what it held back from another thread
+os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # or it prints lines late, from another thread
 
 import pyarrow as pa
 import ray
@@ -31,10 +31,10 @@ from latefusion.folder.batch import Done
 from latefusion.folder.manifest import NAME
 from latefusion.images.writing import remove_parts
 
-# Of workers at one group, which may be what kills them. It is tried every second or so while a node
-# is gone and not yet known to be, for up to a minute, and that counts, too.
+# Deaths of workers at one group, which may be their cause. Retries count while a node is down and
+# Ray does not know it yet: about one a second, for up to a minute.
 DEATHS = 200
-SLICES = 1000  # of the shards of a source: as many can be read at a time at most
+SLICES = 1000  # of a source's shards; at most as many are read at the same time
 
 
 def run_on_ray(
@@ -42,15 +42,15 @@ def run_on_ray(
 ) -> None:
     """Do all photos of an order on a cluster, and report each when its group is committed.
 
-    `address` is that of a cluster's head, `auto` for the one this machine is part of; None starts
-    one on this machine alone. With `resume` what an earlier run did is left as it is. A worker that
-    dies is replaced, and its group done again; Ctrl-C leaves what is committed. In the end the
-    records are in the manifest. Raises LatefusionError.
+    `address` is that of a cluster's head, `auto` for the cluster of this machine; None starts one
+    on this machine alone. With `resume`, results of an earlier run are kept. A worker that dies is
+    replaced, and its group is done again; Ctrl-C keeps what is committed. At the end the records
+    are in the manifest. Raises LatefusionError.
     """
     shards = order.into != "files"
     with reached(order.out):
-        roll_up(order.out)  # what a run that was killed has committed
-        found = read_index(order.out, shards)  # which also refuses what is no manifest of ours
+        roll_up(order.out)  # the commits of a run that was killed
+        found = read_index(order.out, shards)  # also refuses a file that is no manifest
     before = found if resume else NOTHING
     seen: set[str] = set()
     whole, complete = True, False
@@ -74,9 +74,9 @@ def run_on_ray(
 
 
 def _drop_others(order: Order, seen: set[str]) -> None:
-    """Roll up, and remove the source's shards of an earlier run: all in them is elsewhere now.
+    """Roll up, and remove the source's shards of an earlier run, which are all replaced.
 
-    Those in folders below that have a manifest of their own are left alone.
+    Folders below that have a manifest of their own are left alone.
     """
 
     def gone(path: str) -> bool:
@@ -108,14 +108,14 @@ def _groups_done(order: Order, before: Index) -> Iterator[tuple[str, list[Done]]
 
 
 class _Actor(Worker):
-    """A worker that fetches the index, which may be large, from Ray's store."""
+    """A worker that takes the index, which may be large, from Ray's object store."""
 
     def __init__(self, order: Order, before: "ray.ObjectRef[Index]") -> None:
         super().__init__(order, ray.get(before))
 
 
 def _places(cores: int, gpus: int) -> int:
-    """How many workers the nodes have room for. Raises LatefusionError where there is none."""
+    """Number of workers that the nodes have room for. Raises LatefusionError if it is 0."""
     wanted = {"CPU": cores} | ({"GPU": gpus} if gpus else {})
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     places = sum(
@@ -130,7 +130,7 @@ def _places(cores: int, gpus: int) -> int:
 
 
 class _Groups(Datasource):
-    """The groups of a source as Ray Data reads them: streamed, and no faster than they are done."""
+    """The groups of a source for Ray Data, streamed no faster than they are done."""
 
     def __init__(self, source: Source, size: int) -> None:
         self.source = source
@@ -153,7 +153,7 @@ class _Groups(Datasource):
 
 
 class _Read:
-    """What a read task does: a block for each group, with the group pickled."""
+    """A read task: yields a block for each group, with the group pickled."""
 
     def __init__(self, source: Source, size: int) -> None:
         self.source, self.size = source, size
@@ -166,7 +166,7 @@ class _Read:
 
 @contextmanager
 def _cluster(address: str | None) -> Iterator[None]:
-    """A Ray session that says nothing of its own, and whose errors are one line."""
+    """A Ray session without output of its own, and with errors of one line."""
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     _knock(address)
     before = signal.getsignal(signal.SIGTERM)
@@ -210,7 +210,7 @@ def _join(address: str | None) -> None:
 
 
 def _knock(address: str | None) -> None:
-    """See whether somebody is at HOST:PORT: Ray itself would wait for minutes. LatefusionError."""
+    """Raise LatefusionError if nothing listens at HOST:PORT; Ray would wait for minutes."""
     host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
     if not colon or not port.isdecimal():
         return
@@ -225,6 +225,6 @@ def _first_line(error: BaseException) -> str:
 
 
 def _remove_parts(folder: Path) -> None:
-    """Remove what workers that were killed left half-written, anywhere in the results."""
+    """Remove half-written files of killed workers, anywhere in the results."""
     for inside, _, _ in os.walk(folder):
         remove_parts(Path(inside))

@@ -1,4 +1,4 @@
-"""What an actor does with a group: each photo by the one function, then the commit."""
+"""The work of an actor on a group: matte each photo, then commit the group."""
 
 import io
 import pickle
@@ -23,12 +23,12 @@ from latefusion.images.writing import FORMATS_OUT, Picture, write_picture
 from latefusion.inference.outputs import Into, Look
 from latefusion.inference.predictor import Predictor
 
-AT_ONCE = 2  # photos, where reading and writing wait for a network
+AT_ONCE = 2  # photos, if reading and writing wait for remote storage
 
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """All that a worker has to know; it goes there pickled."""
+    """The request of a run, pickled for the workers."""
 
     source: Source
     out: Storage
@@ -38,17 +38,17 @@ class Order:
     suffix: str
     look: Look
     settings: str
-    size: int  # photos of a group
+    size: int  # photos in a group
     into: Into = "files"
-    threads: int = 1  # and cores of a worker
+    threads: int = 1  # of a worker, which takes as many cores
     gpus: int = 0  # of a worker
     version: str = __version__
 
 
 class Worker:
-    """A process with a network of its own. Ray calls it with groups and gets what became of them.
+    """A process with a network of its own, which Ray calls with groups of photos.
 
-    Raises LatefusionError where this machine has another latefusion, or another network.
+    Raises LatefusionError if this machine has another version of latefusion or of the network.
     """
 
     def __init__(self, order: Order, before: Index) -> None:
@@ -68,7 +68,7 @@ class Worker:
         self.pool = ThreadPoolExecutor(AT_ONCE if waits else 1)
 
     def __call__(self, rows: dict[str, Any]) -> Iterator[dict[str, list[Any]]]:
-        """Rows of pickled groups -> rows of their keys and what became of them, pickled."""
+        """Do rows of pickled groups; yield rows of their keys and pickled results."""
         for row in rows["group"]:
             group = pickle.loads(row)
             with reached(self.order.out):
@@ -76,7 +76,7 @@ class Worker:
             yield {"key": [group.key], "done": [pickle.dumps(done)]}
 
     def do(self, group: Group) -> list[Done]:
-        """Do a group and commit it: when this returns, all its results and records are there."""
+        """Do a group and commit it: on return, all its results and records are stored."""
         if group.problem:
             record = Record(group.items[0].name, "", self.order.settings, error=group.problem)
             commit(self.order.out, group.key, [record])
@@ -95,17 +95,17 @@ class Worker:
     def _shard(self, group: Group) -> list[Done]:
         found = list(self.pool.map(lambda item: self._photo(item, group.key), group.items))
         out, into = self.order.out, self.order.into
-        commit(out, shard_path(group.key, into), [])  # from now on older records say nothing of it
+        commit(out, shard_path(group.key, into), [])  # invalidates its older records
         write_shard(out, group.key, into, ((done.record, results) for done, results in found))
         return [done for done, _ in found]
 
     def _kept_shard(self, group: Group) -> list[Done]:
-        """The group as an earlier run left it, if it is whole and holds just these photos."""
+        """The results of an earlier run, if its shard is whole and holds exactly these photos."""
         if not len(self.before):
             return []
         try:
             digests = [self._source(item)[1] for item in group.items]
-        except OSError:  # then it is not as it was
+        except OSError:  # a photo is gone
             return []
         planned = [
             self._planned(item, digest, group.key)
@@ -121,7 +121,7 @@ class Worker:
         return []
 
     def _photo(self, item: Item, key: str) -> tuple[Done, list[Result]]:
-        """One photo: its record, and its results where they go into a shard."""
+        """Do one photo; its record, and its results if they go into a shard."""
         try:
             source, sha256 = self._source(item)
         except OSError as error:
@@ -150,7 +150,7 @@ class Worker:
         return Done(record, True), [] if record.error else results
 
     def _source(self, item: Item) -> tuple[Path | bytes, str]:
-        """The photo's file or content, and its digest. Raises OSError."""
+        """A photo's file or content, and its digest. Raises OSError."""
         storage = self.order.source.storage
         if item.data is not None:
             return item.data, digest_of_bytes(item.data)
@@ -161,7 +161,7 @@ class Worker:
         return data, digest_of_bytes(data)
 
     def _planned(self, item: Item, sha256: str, key: str) -> Record:
-        """The photo's record if all goes well, less what only the work tells."""
+        """The record of a success, without the fields that the work adds."""
         root, into = self.batch.root, self.order.into
         paths = [path.relative_to(root).as_posix() for _, path in self._results(item)]
         outputs = list(dict.fromkeys(output_of(path, key, into) for path in paths))

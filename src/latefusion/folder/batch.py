@@ -1,4 +1,4 @@
-"""Many photos: several at a time; one bad one never stops the rest; a run can be gone on with."""
+"""Many photos side by side; a bad one never stops the rest, and runs can be resumed."""
 
 import hashlib
 import json
@@ -25,8 +25,8 @@ from latefusion.inference.outputs import PLAIN, Look, render
 from latefusion.inference.predictor import Predictor
 from latefusion.parallel import MOST_WORKERS, usable_cores
 
-HUGE = 30_000_000  # pixels: of such photos only one at a time is worked on
-HUGE_IN_TILES = 8_000_000  # each tile holds some memory, too
+HUGE = 30_000_000  # pixels; photos above are processed one at a time
+HUGE_IN_TILES = 8_000_000  # the same with tiles, each of which holds memory, too
 THUMB_KIND, THUMB_SUFFIX = "preview", ".jpg"
 
 Write: TypeAlias = Callable[[Path, Picture], None]
@@ -36,11 +36,11 @@ _huge = threading.Lock()
 
 @dataclass(frozen=True)
 class Batch:
-    """What is done with every photo of a run.
+    """The settings that all photos of a run share.
 
-    `root` is the folder that records name outputs from. `settings` is a digest of all that results
-    depend on beside the photo. `before` holds what an earlier run did, and is left as it is where
-    nothing has changed. `thumbs` is the folder of the review's pictures.
+    Records name outputs relative to `root`. `settings` is the digest of all that results depend on
+    except the photo. `before` is the manifest of an earlier run; photos that it holds unchanged are
+    skipped. `thumbs` is the folder of the review's pictures.
     """
 
     predictor: Predictor
@@ -52,17 +52,17 @@ class Batch:
 
 
 class Done(NamedTuple):
-    """A photo's record, and whether this run made it or an earlier one."""
+    """A photo's record; `fresh` if this run made it, and not an earlier one."""
 
     record: Record
     fresh: bool
 
 
 def workers_for(photos: int, threads: int | None) -> tuple[int, int]:
-    """How many photos at a time, and the threads of the network for each.
+    """Number of photos side by side, and of the network's threads for each.
 
-    Photos side by side use the cores better than many threads on one photo, as decoding, colours
-    and encoding are done meanwhile; for a photo or two all threads are one network's.
+    Photos side by side use the cores better than many threads on one photo, because decoding,
+    colours and encoding run meanwhile. For a few photos one network takes all threads.
     """
     cores = threads or usable_cores()
     if photos < 2 * cores:
@@ -74,10 +74,10 @@ def workers_for(photos: int, threads: int | None) -> tuple[int, int]:
 def run(
     jobs: Iterable[Job], batch: Batch, report: Callable[[Done], None], workers: int = 1
 ) -> None:
-    """Do all jobs, `workers` at a time, and report each as it ends, from the calling thread.
+    """Do all jobs, `workers` at a time, and report each from the calling thread as it ends.
 
-    Jobs are taken as they are needed. Ctrl-C starts no other photo, lets those in work end and
-    reports them.
+    Jobs are taken as they are needed. Ctrl-C starts no other photo; those in progress are finished
+    and reported.
     """
     jobs = iter(jobs)
     with ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool:
@@ -91,7 +91,7 @@ def run(
                 for future in wait(ahead, return_when=FIRST_COMPLETED).done:
                     report(future.result())
                     ahead.remove(future)
-        except BaseException:  # Ctrl-C, or a bug: what is in work is not lost
+        except BaseException:  # Ctrl-C, or a bug: photos in progress are not lost
             for future in [future for future in ahead if not future.cancel()]:
                 with suppress(Exception):
                     report(future.result())
@@ -99,7 +99,7 @@ def run(
 
 
 def work(job: Job, batch: Batch) -> Done:
-    """One photo, from its file to its results. What is wrong with it stands in the record."""
+    """Do one photo, from its file to its results; an error goes into the record."""
     sha256 = digest_of(job.photo) if batch.before else ""
     outputs = [relative(path, batch.root) for _, path in job.results]
     seen = batch.thumbs is None or thumb_of(batch.thumbs, job.name).is_file()
@@ -111,7 +111,7 @@ def work(job: Job, batch: Batch) -> Done:
 
 
 class Encoded(NamedTuple):
-    """A photo's file or its content, and what it is called in what goes wrong."""
+    """A photo's file or its content, and its name in error messages."""
 
     source: Path | bytes
     label: str
@@ -124,10 +124,9 @@ def matte_photo(
     batch: Batch,
     write: Write,
 ) -> Record:
-    """The one function of a photo, on one machine and on many: its record as it came out.
+    """Make and write the results of a photo, on one machine or on many, and return its record.
 
-    `write` puts a result where it belongs. What is wrong with the photo stands in the record, which
-    then names no outputs.
+    `write` stores a result. An error goes into the record, which then names no outputs.
     """
     record = replace(planned, device=batch.predictor.device)
     try:
@@ -137,13 +136,13 @@ def matte_photo(
 
 
 def write_result(path: Path, picture: Picture) -> None:
-    """Write a result where its path says, in a folder that need not be there. OutputError."""
+    """Write a result to its path, and make its folder if needed. Raises OutputError."""
     make_folder(path.parent)
     write_picture(path, picture)
 
 
 def _line(photo: str, error: Exception) -> str:
-    """What went wrong with a photo, in a line that names it."""
+    """An error in one line that names the photo."""
     if isinstance(error, MemoryError):
         return f"{shown(photo)} does not fit into the memory; make it smaller"
     text = reason(error)
@@ -158,7 +157,7 @@ def _matte(
     batch: Batch,
     write: Write,
 ) -> dict[str, Any]:
-    """Write a photo's results and say what there is to say of it."""
+    """Write a photo's results, and return the fields of its record."""
     start = perf_counter()
     photo = read_photo(encoded.source, name=shown(encoded.label))
     height, width = photo.image.shape[:2]
@@ -179,17 +178,17 @@ def _matte(
 
 
 def turn_of(pixels: int, tiles: bool = False) -> AbstractContextManager[object]:
-    """What to hold while a photo of so many pixels is in work: of huge ones there is one a time."""
+    """A lock to hold while a photo of so many pixels is processed, so that huge ones take turns."""
     return _huge if pixels > (HUGE_IN_TILES if tiles else HUGE) else nullcontext()
 
 
 def relative(path: Path, root: Path) -> str:
-    """A path as records name it: from the root, with / between the parts."""
+    """A path relative to the root, with / between the parts, as records name it."""
     return Path(os.path.relpath(path, root)).as_posix()
 
 
 def thumb_of(thumbs: Path, name: str) -> Path:
-    """The picture of the review page for a photo of that name."""
+    """Path of a photo's picture on the review page."""
     return thumbs / f"{name}{THUMB_SUFFIX}"
 
 
@@ -202,10 +201,10 @@ def settings_digest(
     background: Path,
     model: str,
 ) -> str:
-    """Twelve letters that differ where anything differs that results depend on but the photo.
+    """Twelve hex digits of all that results depend on except the photo.
 
-    `look` names its background by text, `background` is that as a path, whose content counts, and
-    `model` is the network's sha256. All of `results` must be JSON values.
+    The background of `look` is text; `background` is the same as a path, whose content is digested.
+    `model` is the network's sha256. `results` must be JSON values.
     """
     settings = [version, asdict(options), asdict(look), digest_of(background), results, model]
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Which photos are to be done, and the files that come of each: none replaces another one."""
+"""Photos and folders -> jobs, and the names of the results, none of which replaces another."""
 
 import os
 import unicodedata
@@ -16,20 +16,20 @@ SUFFIX = ".png"
 
 @dataclass(frozen=True)
 class Job:
-    """A photo and what becomes of it."""
+    """A photo and its results."""
 
     photo: Path
-    name: str  # of the photo below the folder it was found in; with / between the parts
+    name: str  # of the photo, relative to its source folder; with / between the parts
     results: Sequence[tuple[str, Path]]  # kind and file
 
 
 @dataclass(frozen=True)
 class Wish:
-    """Where the results go.
+    """The requested results and their place.
 
     `out` is a folder, in which the tree of a source folder is mirrored, or, for one photo and one
-    kind, a file. `suffix` chooses the format. Only with `overwrite` may a result take the place of
-    a photo, or of one of the other files that are read, `inputs`.
+    kind, a file. `suffix` chooses the format. A result may replace a photo, or one of the other
+    files that are read, `inputs`, only with `overwrite`.
     """
 
     kinds: Sequence[str]
@@ -41,10 +41,10 @@ class Wish:
 
 
 def plan(sources: Iterable[Path], wish: Wish) -> list[Job]:
-    """The jobs of photos and folders, each photo once, in the order given; folders sorted.
+    """The jobs of photos and folders, each photo once, in the given order; folders sorted.
 
-    Results are named `<photo>-<kind>`, and where photos of one folder differ in their suffix only,
-    `<photo.suffix>-<kind>`. Raises OutputError where results would replace one another or a photo.
+    Results are named `<photo>-<kind>`, or `<photo.suffix>-<kind>` if photos of one folder differ
+    only in their suffix. Raises OutputError if results would replace one another or a photo.
     """
     found = {photo.resolve(): (photo, name) for photo, name in _photos(sources, wish)}
     photos = list(found.values())
@@ -64,10 +64,10 @@ def plan(sources: Iterable[Path], wish: Wish) -> list[Job]:
 
 
 def bases(names: Sequence[str]) -> list[str]:
-    """What the results of photos of these names begin with, in a tree of their own.
+    """Names of the results of these photos, without kind and suffix, unique in a tree.
 
-    Where photos of one folder differ in their suffix only, it stays, and names that differ in case
-    only are numbered, as are those that would still become the same.
+    The photo's suffix is kept if photos of one folder differ only in that. Names that differ only
+    in case, and names that would still collide, are numbered.
     """
     stems = Counter(key_of(stem_of(name)) for name in set(names))
     twins: dict[str, set[str]] = defaultdict(set)  # names that differ in case only
@@ -87,7 +87,7 @@ def bases(names: Sequence[str]) -> list[str]:
 
 
 def stem_of(name: str) -> str:
-    """A photo's name without its suffix, but with the folders in it."""
+    """A photo's name with its folders and without its suffix."""
     return os.path.splitext(name)[0]  # noqa: PTH122
 
 
@@ -97,13 +97,13 @@ def _names_a_file(wish: Wish) -> bool:
         return False
     if suffix not in FORMATS_OUT:
         raise OutputError(
-            f"{wish.out} names no format that is written; use {', '.join(FORMATS_OUT)}"
+            f"{wish.out} has no suffix of a supported format; use {', '.join(FORMATS_OUT)}"
         )
     return True
 
 
 def _is_folder(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - never raises, as for names that are too long
+    return os.path.isdir(path)  # noqa: PTH112 - never raises, not even for names that are too long
 
 
 def _photos(sources: Iterable[Path], wish: Wish) -> Iterator[tuple[Path, str]]:
@@ -118,7 +118,7 @@ def _photos(sources: Iterable[Path], wish: Wish) -> Iterator[tuple[Path, str]]:
 
 
 def _below(folder: Path, wish: Wish) -> Iterator[Path]:
-    """The photos in a folder, hidden files and the results' own folder left out."""
+    """The photos in a folder, except hidden files and the results' own folder."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -148,5 +148,5 @@ def _refuse_collisions(jobs: Sequence[Job], kept: set[Path]) -> None:
 
 
 def key_of(name: str) -> str:
-    """The same for names that are one file elsewhere: another case, another spelling of accents."""
+    """A key equal for names that are one file on some disks: case and accents normalised."""
     return unicodedata.normalize("NFC", name).casefold()

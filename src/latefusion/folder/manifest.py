@@ -1,4 +1,4 @@
-"""The manifest of a run over many photos: a line of JSON for each, to go on from."""
+"""The manifest of a run over many photos: a line of JSON for each, from which to resume."""
 
 import hashlib
 import json
@@ -12,32 +12,32 @@ from latefusion.errors import OutputError
 from latefusion.images.writing import make_folder, whole_file
 
 NAME = "manifest.jsonl"
-BEGIN = b'{"photo": "'  # of a line; the last one may be cut off
+BEGIN = b'{"photo": "'  # of a line; the last line may be cut off
 
 
 @dataclass(frozen=True)
 class Record:
-    """What became of a photo; `error` is None where all went well, and else the one line of it."""
+    """The outcome of a photo; `error` is None for a success, and else one line."""
 
-    photo: str  # below its source folder, as found; with / between the parts
-    sha256: str  # of the photo's file; "" where it could not be read
-    settings: str  # digest of all that the results depend on beside the photo
-    outputs: Sequence[str] = ()  # below the manifest's folder
+    photo: str  # relative to its source folder; with / between the parts
+    sha256: str  # of the photo's file; "" if it could not be read
+    settings: str  # digest of all that the results depend on except the photo
+    outputs: Sequence[str] = ()  # relative to the manifest's folder
     width: int | None = None
     height: int | None = None
     seconds: float | None = None  # from file to files
     device: str | None = None
-    confidence: float | None = None  # the chance of a good matte
-    fused: float | None = None  # the share of the tiles in which the fusion network ran
+    confidence: float | None = None  # estimated probability that the MAD is below 0.02
+    fused: float | None = None  # share of tiles in which the fusion network ran
     error: str | None = None
 
 
 class Manifest:
-    """The records of a run, in a file that a kill at any moment leaves readable.
+    """The records of a run, in a file that stays readable if the run is killed at any moment.
 
-    Each record is one line, written at once; of several of a photo the last one counts, and a line
-    that was cut off is left out. Records of an earlier run are kept, but only with `resume` do they
-    say that a photo is done. Raises OutputError, also for a file that is no manifest.
+    Each record is one line, written at once. The last record of a photo counts, and a line that was
+    cut off is ignored. Records of an earlier run are kept, but photos count as done only with
+    `resume`. Raises OutputError, also for a file that is no manifest.
     """
 
     def __init__(self, path: Path, resume: bool = False) -> None:
@@ -70,7 +70,7 @@ class Manifest:
                 raise OutputError(f"{self.path} cannot be written: {error.strerror}") from None
 
     def holds(self, photo: str, sha256: str, settings: str, outputs: Sequence[str]) -> bool:
-        """Whether this very photo is done with these settings, and all its results are there."""
+        """True if this photo is done with these settings, and all its results exist."""
         record = self.records.get(photo)
         return (
             self._resume
@@ -83,7 +83,7 @@ class Manifest:
 
 
 def digest_of(path: Path) -> str:
-    """The sha256 of a file; "" where it cannot be read."""
+    """The sha256 of a file; "" if it cannot be read."""
     found = hashlib.sha256()
     try:
         if not path.is_file():  # a pipe would never end
@@ -122,7 +122,7 @@ def _read(path: Path) -> dict[str, Record]:
 
 
 def record_of(line: bytes) -> Record | None:
-    """The record in a line; None if there is none."""
+    """The record in a line; None if the line holds none."""
     known = {field.name for field in fields(Record)}
     try:
         given = json.loads(line)

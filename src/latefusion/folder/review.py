@@ -1,4 +1,4 @@
-"""The review page of a run: every photo beside its cut-out, the least sure ones first."""
+"""The review page of a run: every photo beside its cut-out, lowest confidence first."""
 
 from collections.abc import Iterable
 from html import escape
@@ -14,7 +14,7 @@ PAGE_NAME, THUMBS = "review.html", "review"
 
 
 def write_review(out: Path, records: Iterable[Record]) -> Path:
-    """Write the page into a run's folder, where its thumbs are. Raises OutputError."""
+    """Write the page into the folder of a run, beside its thumbs. Raises OutputError."""
     records = list(records)
     failed = [record for record in records if record.error]
     done = sorted(
@@ -71,8 +71,8 @@ PAGE = """<!doctype html>
 <style>{style}</style>
 </head>
 <body>
-<header><h1>Review</h1><p>{count} cut-outs, the least sure ones first. Confidence is the chance of a
-matte that few people would mend.</p></header>
+<header><h1>Review</h1><p>{count} cut-outs, lowest confidence first. Confidence is the estimated
+probability that the mean error of alpha is below 0.02.</p></header>
 {failed}
 {photos}
 </body>

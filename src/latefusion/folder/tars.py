@@ -1,18 +1,18 @@
-"""What counts in folders and tars: hidden names left out, and headers that must be whole."""
+"""Rules for folders and tars: hidden names are skipped, and headers must be whole."""
 
 import tarfile
 from pathlib import PurePath
 
 
 def is_hidden(path: PurePath) -> bool:
-    """Whether a part of the path begins with a dot, as the `._KEY.jpg` that macOS leaves behind."""
+    """True if a part of the path begins with a dot, like the `._KEY.jpg` files of macOS."""
     return any(part.startswith(".") and part not in (".", "..") for part in path.parts)
 
 
 class Header(tarfile.TarInfo):
-    """A member of a shard that has to be followed by another or by the archive's end mark.
+    """A member of a shard, followed by another or by the archive's end mark.
 
-    tarfile takes any header it cannot read, but for the first one, as the end.
+    tarfile itself takes any unreadable header except the first as the end.
     """
 
     @classmethod
@@ -23,6 +23,6 @@ class Header(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"{error} at byte {shard.offset}") from error
-        if header.size < 0:  # tarfile would go back, and round and round
+        if header.size < 0:  # tarfile would seek back and loop for ever
             raise tarfile.ReadError(f"a negative size at byte {header.offset}")
         return header

@@ -1,1 +1,1 @@
-"""A photo in, a `Matte` out: the whole picture, closer looks, the refined outline."""
+"""A photo in, a `Matte` out: the whole image, closer looks, the refined outline."""

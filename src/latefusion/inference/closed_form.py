@@ -1,9 +1,9 @@
-"""The outline solved anew from the photo's own colours, starting at the network's alpha.
+"""The outline solved from the photo's own colours, starting at the network's alpha.
 
-Closed-form matting (Levin, Lischinski and Weiss, PAMI 2008, eq. 12): in every 3 x 3 window alpha
-shall be a linear function of colour. What the network is sure of stays; what it holds soft is drawn
-towards its alpha by a little, in place of a trimap's hard limits. Only windows that hold a soft
-pixel are looked at, and conjugate gradients are stopped early, as they begin near the solution.
+Closed-form matting (Levin, Lischinski and Weiss, PAMI 2008, eq. 12): in every 3 x 3 window alpha is
+to be a linear function of colour. Alpha near 0 and 1 stays as it is; soft alpha is pulled slightly
+towards the network's, instead of being limited by a trimap. Only windows with a soft pixel are
+solved, and conjugate gradients stop early, because they start near the solution.
 """
 
 from dataclasses import replace
@@ -17,21 +17,21 @@ from latefusion.images.framing import cuts, resize, resize_plane, scales
 from latefusion.images.levels import Plane
 from latefusion.inference.matte import Matte
 
-SOFT = 0.05  # of alpha at both ends: what is softer, and its neighbours, is solved for
-EVEN, EVEN_SIDE = 0.05, 5  # where alpha varies by less over so many pixels, it has no outline
-FINEST = 2048  # pixels of the longer side; what is finer takes long, and more than one look
-PART = 1200  # pixels a side that are solved at once, to hold memory down
-SEAM = 32  # of them are shared by neighbouring parts
-EDGE = 8  # of these, the outermost ones are left to the neighbour
+SOFT = 0.05  # alpha from SOFT to 1 - SOFT is solved for, and its neighbours
+EVEN, EVEN_SIDE = 0.05, 5  # alpha that varies by less in a square of that side has no outline
+FINEST = 2048  # longer side in pixels; beyond it, solving is slow and needs --tiles
+PART = 1200  # side in pixels of the parts solved one by one, to limit memory
+SEAM = 32  # pixels shared by neighbouring parts
+EDGE = 8  # outermost pixels of a part, taken from its neighbour
 
 Vector = NDArray[np.float32]  # (n,), a value for each pixel near the outline
 
 
 class Fit(NamedTuple):
-    """How closely alpha follows the colours."""
+    """The weights of a solution."""
 
-    epsilon: float  # of the colour line in a window; less than 1e-4 follows the blocks of JPEG
-    pull: float  # towards the alpha that is given
+    epsilon: float  # of a window's colour line; below 1e-4 alpha follows the blocks of JPEG
+    pull: float  # weight of the given alpha
     steps: int  # of conjugate gradients
 
 
@@ -39,7 +39,7 @@ OUTLINE = Fit(epsilon=3e-4, pull=1e-2, steps=15)  # of a network's alpha
 
 
 def solve_outline(found: Matte) -> Matte:
-    """The matte with the outline of its subject solved anew; F, B and blend stay as they are."""
+    """The matte with its outline solved; fg, bg and blend are unchanged."""
     views = (found.frame, *(detail.frame for detail in found.details))
     seen = max(view.scale for view in views)
     return replace(found, alpha=refine(found.image, found.alpha, seen))
@@ -48,8 +48,8 @@ def solve_outline(found: Matte) -> Matte:
 def refine(image: NDArray[np.uint8], alpha: Plane, seen: float) -> Plane:
     """Alpha (H, W) of a photo (H, W, 3) uint8 RGB, solved from coarse to fine.
 
-    `seen` is the scale at which alpha has been found, 1 for the photo's own. Each pass at most
-    doubles it; the last one is at 1, or at a longer side of FINEST if `seen` and that are less.
+    `seen` is the scale at which alpha was found, 1 being the photo's own. Each pass at most doubles
+    the scale; the last is 1, or the larger of `seen` and a longer side of FINEST, if that is less.
     """
     photo = alpha.shape[0], alpha.shape[1]
     seen = min(1.0, seen)
@@ -65,7 +65,7 @@ def refine(image: NDArray[np.uint8], alpha: Plane, seen: float) -> Plane:
 
 
 def _solve_in_parts(image: NDArray[np.uint8], alpha: Plane) -> Plane:
-    """Alpha (H, W) of an image (H, W, 3), in parts that overlap."""
+    """Alpha (H, W) of an image (H, W, 3), solved in overlapping parts."""
     solved = alpha.copy()
     for rows in cuts(alpha.shape[0], PART, SEAM):
         for columns in cuts(alpha.shape[1], PART, SEAM):
@@ -80,7 +80,7 @@ def _solve_in_parts(image: NDArray[np.uint8], alpha: Plane) -> Plane:
 
 
 def _solve(image: NDArray[np.uint8], alpha: Plane) -> Plane:
-    """Alpha (H, W), changed in place where it is soft, and one pixel around."""
+    """Alpha (H, W), changed in place at soft pixels and one pixel around them."""
     return solve_where(image, alpha, _free(alpha), OUTLINE)
 
 
@@ -97,7 +97,7 @@ def solve_where(image: NDArray[np.uint8], alpha: Plane, free: NDArray[np.uint8],
 
 
 def _free(alpha: Plane) -> NDArray[np.uint8]:
-    """1 where alpha is solved for: at soft pixels and beside them, but for even haze."""
+    """1 where alpha is solved for: at and beside soft pixels, except in even haze."""
     soft = ((alpha > SOFT) & (alpha < 1 - SOFT)).astype(np.uint8)
     square = np.ones((EVEN_SIDE, EVEN_SIDE), np.uint8)
     uneven = np.asarray(cv2.dilate(alpha, square) - cv2.erode(alpha, square) > EVEN)
@@ -125,18 +125,18 @@ class Windows(NamedTuple):
         return self._total(off)
 
     def diagonal(self) -> Vector:
-        """That of the matting Laplacian."""
+        """Diagonal of the matting Laplacian."""
         explained = sum(colour**2 for colour in self.colours)
         return self._total(np.asarray(np.float32(8 / 9) - explained))
 
     def _total(self, values: NDArray[np.float32]) -> Vector:
-        """For each pixel the sum of what its windows (9, K) give it."""
+        """The sum of the windows' values (9, K) at each pixel."""
         total = np.bincount(self.members.reshape(-1), values.reshape(-1), len(self.pixels))
         return total.astype(np.float32)
 
 
 def _windows(image: NDArray[np.uint8], free: NDArray[np.uint8], epsilon: float) -> Windows | None:
-    """All windows that hold a free pixel; None where there are none."""
+    """All windows with a free pixel; None if there are none."""
     width = free.shape[1]
     square = np.ones((3, 3), np.uint8)
     centred = np.zeros_like(free)
@@ -156,9 +156,9 @@ def _windows(image: NDArray[np.uint8], free: NDArray[np.uint8], epsilon: float) 
 def _whitened(
     levels: NDArray[np.float32], members: NDArray[np.intp], epsilon: float
 ) -> tuple[NDArray[np.float32], ...]:
-    """Colours of windows without their mean, made independent of one another, three of (9, K).
+    """Colours of windows, their mean removed and decorrelated, three of (9, K).
 
-    With the window's covariance S and its Cholesky factor L of S + epsilon / 9, L^-1 times colour.
+    L^-1 times colour, with L the Cholesky factor of S + epsilon / 9 and S the window's covariance.
     """
     red, green, blue = (levels[:, channel][members] for channel in range(3))
     for colour in (red, green, blue):
@@ -178,18 +178,18 @@ def _covariance(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray
 
 
 def _descend(windows: Windows, alpha: Vector, moves: Vector, fit: Fit) -> Vector:
-    """How alpha moves where it may (1 in `moves`): conjugate gradients, Jacobi preconditioned."""
+    """Change of alpha where `moves` is 1, by conjugate gradients with Jacobi preconditioning."""
     scale = 1 / (windows.diagonal() + np.float32(fit.pull))
     moved = np.zeros_like(alpha)
     left = -moves * windows.laplacian(alpha)
     way = scaled = scale * left
     size = float(left @ scaled)
     for _ in range(fit.steps):
-        if size < 1e-12:  # all is smooth
+        if size < 1e-12:  # already solved
             break
         ahead = moves * (windows.laplacian(way) + np.float32(fit.pull) * way)
         bend = float(way @ ahead)
-        if bend <= 0:  # by rounding, where hardly any colour is left unexplained
+        if bend <= 0:  # by rounding, if the colours explain alpha almost fully
             break
         step = size / bend
         moved += step * way

@@ -1,4 +1,4 @@
-"""A second, closer look at a subject that is small in its photo: found coarsely, seen in detail."""
+"""A second, closer look at a subject that is small in its photo."""
 
 from dataclasses import replace
 
@@ -14,18 +14,17 @@ from latefusion.runtime.model_file import ModelFile
 from latefusion.runtime.runtimes import Network
 
 MARGIN = 0.2  # around the subject, as a share of its longer side
-LEAST_ZOOM = 1.2  # a smaller gain in pixels is not worth a second pass
-SPECK = 0.05  # parts below that share of the largest one's area are not framed
-MOST_FLIPPED = 0.1  # of the subject: where the two looks contradict each other, the first one stays
+LEAST_ZOOM = 1.2  # a smaller gain in resolution is not worth a second pass
+SPECK = 0.05  # parts below this share of the largest one's area are ignored
+MOST_FLIPPED = 0.1  # share of the subject; if the looks contradict in more, the first is kept
 SURE = 0.9
 
 
 def look_closer(network: Network, model: ModelFile, found: Matte, side: int | None) -> Matte:
-    """The matte with its subject seen a second time, as large as the network's input allows.
+    """The matte with its subject seen again, as large as the network's input allows.
 
-    The matte itself where that would show hardly more, where there is no subject, or where the
-    closer look takes much for subject that the first one was sure is none, or the other way round:
-    without its surroundings a thing may be hard to tell.
+    The matte is returned unchanged if that gains little resolution, if there is no subject, or if
+    the closer look contradicts the first, since a subject is harder to tell without its context.
     """
     box = subject_box(found.planes.alpha, found.frame)
     if box is None or zoom(box, found.alpha.shape) < LEAST_ZOOM:
@@ -34,7 +33,7 @@ def look_closer(network: Network, model: ModelFile, found: Matte, side: int | No
 
 
 def look_at(network: Network, model: ModelFile, found: Matte, side: int | None, box: Box) -> Matte:
-    """The matte with that part of its photo seen closer, or itself where the looks contradict."""
+    """The matte with a part of its photo seen closer; unchanged if the looks contradict."""
     part = np.ascontiguousarray(found.image[box.slices])
     frame = model.frame((part.shape[0], part.shape[1]), side)
     planes = network(frame.fit(part).transpose(2, 0, 1)[None])
@@ -47,15 +46,15 @@ def look_at(network: Network, model: ModelFile, found: Matte, side: int | None, 
 
 
 def subject_box(alpha: Plane, frame: Letterbox) -> Box | None:
-    """Where the subject is in the photo, with its margin, given alpha at the network's size."""
+    """Box of the subject in the photo, with its margin, given alpha at the network's size."""
     found = find_subject(alpha, frame)
     return with_margin(found, frame, MARGIN) if found else None
 
 
 def find_subject(alpha: Plane, frame: Letterbox) -> Box | None:
-    """The subject in alpha at the network's size, in pixels from where the frame lies in it.
+    """Box of the subject in alpha at the network's size, in pixels from the frame's corner.
 
-    Of several parts all that are not small beside the largest one; None where there is none.
+    It holds all parts that are not small beside the largest one; None if there is no subject.
     """
     inner = frame.inside(alpha)
     count, _, stats, _ = cv2.connectedComponentsWithStats((inner > 0.5).astype(np.uint8))
@@ -70,7 +69,7 @@ def find_subject(alpha: Plane, frame: Letterbox) -> Box | None:
 
 
 def with_margin(found: Box, frame: Letterbox, margin: float) -> Box:
-    """What `find_subject` found as a part of the photo; the margin is a share of its side."""
+    """A box of `find_subject` in pixels of the photo, with a margin as a share of its side."""
     room = margin * max(found.right - found.left, found.bottom - found.top)
     down, across = (photo / small for photo, small in zip(frame.photo, frame.inner, strict=True))
     return Box(
@@ -82,12 +81,12 @@ def with_margin(found: Box, frame: Letterbox, margin: float) -> Box:
 
 
 def zoom(box: Box, photo: tuple[int, ...]) -> float:
-    """How much larger the network sees a part of a photo of size (H, W) than in the whole."""
+    """Gain in resolution from a look at one part of a photo of size (H, W)."""
     return max(photo) / max(box.bottom - box.top, box.right - box.left)
 
 
 def _flipped(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
-    """What share of the subject the two looks are sure about and contradict each other in."""
+    """Share of the subject where the two looks are sure and contradict each other."""
     gained = ((before < 1 - SURE) & (after > SURE)).sum()
     lost = ((before > SURE) & (after < 1 - SURE)).sum()
     return float((gained + lost) / max(1, (before > 0.5).sum()))

@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 from latefusion.images.framing import Box, Letterbox, resize_plane
 from latefusion.runtime.planes import Planes
 
-SEAM_SHARE = 0.08  # of a closer view's side, along which it fades into the whole
+SEAM_SHARE = 0.08  # share of a closer view's side over which it fades into the whole
 
 
 @dataclass(frozen=True)
 class Detail:
-    """A closer view of a part of a photo: where it is, how it was framed, and what was found.
+    """A closer view of a part of a photo: its box, its framing and the network's planes.
 
-    `share` says how much of it counts at each of its pixels, (H, W) of the frame's inside, in
-    [0, 1]; None: all of it.
+    `share` is its weight at each pixel, (H, W) of the frame's inside, in [0, 1]; None weighs 1.
     """
 
     box: Box
@@ -26,7 +25,7 @@ class Detail:
     share: NDArray[np.float32] | None = None
 
     def paste(self, whole: NDArray[np.float32], plane: NDArray[np.float32]) -> None:
-        """Put a plane of this view into that of the photo, with a soft seam inside the box."""
+        """Paste a plane of this view into that of the photo, with a soft seam inside the box."""
         part = whole[self.box.slices]
         closer = self.frame.restore(plane.astype(np.float32, copy=False))
         closer -= part
@@ -41,14 +40,14 @@ class Detail:
         part += closer
 
     def halved(self) -> "Detail":
-        """The same in half precision: of a large photo many are held."""
+        """A copy in half precision, because a large photo holds many."""
         alpha, fg, bg, blend = (cast(Any, plane.astype(np.float16)) for plane in self.planes[:4])
         share = None if self.share is None else cast(Any, self.share.astype(np.float16))
         return replace(self, planes=Planes(alpha, fg, bg, blend, self.planes.fused), share=share)
 
 
 def _ramp(first: int, last: int, length: int) -> NDArray[np.float32]:
-    """0 to 1 and back along a side of a box; 1 up to the end where the photo ends, too."""
+    """Ramp from 0 to 1 and back along a side of a box; it stays 1 at the photo's own edges."""
     width = max(1, round(SEAM_SHARE * (last - first)))
     place = np.arange(last - first, dtype=np.float32) + 0.5
     ramp = np.ones(last - first, np.float32)

@@ -1,4 +1,4 @@
-"""Does it work here: versions, devices, and a golden photo against its stored alpha."""
+"""A diagnosis of the installation: versions, devices, and a golden photo's alpha."""
 
 import platform
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from latefusion.inference.predictor import Predictor
 from latefusion.runtime.devices import AUTO, PROVIDERS
 
 GOLDEN_ALPHA = Path(__file__).parent / "golden-alpha.png"  # of the default network on SAMPLE
-ROOM = 3  # levels of 255 that another processor may make of it
+ROOM = 3  # levels of 255 by which another processor may differ
 RUNS = 5
 
 PACKAGES = ("numpy", "opencv-python-headless", "Pillow", "typer", "rich")
@@ -35,7 +35,7 @@ EXTRAS = {
 
 
 class Finding(NamedTuple):
-    """One line of the diagnosis; `fine` is None where it is a fact and no check."""
+    """One line of the diagnosis; `fine` is None for a fact that is no check."""
 
     name: str
     text: str
@@ -45,7 +45,7 @@ class Finding(NamedTuple):
 def examine(
     model: Path | None = None, device: str = AUTO, threads: int | None = None
 ) -> Iterator[Finding]:
-    """Everything that can be said, a finding at a time; what is wrong is a finding, too."""
+    """Examine the installation and yield findings; failures are findings, too."""
     yield Finding("latefusion", f"{__version__}, Python {platform.python_version()}")
     yield Finding("machine", f"{platform.system()} {platform.machine()}")
     yield Finding("packages", ", ".join(f"{name} {version(name)}" for name in PACKAGES))
@@ -103,7 +103,7 @@ def _network(model: Path | None, device: str, threads: int | None) -> Iterator[F
     off = float(np.abs(255 * alpha - stored).max())
     yield Finding(
         "golden photo",
-        f"alpha differs from the stored one by {off:.1f} levels of 255 at most, {ROOM} may be",
+        f"alpha differs from the stored one by {off:.1f} levels of 255 at most, {ROOM} allowed",
         off <= ROOM,
     )
 

@@ -1,4 +1,4 @@
-"""The golden pictures, on which every export is tried and all runtimes are compared."""
+"""Golden images, to test every export and compare all runtimes."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ TURNED = 6  # EXIF orientation: the camera was held upright
 
 
 def made_up(size: Size, seed: int = 0) -> NDArray[np.uint8]:
-    """A picture (H, W, 3): a soft-edged orange subject left of the middle, on coloured clouds."""
+    """An image (H, W, 3): a soft-edged orange subject left of the middle, on coloured clouds."""
     rng = np.random.default_rng(seed)
     height, width = size
     clouds = cv2.resize(rng.uniform(0, 255, (5, 7, 3)).astype(np.float32), (width, height))
@@ -27,9 +27,9 @@ def made_up(size: Size, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def write_pictures(folder: Path) -> list[Path]:
-    """The sample, and made-up pictures of odd proportions and of the kinds that decoders differ in.
+    """Write the sample, and synthetic images of odd proportions and hard to decode alike.
 
-    All are lossless but the two JPEGs.
+    All are lossless except the two JPEGs. Returns their paths.
     """
     paths = []
     for name, picture in _pictures().items():

@@ -1,4 +1,4 @@
-"""A photo with its matte, and the pictures made of the two."""
+"""A matte with its photo, and the pictures made of them."""
 
 import io
 import math
@@ -21,14 +21,14 @@ from latefusion.inference.detail import Detail
 from latefusion.inference.outputs import PLAIN, Look, render
 from latefusion.runtime.planes import Planes
 
-# The kernel of the implicit trimap is 20 x 20 in a photo whose longer side is 512, the network's.
+# The kernel of the implicit trimap is 20 x 20 in a photo with a longer side of 512, the network's.
 TRIMAP_KERNEL, TRIMAP_SIDE = 20, 512
 
-# Fitted to the default weights by benchmarks/calibrate.py: |alpha - truth| of a pixel from the root
-# of min(alpha, 1 - alpha), and the chance of a good matte from the mean of that.
+# Fitted to the default weights by benchmarks/calibrate.py: |alpha - true| of a pixel from the root
+# of min(alpha, 1 - alpha), and the probability of a good matte from the mean of that.
 ERROR_WEIGHT = 0.584
 CONFIDENCE = (-21.745, 5.477)
-GOOD_MAD = 0.02  # of a matte that few people would mend
+GOOD_MAD = 0.02  # a matte with a smaller MAD is a good one
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +36,17 @@ class Matte:
     """A photo and its matte, all at the photo's size; planes are (H, W) float32 in [0, 1].
 
     The network's alpha is blend * fg + (1 - blend) * (1 - bg); `alpha` is that with its outline
-    refined, unless that was left out, times the photo's own alpha where it has one. But
-    for alpha the planes are kept at the network's size and enlarged each time they are asked for.
+    refined, unless the options turn that off, times the photo's own alpha if it has one. The other
+    planes are kept at the network's size and enlarged at each access.
     """
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     alpha: Plane
-    planes: Planes  # as the network gave them for the whole photo
-    frame: Letterbox  # where the photo lies in them
-    icc: bytes | None = None  # the photo's colour profile, which holds for a cut-out too
-    dpi: Dpi | None = None  # pixels an inch, as the photo says
-    details: tuple[Detail, ...] = ()  # closer views of parts of it
+    planes: Planes  # the network's, for the whole photo
+    frame: Letterbox  # place of the photo in the planes
+    icc: bytes | None = None  # the photo's colour profile, also valid for a cut-out
+    dpi: Dpi | None = None  # the photo's pixels per inch
+    details: tuple[Detail, ...] = ()  # closer views of parts
 
     def __repr__(self) -> str:
         height, width = self.alpha.shape
@@ -93,12 +93,12 @@ class Matte:
 
     @property
     def blend(self) -> Plane:
-        """The fusion weight beta: 1 trusts fg, 0 trusts bg; 1/2 where the two agree anyway."""
+        """The fusion weight beta: 1 trusts fg, 0 trusts bg; 1/2 where fusion did not run."""
         return self._restore("blend")
 
     @property
     def fused(self) -> float:
-        """The share, in [0, 1], of the tiles in which the branches disagreed and fusion ran."""
+        """Share of tiles, in [0, 1], in which the branches disagreed and fusion ran."""
         views = (self.planes, *(detail.planes for detail in self.details))
         return sum(planes.fused for planes in views) / len(views)
 
@@ -110,7 +110,7 @@ class Matte:
 
     @property
     def doubt(self) -> Plane:
-        """|fg + bg - 1|, (H, W) in [0, 1]: how far the branches disagree at each pixel."""
+        """|fg + bg - 1|, (H, W) in [0, 1]: the disagreement of the branches at each pixel."""
         doubt = self.fg
         doubt += self.bg
         doubt -= 1
@@ -118,12 +118,11 @@ class Matte:
 
     @property
     def expected_error(self) -> NDArray[np.float32]:
-        """(H, W) in [0, 1]: an estimate of |alpha - truth| at each pixel.
+        """Estimate of |alpha - true| at each pixel, (H, W) in [0, 1].
 
-        It grows as alpha, which blend takes from the two branches, is less decided: as the
-        branches waver or as blend stands between two that disagree. Doubt of its own adds nothing
-        to that: a fit without negative weights gives it none. Calibrated for the default weights;
-        for others it ranks, but may be off.
+        It grows as alpha moves away from 0 and 1. Doubt is no part of it: a fit with non-negative
+        weights gives doubt the weight 0. Calibrated for the default weights; with others it still
+        ranks, but its values may be off.
         """
         error = np.subtract(np.float32(1), self.alpha)
         np.minimum(error, self.alpha, out=error)
@@ -133,16 +132,16 @@ class Matte:
 
     @property
     def confidence(self) -> float:
-        """The chance, in [0, 1], that the matte is a good one: MAD to the truth below 0.02.
+        """Estimated probability that the MAD is below 0.02.
 
-        It falls as the mean expected error rises, so it ranks a folder's photos for review.
+        It falls as the mean expected error rises, so it ranks the photos of a folder for review.
         """
         offset, slope = CONFIDENCE
         expected = float(self.expected_error.mean(dtype=np.float64))
         return 1 / (1 + math.exp(-offset) * expected**slope)
 
     def trimap(self) -> NDArray[np.uint8]:
-        """(H, W): 255 surely subject, 0 surely background, 128 unknown.
+        """Trimap (H, W): 255 for subject, 0 for background, 128 for unknown.
 
         Unknown is dilate(fg > 0.5) minus erode(1 - bg > 0.5), and wherever erode(1 - bg > 0.5)
         claims subject that the foreground branch denies. The kernel is 20 pixels wide at a longer
@@ -156,9 +155,9 @@ class Matte:
         return trimap
 
     def cutout(self) -> NDArray[np.uint8]:
-        """(H, W, 4) RGBA, straight (not multiplied by alpha), in the subject's own colours.
+        """Cut-out (H, W, 4) RGBA, straight (not multiplied by alpha), in the subject's own colours.
 
-        Transparent pixels away from it are black: the old background does not travel along.
+        Transparent pixels away from the subject are black, so nothing of the old background stays.
         """
         colour = estimate_foreground(self.image, self.alpha)
         rgba = np.asarray(cv2.cvtColor(colour, cv2.COLOR_RGB2RGBA), np.uint8)
@@ -166,7 +165,7 @@ class Matte:
         return rgba
 
     def over(self, background: Background, *, linear: bool = False) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB: the subject on a colour, an image, or the photo's own background blurred.
+        """The subject (H, W, 3) RGB on a colour, an image, or the photo's own background blurred.
 
         `background` is a colour name or `#rrggbb`, an (r, g, b) tuple of 0 to 255, an image as a
         path, bytes, PIL image or uint8 array, which is cropped to fill, or `blur` or `blur:RADIUS`
@@ -183,7 +182,7 @@ class Matte:
 
 
 def _grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Dilation by a square of 2 * radius + 1, as a box sum: as quick for a great radius."""
+    """Dilation by a square of side 2 * radius + 1, as a box sum: as fast for a large radius."""
     side = 2 * radius + 1
     count = cv2.boxFilter(
         mask.astype(np.uint8),

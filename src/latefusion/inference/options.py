@@ -23,11 +23,11 @@ Refinement: TypeAlias = Literal["closed-form", "off"]
 
 @dataclass(frozen=True)
 class Option:
-    """How an option is offered, in the annotation of its field.
+    """An option's help and limits, in the annotation of its field.
 
-    `least` and `most` limit a number. `default` is the default in words, where the value says
-    little. With `text`, commands and forms take a string, which the dataclass itself parses.
-    Options that make no sense for clips, or that a server does not leave to its clients, say so.
+    `least` and `most` limit a number. `default` is the default in words, for a value that says
+    little. With `text`, commands and forms take a string, which the dataclass parses. `clips` is
+    False for options of photos only, `clients` for those that a server does not offer.
     """
 
     help: str
@@ -64,7 +64,7 @@ def declared(kind: type[Any]) -> list[Declared]:
 
 
 def check_declared(options: Any) -> None:
-    """Raise LatefusionError where a value is none of the choices, or out of its range."""
+    """Raise LatefusionError for a value that is not among the choices or in the range."""
     for each in declared(type(options)):
         name, value, least, most = (
             *(each.name, getattr(options, each.name)),

@@ -103,9 +103,9 @@ def refuse_misfit(kinds: Iterable[str], format: str, look: Look) -> None:
 
 
 def box_of(alpha: NDArray[np.float32], margin: float) -> tuple[slice, slice]:
-    """Rows and columns of the subject, with `margin` of its longer side around it, in the photo.
+    """Rows and columns of the subject in the photo, with `margin` of its longer side around it.
 
-    All of them where there is no subject.
+    All rows and columns if there is no subject.
     """
     seen = alpha > VISIBLE
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))

@@ -1,4 +1,4 @@
-"""From a photo to its Matte: an exported network in ONNX Runtime."""
+"""Photo -> Matte, by an exported network in ONNX Runtime."""
 
 import os
 import threading
@@ -94,19 +94,19 @@ class Predictor:
     def __call__(self, image: ImageSource | list[ImageSource]) -> Matte | list[Matte]:
         """The matte of a path, encoded bytes, a PIL image or a uint8 array, at the photo's size.
 
-        Of a list, the list of theirs.
+        A list gives a list.
         """
         if isinstance(image, list):
             return list(self.each(image))
         return self.of(read_photo(image))
 
     def each(self, images: Iterable[ImageSource]) -> Iterator[Matte]:
-        """The mattes of many images, one after another, so that only one is held at a time."""
+        """The mattes of many images, one at a time, to hold only one in memory."""
         for image in images:
             yield self(image)
 
     def of(self, photo: Photo) -> Matte:
-        """The matte of a photo that is decoded already."""
+        """The matte of a decoded photo."""
         found = self.finish(self._search(photo.image))
         found = replace(found, icc=photo.icc, dpi=photo.dpi)
         if photo.opacity is None:
@@ -114,16 +114,16 @@ class Predictor:
         return replace(found, alpha=found.alpha * photo.opacity)
 
     def look(self, image: NDArray[np.uint8]) -> Matte:
-        """One look at a whole image (H, W, 3), as it is."""
+        """The matte of one look at a whole image (H, W, 3), unrefined."""
         frame = self.model.frame((image.shape[0], image.shape[1]), self.options.size)
         return _look(self._pass, image, frame)
 
     def look_at(self, found: Matte, box: Box) -> Matte:
-        """A closer look at a part of an image; the first one stays where the two contradict."""
+        """A closer look at a part of an image; the first look stays if the two contradict."""
         return look_at(self._pass, self.model, found, self.options.size, box)
 
     def finish(self, found: Matte) -> Matte:
-        """What was seen, its outline refined, the subject alone and its holes closed, as wished."""
+        """Refine the outline, keep one subject and close its holes, as the options say."""
         if self.options.refine == CLOSED_FORM:
             found = solve_outline(found)
         alpha = keep_subject(found.alpha, self.options.subject)
@@ -183,13 +183,13 @@ class Predictor:
 
 
 def predict(network: Network, photo: Photo, frame: Letterbox) -> Matte:
-    """The whole way in any runtime: resize and pad, run, and bring alpha back."""
+    """The matte of one look in any runtime: resize and pad, run, and restore alpha."""
     found = replace(_look(network, photo.image, frame), icc=photo.icc, dpi=photo.dpi)
     return found if photo.opacity is None else replace(found, alpha=found.alpha * photo.opacity)
 
 
 def _look(network: Network, image: NDArray[np.uint8], frame: Letterbox) -> Matte:
-    """The matte of the pixels alone."""
+    """The matte of the pixels, without profile and opacity."""
     planes = network(frame.fit(image).transpose(2, 0, 1)[None])  # (1, 3, H, W)
     return Matte(image, frame.restore(planes.alpha), planes, frame)
 

@@ -1,4 +1,4 @@
-"""Which of the things in a matte is the subject, and holes in it: soft edges stay soft."""
+"""One subject of several in a matte, and small holes in it; soft edges stay soft."""
 
 from typing import TypeAlias
 
@@ -12,13 +12,13 @@ from latefusion.images.levels import Plane
 Point: TypeAlias = tuple[int, int]  # x, y of a pixel of the photo
 
 ALL, LARGEST = "all", "largest"
-SOLID = 0.5  # alpha of what holds a subject together
-WORK_SIDE = 1024  # components are found at no more than that
-HOLE_SHARE = 0.02  # of the subject's area: larger gaps are meant, as between arm and body
+SOLID = 0.5  # pixels with more alpha connect the parts of a subject
+WORK_SIDE = 1024  # longest side at which components are found
+HOLE_SHARE = 0.02  # of the subject's area; larger gaps, as between arm and body, stay
 
 
 def parse_subject(text: str) -> str | Point:
-    """`all`, `largest`, or X,Y as a point. Raises LatefusionError."""
+    """Parse `all`, `largest`, or X,Y as a point. Raises LatefusionError."""
     if text in (ALL, LARGEST):
         return text
     parts = text.split(",")
@@ -28,11 +28,11 @@ def parse_subject(text: str) -> str | Point:
 
 
 def keep_subject(alpha: Plane, which: str | Point) -> Plane:
-    """Alpha of one connected subject only: the largest one, or the one at or nearest a point.
+    """Alpha of one connected subject: the largest, or the one at or nearest a point.
 
-    Parts are connected where alpha is above 1/2; each softer pixel belongs to the part it is
-    nearest to, so hair stays with its head. `all` leaves alpha as it is. Raises LatefusionError
-    for a point outside of the photo.
+    Parts are connected where alpha is above 1/2; each softer pixel belongs to the nearest part, so
+    hair stays with its head. `all` leaves alpha as it is. Raises LatefusionError for a point
+    outside of the photo.
     """
     if which == ALL:
         return alpha
@@ -60,10 +60,10 @@ def keep_subject(alpha: Plane, which: str | Point) -> Plane:
 
 
 def fill_holes(alpha: Plane) -> Plane:
-    """Alpha without the gaps that the subject encloses, if they are small beside it.
+    """Alpha with small gaps inside the subject filled.
 
-    A gap is background that is connected to no edge of the photo, and it is filled to 1 where its
-    area is below a fiftieth of the subject's. Gaps that are open, and larger ones, are left alone.
+    A gap is background that is connected to no edge of the photo. It is filled to 1 if its area is
+    below a fiftieth of the subject's; open gaps and larger ones are left alone.
     """
     small = _reduced(alpha)
     solid = small > SOLID
@@ -93,7 +93,7 @@ def fill_holes(alpha: Plane) -> Plane:
 
 
 def _closed(solid: NDArray[np.bool_], parts: NDArray[np.int32], edge: NDArray[np.int32]) -> Plane:
-    """The subject with everything that it encloses."""
+    """The subject with all that it encloses."""
     return np.asarray(solid | ~np.isin(parts, edge)).astype(np.float32)
 
 
@@ -106,7 +106,7 @@ def _reduced(alpha: Plane) -> Plane:
 
 
 def _nearest_part(parts: NDArray[np.int32]) -> NDArray[np.int32]:
-    """(H, W): for every pixel the number of the part it is in or nearest to."""
+    """Number of the part that each pixel is in or nearest to, (H, W)."""
     _, labels = cv2.distanceTransformWithLabels(
         (parts == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )

@@ -1,4 +1,4 @@
-"""The outline of a large photo once more, in tiles, down to the photo's own pixels."""
+"""The outline of a large photo seen again in tiles, down to the photo's own pixels."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,20 +14,20 @@ from latefusion.inference.matte import Matte
 from latefusion.runtime.model_file import ModelFile
 from latefusion.runtime.runtimes import Network
 
-LEAST_GAIN = 1.2  # in scale: less is not worth another pass
-TILE_SIDE = 640  # of the network's input, at most
-SOFT = 0.02  # of alpha at both ends: only what is softer is looked at again
-BAND = 4  # pixels of a tile around soft ones, in which it may move alpha
-# A tile sees no whole person, so it may find detail but not decide what is subject: it counts less
-# where it differs, on the mean over NEARBY pixels, from what is known by DISSENT or more.
+LEAST_GAIN = 1.2  # in scale; less is not worth another pass
+TILE_SIDE = 640  # longest side of the network's input
+SOFT = 0.02  # only pixels with alpha from SOFT to 1 - SOFT are looked at again
+BAND = 4  # pixels around soft ones in which a tile may change alpha
+# A tile sees no whole person, so it may add detail but not decide what is subject: it weighs less
+# where its mean over NEARBY pixels differs from the known alpha by DISSENT or more.
 NEARBY, DISSENT = 16.0, 0.08
 
 
 def look_in_tiles(network: Network, model: ModelFile, found: Matte) -> Matte:
-    """The matte with its soft pixels seen again, larger and larger, in tiles where there are some.
+    """The matte with its soft pixels seen again in tiles, at larger and larger scales.
 
-    Each pass at most doubles the scale of the one before; the last one sees the photo's own pixels.
-    The matte itself where the network has seen nearly these already, or where there is no outline.
+    Each pass at most doubles the scale; the last one sees the photo's own pixels. The matte is
+    returned unchanged if the network has seen nearly these already, or if there is no outline.
     """
     alpha = found.alpha.copy()
     details: list[Detail] = []
@@ -43,12 +43,12 @@ def look_in_tiles(network: Network, model: ModelFile, found: Matte) -> Matte:
 
 
 def _longest(model: ModelFile, scale: float) -> int:
-    """Of a tile's side, in the photo's pixels."""
+    """Longest side of a tile, in the photo's pixels."""
     return round((min(model.size) if model.size else TILE_SIDE) / scale)
 
 
 def _boxes(alpha: Plane, longest: int) -> Iterator[Box]:
-    """Tiles that cover a photo, those without a soft pixel left out."""
+    """Tiles that cover a photo, without those that have no soft pixel."""
     soft = (alpha > SOFT) & (alpha < 1 - SOFT)
     shared = round(2 * SEAM_SHARE * longest)  # room for both seams where two meet
     rows, columns = (cuts(length, longest, shared) for length in alpha.shape)
@@ -67,7 +67,7 @@ def _look(
     box: Box,
     scale: float,
 ) -> Detail:
-    """A tile as the network sees it, and how much of that counts."""
+    """The network's view of a tile, and its weight at each pixel."""
     part = np.ascontiguousarray(image[box.slices])
     size = part.shape[0], part.shape[1]
     frame = model.frame(size, None if model.size else max(1, round(max(size) * scale)))
@@ -77,7 +77,7 @@ def _look(
 
 
 def _share(known: Plane, seen: Plane) -> Plane:
-    """How much of what a tile sees counts, in [0, 1], given what is known of it; all (H, W)."""
+    """Weight of a tile's alpha at each pixel, in [0, 1], given the known alpha; all (H, W)."""
     soft = np.asarray((known > SOFT) & (known < 1 - SOFT)).astype(np.float32)
     width = 2 * BAND + 1
     band = cv2.blur(cv2.dilate(soft, np.ones((width, width), np.uint8)), (width, width))

@@ -1,4 +1,4 @@
-"""Photos that lie on their side or head although no tag says so: the turn that is surest wins."""
+"""Photos turned without an EXIF tag: the quarter turn with the highest confidence wins."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,14 +14,14 @@ from latefusion.runtime.planes import Planes
 
 Look: TypeAlias = Callable[[Any], Matte]
 
-LEAD = 0.5  # in confidence: by less an upright photo may be taken for a turned one
+LEAD = 0.5  # in confidence; with less, an upright photo may be taken for a turned one
 
 
 def search_turn(look: Look, detail: Look, image: NDArray[np.uint8]) -> Matte:
-    """The matte of an image (H, W, 3) as it lies, found in whichever of four turns is surest.
+    """The matte of an image (H, W, 3), found in the most confident of its four quarter turns.
 
-    Another turn has to lead by half in confidence, so where the first look is surer than that no
-    other is tried. `detail` looks further at the one that is taken, while it is turned.
+    Another turn must lead by LEAD in confidence, so none is tried if the first look is above
+    1 - LEAD. `detail` takes the closer looks at the chosen turn, before it is turned back.
     """
     best, turned = look(image), 0
     others = (1, 2, 3) if best.confidence <= 1 - LEAD else ()
@@ -34,7 +34,7 @@ def search_turn(look: Look, detail: Look, image: NDArray[np.uint8]) -> Matte:
 
 
 def _turned_back(found: Matte, turns: int, image: NDArray[np.uint8]) -> Matte:
-    """The matte of an image turned by so many quarters, as one of the image itself."""
+    """The matte of an image turned by so many quarters, turned back."""
     frame, planes = _view_back(found.frame, found.planes, turns)
     details = tuple(
         Detail(
@@ -60,7 +60,7 @@ def _view_back(frame: Letterbox, planes: Planes, turns: int) -> tuple[Letterbox,
 
 
 def _box_back(box: Box, turned: tuple[int, ...], turns: int) -> Box:
-    """A box of the turned image, whose size is `turned`, as one of the image."""
+    """A box of the turned image, of size `turned`, as a box of the image."""
     for _ in range(turns):  # a quarter clockwise undoes one of np.rot90
         box = Box(box.left, box.right, turned[0] - box.bottom, turned[0] - box.top)
         turned = turned[::-1]

@@ -20,12 +20,12 @@ JSON = "application/json"
 BYTES = "application/octet-stream"
 ANY_IMAGE = "image/*"
 UTF_8 = (b"utf-8", b"utf8")
-MOST_SIGNS = 1000  # of structure, in JSON that holds a photo and little else
+MOST_SIGNS = 1000  # brackets and commas in JSON
 CURES = {URLENCODED: "; with curl add -H 'Content-Type: application/octet-stream'"}
 
 
 class Upload(NamedTuple):
-    """A file that was sent, under the name that its sender gives it: trust nothing in that."""
+    """An uploaded file with the name that its sender gave it, which is not to be trusted."""
 
     name: str
     data: bytes
@@ -33,13 +33,13 @@ class Upload(NamedTuple):
 
 @dataclass
 class Form:
-    """What a body holds."""
+    """The fields and files of a body."""
 
     fields: dict[str, str] = field(default_factory=dict)
     files: dict[str, list[Upload]] = field(default_factory=dict)
 
     def one(self, name: str) -> Upload | None:
-        """The one file of that name, if there is one. Raises RefusedError for several."""
+        """The file of that name, or None. Raises RefusedError for several."""
         found = self.files.get(name, [])
         if len(found) > 1:
             raise RefusedError(400, f"{len(found)} files are called {name}; send one")
@@ -47,7 +47,7 @@ class Form:
 
 
 class _InMemory(MultiPartParser):
-    """Starlette's, but no part ever goes to a temporary file: the body's limit is much lower."""
+    """Starlette's parser without temporary files: the limit of a body is much lower."""
 
     spool_max_size = 2**62
 
@@ -55,8 +55,8 @@ class _InMemory(MultiPartParser):
 async def _multipart(request: Request, most: int) -> Form:
     _, parameters = parse_options_header(request.headers["content-type"])
     if parameters.get(b"charset", b"utf-8").strip().lower() not in UTF_8:
-        # Python has decoders, such as that of punycode, that take hours for some megabytes.
-        raise RefusedError(400, "the form's charset is not UTF-8, the only one that is read")
+        # Some of Python's decoders, such as punycode, take hours for a few megabytes.
+        raise RefusedError(400, "the form's charset is not UTF-8; send it in UTF-8")
     parser = _InMemory(
         request.headers,
         stream_of(request, most),
@@ -68,7 +68,7 @@ async def _multipart(request: Request, most: int) -> Form:
         return await _sorted(await parser.parse())
     except MultiPartException as error:
         raise RefusedError(400, f"the form is broken: {error.message}") from None
-    except (ValueError, LookupError):  # a charset that is none, or not one of text
+    except (ValueError, LookupError):  # an unknown charset, or one that is not for text
         raise RefusedError(400, "the form is broken: its text is not UTF-8") from None
 
 
@@ -89,7 +89,7 @@ async def _sorted(data: FormData) -> Form:
 
 def _add(form: Form, name: str, value: str) -> None:
     if form.fields.setdefault(name, value) != value:
-        raise RefusedError(400, f"the form says twice what {name[:40]!r} is")
+        raise RefusedError(400, f"the form gives {name[:40]!r} twice; send one value")
 
 
 async def _urlencoded(request: Request, most: int) -> Form:
@@ -109,13 +109,13 @@ async def _urlencoded(request: Request, most: int) -> Form:
 async def _json(request: Request, most: int) -> Form:
     data = b"".join([piece async for piece in stream_of(request, most)])
     if sum(data.count(sign) for sign in b"[{,") > MOST_SIGNS:
-        raise RefusedError(400, "the JSON has many more parts than there are options")
+        raise RefusedError(400, "the JSON has too many parts; send only options")
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):
-        raise RefusedError(400, "the body is no JSON") from None
+        raise RefusedError(400, "the body is not JSON") from None
     if not isinstance(found, dict):
-        raise RefusedError(400, 'the JSON is no object; send e.g. {"size": "auto"}')
+        raise RefusedError(400, 'the JSON is not an object; send e.g. {"size": "auto"}')
     if len(found) > FIELDS:
         raise RefusedError(400, f"the JSON has more than {FIELDS} fields")
     return Form({name: _text(name, value) for name, value in found.items() if value is not None})
@@ -123,7 +123,7 @@ async def _json(request: Request, most: int) -> Form:
 
 def _text(name: str, value: object) -> str:
     if isinstance(value, dict | list):
-        raise RefusedError(400, f"{name[:40]!r} is neither text nor a number")
+        raise RefusedError(400, f"{name[:40]!r} is neither text nor a number; send one of these")
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -143,13 +143,13 @@ READERS: Mapping[str, Reader] = {
 
 
 async def read_form(request: Request, kinds: tuple[str, ...], most: int) -> Form:
-    """The body, if it is of one of these kinds of READERS and of no more than `most` bytes.
+    """Read a body of one of these kinds of READERS, of at most `most` bytes.
 
-    What Content-Type says an image is does not count: its own bytes tell. Raises RefusedError.
+    The format of an image is taken from its bytes, not from Content-Type. Raises RefusedError.
     """
     given = request.headers.get("content-type", BYTES).partition(";")[0].strip().lower()
     kind = ANY_IMAGE if given.startswith("image/") else given
     if kind not in kinds:
         cure = f"use {' or '.join(kinds)}{CURES.get(kind, '')}"
-        raise RefusedError(415, f"a body of this Content-Type is not read; {cure}")
+        raise RefusedError(415, f"a body of this Content-Type is not supported; {cure}")
     return await soon(READERS[kind](request, most))

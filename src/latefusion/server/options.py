@@ -144,5 +144,5 @@ def told(errors: Any) -> str:
     first = errors[0]
     name = shown(str(first["loc"][-1])[:40])
     if first["type"] == "extra_forbidden":
-        return f"{name} is no option; /docs names them all"
+        return f"unknown option {name}; see /docs"
     return f"{name}: {shown(first['msg'][:200])}"

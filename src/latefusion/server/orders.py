@@ -1,4 +1,4 @@
-"""What a worker does for one photo: decode, matte, render, encode; the same steps as the CLI's."""
+"""The work on one photo: decode, matte, render, encode, as the command does."""
 
 import io
 import math
@@ -33,17 +33,17 @@ MARGIN = 0.0  # remove.bg's
 
 @dataclass(frozen=True)
 class Order:
-    """A wish, checked as far as it can be without the photo."""
+    """A request, checked as far as possible without the photo."""
 
     predictor: Callable[[Check], Predictor]
-    make: Callable[[Matte, Background | None], Picture]  # with the image that lies behind
+    make: Callable[[Matte, Background | None], Picture]  # with the background image
     format: str = "PNG"  # one of writing.FORMATS
-    behind: bytes | None = None  # an encoded image
-    most_pixels: float = math.inf  # a larger photo is made smaller first
+    behind: bytes | None = None  # an encoded background image
+    most_pixels: float = math.inf  # a larger photo is reduced first
 
 
 class Result(NamedTuple):
-    """An encoded picture, and what there is to say of it."""
+    """An encoded picture and its facts."""
 
     data: bytes
     media_type: str
@@ -54,7 +54,7 @@ class Result(NamedTuple):
 
 
 def order_matte(base: Predictor, wish: MatteOptions, behind: bytes | None) -> Order:
-    """`latefusion matte` with these options. Raises LatefusionError."""
+    """Order the same as `latefusion matte` with these options. Raises LatefusionError."""
     format = FORMATS_OUT[f".{wish.format}"]
     look = replace(wish.over(PLAIN), background=_background(wish.background, behind))
     refuse_misfit([wish.save], format, look)
@@ -63,7 +63,7 @@ def order_matte(base: Predictor, wish: MatteOptions, behind: bytes | None) -> Or
 
 
 def _background(text: str, behind: bytes | None) -> Background:
-    """A colour or a blur. Never a file of this machine: the text is a stranger's."""
+    """A colour or a blur; never a file of this machine, because a client wrote the text."""
     if behind is not None:
         if text != TRANSPARENT:
             raise LatefusionError("background and background_image are given; send one of them")
@@ -81,9 +81,9 @@ def _rendered(kind: str, look: Look, matte: Matte, behind: Background | None) ->
 
 
 def order_remove(base: Predictor, wish: RemoveOptions) -> Order:
-    """rembg's `remove` with these options. Raises LatefusionError."""
+    """Order the same as rembg's `remove` with these options. Raises LatefusionError."""
     if wish.model != "lite" and not is_foreign(wish.model):
-        raise LatefusionError(f"{wish.model!r} is no model; leave it out, or use u2net")
+        raise LatefusionError(f"unknown model {wish.model!r}; leave it out, or use u2net")
     colour = tuple(int(level) for level in wish.bgc.split(",")) if wish.bgc else None
 
     def make(matte: Matte, _: Background | None) -> Picture:
@@ -93,7 +93,7 @@ def order_remove(base: Predictor, wish: RemoveOptions) -> Order:
 
 
 def order_removebg(base: Predictor, wish: RemovebgOptions) -> Order:
-    """remove.bg's options. Raises LatefusionError."""
+    """Order the same as remove.bg with these options. Raises LatefusionError."""
     kind = {"rgba": "cutout", "alpha": "alpha"}[wish.channels]
     colour = _hex(wish.bg_color) if wish.bg_color else None
     look = Look(_background(colour or TRANSPARENT, None), crop=wish.crop, margin=MARGIN)
@@ -107,15 +107,15 @@ def order_removebg(base: Predictor, wish: RemovebgOptions) -> Order:
 
 
 def _hex(colour: str) -> str:
-    """remove.bg takes hex digits without #, too."""
+    """A colour with #, which remove.bg lets clients leave out."""
     digits = set(colour.lower()) <= set("0123456789abcdef") and len(colour) in (3, 6)
     return f"#{colour}" if digits else colour
 
 
 def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
-    """One photo of at most `limit` pixels, from its bytes to those of the result.
+    """Do one photo of at most `limit` pixels, from its bytes to those of the result.
 
-    Raises LatefusionError, and what `check` raises between the steps.
+    Raises LatefusionError, and the exceptions of `check`, which is called between the steps.
     """
     start = perf_counter()
     behind = read_photo(order.behind, most_pixels=limit).image if order.behind else None

@@ -1,4 +1,4 @@
-"""What all requests of a server share: the network, the queue, the limits, the counts."""
+"""The state shared by all requests: the network, the queue, the limits, the counts."""
 
 import asyncio
 import hmac
@@ -14,20 +14,20 @@ from latefusion.server.refusals import RefusedError
 
 @dataclass
 class Service:
-    """One for a server; what changes is changed in its event loop only."""
+    """The state of a server; it is changed in the event loop only."""
 
     predictor: Predictor
     queue: Queue
     limits: Limits = field(default_factory=Limits)
-    key: str | None = None  # that clients have to show
-    urls: bool = False  # whether photos are fetched from the web
+    key: str | None = None  # required of clients
+    urls: bool = False  # True to fetch photos from the web
     metrics: Metrics = field(default_factory=Metrics)
     fetches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES))
     loaded: bool = False
-    draining: bool = False  # nothing else is taken
-    open: int = 0  # requests that were taken and not answered yet
+    draining: bool = False  # no new photos are accepted
+    open: int = 0  # accepted requests without an answer yet
     held: int = 0  # bytes of their bodies and answers
-    failure: LatefusionError | None = None  # why the network did not load
+    failure: LatefusionError | None = None  # the error of loading the network
 
     def __post_init__(self) -> None:
         add = self.metrics.add_gauge
@@ -41,15 +41,15 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether a photo that came now would be taken."""
+        """True if a new photo would be accepted."""
         return self.loaded and not self.draining
 
     def refuse_if_overfull(self) -> None:
-        """Raise the RefusedError that says when to come again."""
+        """Raise RefusedError with the time to retry if the memory for bodies is full."""
         if self.held > self.limits.held:
             message = "the bodies of other requests fill the memory; come again in 5 s"
             raise RefusedError(429, message, {"Retry-After": "5"})
 
     def is_key(self, given: str) -> bool:
-        """Whether that is the key; the time it takes does not tell how much of it is right."""
+        """True for the right key, compared in constant time."""
         return self.key is not None and hmac.compare_digest(given.encode(), self.key.encode())

@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from peers import peers
 
-from latefusion import Matte
-from latefusion import Matter as Predictor
+from latefusion import Matte, Predictor
 from latefusion.data.sources import Cutout, decode_cutout, decode_image, read_cutouts, read_images
 from latefusion.evaluation.scores import interval
 from latefusion.images.framing import resize

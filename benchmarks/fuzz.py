@@ -183,7 +183,7 @@ def run(seed: int, case: int) -> str:
     except ImageError as error:
         outcome = "error" if "\n" not in str(error) else f"two lines: {error!r}"
     except OutputError as error:  # a side too long for WebP or JPEG
-        outcome = "photo" if "ends at" in str(error) else f"not written: {error}"
+        outcome = "photo" if "is limited to" in str(error) else f"not written: {error}"
     except Exception as error:  # noqa: BLE001  this is what the fuzz looks for
         outcome = f"{type(error).__name__}: {error}"
     faulthandler.cancel_dump_traceback_later()

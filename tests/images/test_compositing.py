@@ -24,7 +24,7 @@ def colours(colour: tuple[int, int, int], size: tuple[int, int] = (4, 6)) -> np.
 
 
 def test_the_fringe_colour() -> None:
-    """(200, 180, 160) at alpha 128 over white, as photographers check it."""
+    """Check (200, 180, 160) at alpha 128 over white, as photographers do."""
     white = np.full((1, 1, 3), 255, np.uint8)
     found = compose(colours((200, 180, 160)), plane(128 / 255), white)
     assert np.abs(found.astype(int) - (227, 217, 207)).max() <= 1
@@ -43,17 +43,17 @@ def test_linear_light_mixes_as_light_does() -> None:
 @pytest.mark.parametrize(
     ("text", "radius"), [("blur", 0), ("blur:7.5", 7.5), ("white", None), ("blurry.jpg", None)]
 )
-def test_blur_is_told_from_colours_and_files(text: str, radius: float | None) -> None:
+def test_blur_is_distinguished_from_colours_and_files(text: str, radius: float | None) -> None:
     assert parse_blur(text) == radius
 
 
 @pytest.mark.parametrize("text", ["blur:", "blur:x", "blur:-1", "blur:0", "blur:nan", "blur:1e9"])
-def test_a_wrong_blur_is_one_line(text: str) -> None:
-    with pytest.raises(ImageError, match="is no blur; use blur or"):
+def test_a_malformed_blur_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ImageError, match="is not a blur; use blur, or"):
         parse_blur(text)
 
 
-def test_the_blur_takes_nothing_of_the_subject() -> None:
+def test_the_blur_shows_no_halo_of_the_subject() -> None:
     """A red subject on a blue wall: close to it the blurred wall is as blue as elsewhere."""
     image, alpha = colours((0, 0, 200), (120, 160)), plane(0, (120, 160))
     image[40:80, 60:100], alpha[40:80, 60:100] = (255, 0, 0), 1
@@ -81,7 +81,7 @@ def test_an_image_is_read_once_and_fills(tmp_path: Path) -> None:
     assert as_background("blur:3") == "blur:3"
 
 
-def test_what_is_no_background_is_one_line() -> None:
+def test_an_invalid_background_is_refused_in_one_line() -> None:
     for text in ("nowhere.png", "#12"):
         with pytest.raises(ImageError, match="is neither a colour nor a file"):
             as_background(text)
@@ -89,7 +89,7 @@ def test_what_is_no_background_is_one_line() -> None:
         as_background("#11223344")
 
 
-def test_a_fine_blur_of_a_large_photo_takes_no_minutes() -> None:
+def test_a_small_blur_of_a_large_photo_takes_seconds() -> None:
     image = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), np.uint8)
     alpha = plane(0, (1500, 2000))
     alpha[500:900, 500:700] = 1

@@ -14,7 +14,7 @@ from tests.helpers.corpus import BROKEN, HEALTHY, NAMES, PIXELS, SRGB
 
 
 @pytest.mark.parametrize("name", HEALTHY)
-def test_an_odd_photo_shows_what_it_shows(name: str) -> None:
+def test_an_unusual_photo_has_its_expected_pixels(name: str) -> None:
     if "heic" in name:
         pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
     case = HEALTHY[name]()
@@ -31,7 +31,7 @@ def test_an_odd_photo_shows_what_it_shows(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_photo_is_one_clear_line(name: str, tmp_path: Path) -> None:
+def test_a_broken_photo_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     if "heic" in name:
         pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
     make, problem = BROKEN[name]
@@ -45,12 +45,14 @@ def test_a_broken_photo_is_one_clear_line(name: str, tmp_path: Path) -> None:
     assert "\n" not in message
 
 
-def test_the_corpus_is_as_large_as_it_should_be() -> None:
+def test_the_corpus_has_more_than_100_files() -> None:
     assert len(HEALTHY) + len(BROKEN) + len(NAMES) > 100
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_file_name_will_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_file_name_can_be_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(corpus.encode(PIXELS))
     np.testing.assert_array_equal(read_photo(Path(name)).image, PIXELS)
@@ -60,9 +62,9 @@ def test_any_file_name_will_do(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert str(caught.value).isprintable()
 
 
-def test_what_is_no_file_is_one_line(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
-    with pytest.raises(ImageError, match=r"dangling.jpg is a link to a file that is not there"):
+    with pytest.raises(ImageError, match=r"dangling.jpg is a link to a missing file"):
         read_photo(tmp_path / "dangling.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     for path in (tmp_path / "pipe.jpg", Path("/dev/zero")):
@@ -71,11 +73,11 @@ def test_what_is_no_file_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_photo_is_one_line(tmp_path: Path) -> None:
+def test_an_unreadable_photo_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "me.jpg"
     path.write_bytes(corpus.encode(PIXELS, "JPEG"))
     path.chmod(0)
-    with pytest.raises(ImageError, match="may not be read; change its permissions"):
+    with pytest.raises(ImageError, match="cannot be read; change its permissions"):
         read_photo(path)
 
 
@@ -89,25 +91,25 @@ def test_the_profile_and_the_dots_per_inch_are_kept(kind: str) -> None:
     assert photo.dpi == (300, 240)
 
 
-def test_dots_per_centimetre_are_made_inches() -> None:
+def test_dots_per_centimetre_become_dots_per_inch() -> None:
     exif = Image.Exif()
     exif[0x011A], exif[0x011B], exif[0x0128] = 100.0, 100.0, 3
     assert read_photo(corpus.encode(PIXELS, "WEBP", exif=exif)).dpi == (254, 254)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
-def test_the_dots_turn_with_the_photo(kind: str) -> None:
+def test_the_resolution_is_turned_with_the_photo(kind: str) -> None:
     assert read_photo(corpus.oriented(6, kind, dpi=(300, 150))).dpi == (150, 300)
 
 
 @pytest.mark.parametrize("dpi", [(0, 0), (0.2, 300), (1e9, 300)])
-def test_senseless_dots_are_dropped(dpi: tuple[float, float]) -> None:
+def test_an_implausible_resolution_is_dropped(dpi: tuple[float, float]) -> None:
     exif = Image.Exif()
     exif[0x011A], exif[0x011B], exif[0x0128] = (*dpi, 2)
     assert read_photo(corpus.encode(PIXELS, "WEBP", exif=exif)).dpi is None
 
 
-def test_a_profile_that_does_not_hold_for_the_pixels_is_dropped() -> None:
+def test_a_profile_of_another_colour_space_is_dropped() -> None:
     assert read_photo(corpus.encode(PIXELS, icc_profile=b"no profile")).icc is None
     assert read_photo(corpus.encode(PIXELS, icc_profile=SRGB[:200])).icc is None
     assert read_photo(corpus.encode(PIXELS, icc_profile=corpus.cmyk_profile())).icc is None
@@ -129,7 +131,7 @@ def test_heic_is_upright(orientation: int) -> None:
     assert np.abs(photo.image.astype(int) - PIXELS).max() <= 10
 
 
-def test_without_its_extra_heic_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     with pytest.raises(ImageError, match=r"is a HEIC photo, .*pip install 'latefusion\[heic\]'"):
         read_photo(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(90))
@@ -148,7 +150,7 @@ CHANGES = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_siz
 
 @settings(max_examples=400, deadline=2000)
 @given(seed=st.sampled_from(SEEDS), changes=CHANGES, length=st.integers(1, 5000))
-def test_damage_gives_pixels_or_one_line(
+def test_damaged_photos_give_pixels_or_a_one_line_error(
     seed: bytes, changes: list[tuple[int, int]], length: int
 ) -> None:
     broken = bytearray(seed)
@@ -162,5 +164,5 @@ def test_damage_gives_pixels_or_one_line(
         assert photo.image.size
 
 
-def test_a_tiff_that_says_nothing_of_dots_has_none() -> None:
+def test_a_tiff_without_a_resolution_has_no_dpi() -> None:
     assert read_photo(corpus.encode(PIXELS, "TIFF")).dpi is None

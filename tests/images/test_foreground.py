@@ -31,7 +31,7 @@ def test_the_subjects_own_colour_is_recovered(size: tuple[int, int]) -> None:
 
 
 def test_a_grey_edge_over_white_shows_no_trace_of_white() -> None:
-    # A hard case of users: (200, 180, 160) at alpha 128 over white must not come out lighter.
+    # A hard case: (200, 180, 160) at alpha 128 over white must not come out lighter.
     alpha = np.zeros((40, 60), np.float32)
     alpha[:, :30], alpha[:, 30:32] = 1, 128 / 255
     image = 255 + alpha[:, :, None] * (np.array([200, 180, 160]) - 255)
@@ -50,7 +50,7 @@ def test_opaque_pixels_keep_the_photos_colour_exactly() -> None:
     np.testing.assert_array_equal(estimate[opaque], image[opaque])
 
 
-def test_the_old_background_does_not_travel_along() -> None:
+def test_pixels_far_from_the_subject_are_black() -> None:
     image, alpha, fg = mixed_portrait(300, 400)
     estimate = estimate_foreground(image.astype(np.uint8), alpha)
     assert (estimate[:, 300:] == 0).all()
@@ -60,7 +60,7 @@ def test_the_old_background_does_not_travel_along() -> None:
 
 @pytest.mark.parametrize("level", [0, 0.5, 1])
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (700, 1), (33, 20), (1, 40_000)])
-def test_any_size_and_any_constant_alpha_gives_sane_colours(
+def test_any_size_and_any_constant_alpha_gives_valid_colours(
     size: tuple[int, int], level: float
 ) -> None:
     image = np.full((*size, 3), (250, 120, 5), np.uint8)
@@ -69,7 +69,7 @@ def test_any_size_and_any_constant_alpha_gives_sane_colours(
     np.testing.assert_allclose(estimate, expected, atol=1)
 
 
-def test_pixels_are_those_of_the_whole_enlarged() -> None:
+def test_sampled_pixels_equal_those_of_the_enlarged_picture() -> None:
     colours = np.random.default_rng(2).random((30, 20, 3), np.float32) * 255
     whole = cv2.resize(colours, (170, 260), interpolation=cv2.INTER_LINEAR)
     places = np.arange(33, 260 * 170, 7)

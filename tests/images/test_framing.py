@@ -44,7 +44,7 @@ def test_the_photo_is_centred_and_its_edge_repeated() -> None:
 @given(
     height=st.integers(1, 400), width=st.integers(1, 400), side=st.sampled_from([32, 64, 160, 512])
 )
-def test_there_and_back_any_photo_keeps_its_size_and_place(
+def test_fit_and_restore_keep_the_size_and_place_of_any_photo(
     height: int, width: int, side: int
 ) -> None:
     box = letterbox((height, width), side)
@@ -70,25 +70,25 @@ def test_restored_planes_stay_in_range() -> None:
 
 
 @pytest.mark.parametrize(("side", "right"), [(500, 512), (1, 32), (0, 32), (-5, 32)])
-def test_a_side_that_does_not_fit_is_answered_with_one_that_does(side: int, right: int) -> None:
+def test_an_invalid_side_is_refused_with_a_valid_one(side: int, right: int) -> None:
     with pytest.raises(LatefusionError, match=f"size {side} is not a multiple of 32; use {right}$"):
         check_side(side)
 
 
-def test_a_side_beyond_memory_is_refused() -> None:
+def test_a_side_above_the_limit_is_refused() -> None:
     with pytest.raises(LatefusionError, match="size 4096 is too large; use 2048 or less"):
         check_side(4096)
     assert check_side(2048) == 2048
 
 
-def test_cover_takes_the_middle_of_what_is_too_wide() -> None:
+def test_cover_crops_a_wide_image_around_its_centre() -> None:
     image = np.zeros((10, 40, 3), np.uint8)
     image[:, 15:25] = (0, 200, 0)
     image[:, :15] = (200, 0, 0)
     assert (cover(image, (20, 20)) == (0, 200, 0)).mean() > 0.95
 
 
-def test_cover_takes_the_middle_of_what_is_too_high() -> None:
+def test_cover_crops_a_high_image_around_its_centre() -> None:
     image = np.zeros((60, 10, 3), np.uint8)
     image[25:35] = (0, 0, 99)
     covered = cover(image, (5, 5))
@@ -117,7 +117,7 @@ def test_cover_fills_extreme_sizes(size: tuple[int, int]) -> None:
         ((64, 5), (32, 64), (32, 2)),  # 2.5
     ],
 )
-def test_a_photo_fills_an_input_of_fixed_size_as_far_as_it_goes(
+def test_a_photo_is_as_large_as_fits_into_a_fixed_input(
     photo: tuple[int, int], outer: tuple[int, int], inner: tuple[int, int]
 ) -> None:
     box = into(photo, outer)
@@ -128,15 +128,13 @@ def test_a_photo_fills_an_input_of_fixed_size_as_far_as_it_goes(
     st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
     st.tuples(st.sampled_from([32, 320, 512]), st.sampled_from([32, 384, 640])),
 )
-def test_no_photo_goes_beyond_an_input_of_fixed_size(
-    photo: tuple[int, int], outer: tuple[int, int]
-) -> None:
+def test_no_photo_exceeds_a_fixed_input(photo: tuple[int, int], outer: tuple[int, int]) -> None:
     box = into(photo, outer)
     assert all(1 <= part <= whole for part, whole in zip(box.inner, outer, strict=True))
     assert any(part == whole for part, whole in zip(box.inner, outer, strict=True))
 
 
-def test_a_huge_photo_comes_out_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_photo_is_resized_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
     box = letterbox((300, 200), 64)
     whole = box.fit(image)

@@ -12,7 +12,7 @@ from PIL import Image
 from latefusion.images.levels import ROWS
 from latefusion.images.png import write_png
 
-SHAPES = [(1, 1), (1, 7), (5, 1), (ROWS, 3), (2 * ROWS + 1, 4)]  # a strip ends in the last ones
+SHAPES = [(1, 1), (1, 7), (5, 1), (ROWS, 3), (2 * ROWS + 1, 4)]  # the last ones end within a strip
 
 
 def written(pixels: NDArray[np.generic], **more: object) -> bytes:
@@ -38,19 +38,19 @@ def test_pillow_and_opencv_read_the_pixels(size: tuple[int, int], channels: tupl
 
 
 @pytest.mark.parametrize("size", SHAPES)
-def test_sixteen_bits_are_read_as_such(size: tuple[int, int]) -> None:
+def test_sixteen_bits_read_back(size: tuple[int, int]) -> None:
     pixels = noise(*size, kind=np.uint16)
     found = cv2.imdecode(np.frombuffer(written(pixels), np.uint8), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(found, pixels)
 
 
-def test_a_cropped_or_turned_view_is_written_as_seen() -> None:
+def test_a_cropped_or_transposed_view_is_written_correctly() -> None:
     pixels = noise(40, 60, 4)[5:30:2, ::-1]
     with Image.open(io.BytesIO(written(pixels))) as image:
         np.testing.assert_array_equal(np.asarray(image), pixels)
 
 
-def test_profile_and_dots_stand_before_the_pixels() -> None:
+def test_profile_and_resolution_precede_the_pixels() -> None:
     data = written(noise(30, 20, 3), icc=b"profile" * 99, dpi=(300, 240))
     kinds, place = [], 8
     while place < len(data):

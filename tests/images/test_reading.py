@@ -46,7 +46,7 @@ def test_path_bytes_pil_and_array_give_the_same_pixels(tmp_path: Path) -> None:
         (3, PIXELS[::-1, ::-1]),
         (4, PIXELS[::-1]),
         (5, PIXELS.transpose(1, 0, 2)),
-        (6, PIXELS.transpose(1, 0, 2)[::-1]),  # the camera was turned: top row is the right side
+        (6, PIXELS.transpose(1, 0, 2)[::-1]),  # turned camera: the top row is the right side
         (7, PIXELS.transpose(1, 0, 2)[::-1, ::-1]),
         (8, PIXELS.transpose(1, 0, 2)[:, ::-1]),
     ],
@@ -100,7 +100,7 @@ def test_cmyk_becomes_rgb() -> None:
     assert pixel[1:].min() > 200
 
 
-def test_of_an_animation_the_first_frame_is_taken() -> None:
+def test_only_the_first_frame_of_an_animation_is_read() -> None:
     first, second = Image.new("RGB", (4, 3), "red"), Image.new("RGB", (4, 3), "blue")
     data = encode(first, "GIF", save_all=True, append_images=[second])
     assert read_photo(data).image[0, 0].tolist() == [255, 0, 0]
@@ -113,7 +113,7 @@ def test_the_profile_of_an_rgb_photo_is_kept() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_pillows_own_limits_do_not_count(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pillows_own_limits_do_not_apply(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(Image.new("RGB", (120, 90)), kind)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
     monkeypatch.setattr(reading, "NEAR_PILLOWS_LIMIT", 1000)
@@ -121,7 +121,7 @@ def test_pillows_own_limits_do_not_count(kind: str, monkeypatch: pytest.MonkeyPa
     assert Image.MAX_IMAGE_PIXELS == 2000
 
 
-def test_a_decompression_bomb_is_refused_unopened() -> None:
+def test_a_decompression_bomb_is_refused_before_decoding() -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", 20000, 13000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     with pytest.raises(ImageError, match="20000 x 13000 pixels, more than the 250 million"):
@@ -150,7 +150,7 @@ def write_half(path: Path) -> None:
         (lambda path: path.symlink_to(path), "cannot be opened"),
     ],
 )
-def test_what_cannot_be_read_is_named_in_one_line(
+def test_an_unreadable_file_is_refused_in_one_line(
     tmp_path: Path, make: Callable[[Path], object], problem: str
 ) -> None:
     path = tmp_path / "me.jpg"
@@ -172,15 +172,15 @@ def test_an_impossible_name_is_an_image_error(name: str) -> None:
         (np.zeros((4, 4, 3), np.float32), "float32, not uint8"),
         (np.zeros((4, 4, 2), np.uint8), r"shape \(4, 4, 2\); use \(H, W, 3\)"),
         (np.zeros((1, 4, 4, 3), np.uint8), "shape"),
-        (np.zeros((0, 4, 3), np.uint8), "no pixels"),
+        (np.zeros((0, 4, 3), np.uint8), "is empty"),
     ],
 )
-def test_an_array_of_another_form_is_refused(array: Any, problem: str) -> None:
+def test_an_array_of_another_shape_or_type_is_refused(array: Any, problem: str) -> None:
     with pytest.raises(ImageError, match=problem):
         read_photo(array)
 
 
-def test_something_else_is_refused() -> None:
+def test_a_source_of_another_type_is_refused() -> None:
     with pytest.raises(ImageError, match="int is not an image; give a path"):
         read_photo(3)  # type: ignore[arg-type]
 

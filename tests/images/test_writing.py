@@ -62,7 +62,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 
 
 @pytest.mark.parametrize("place", ["file/a.png", "missing/a.png", "folder", "x" * 300 + ".png"])
-def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path, place: str) -> None:
+def test_an_unwritable_target_is_an_output_error(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     with pytest.raises(OutputError, match="cannot be written: ") as caught:
@@ -80,7 +80,7 @@ def test_a_place_that_cannot_be_written_is_an_output_error(tmp_path: Path, place
         if FORMATS[format].alpha or pixels is not RGBA
     ],
 )
-def test_what_is_written_reads_back_with_all_that_travels_along(
+def test_a_written_picture_reads_back_with_profile_and_resolution(
     suffix: str, pixels: Pixels, tmp_path: Path
 ) -> None:
     path = tmp_path / f"me{suffix.upper()}"
@@ -143,15 +143,23 @@ def test_a_closed_pipe_is_an_output_error() -> None:
 @pytest.mark.parametrize(
     ("name", "pixels", "problem"),
     [
-        ("a.jpg", RGBA, r"JPEG holds no transparency; choose .png or .webp, or give a background"),
-        ("a.jpg", DEEP_GREY, r"JPEG holds no 16 bits; choose .png or .tif"),
-        ("a.webp", DEEP_GREY, r"WEBP holds no 16 bits; choose .png or .tif"),
-        ("a.webp", np.zeros((1, 16384), np.uint8), r"WEBP ends at 16383 pixels a side; choose"),
-        ("a.gif", PIXELS, r"names no format that is written; choose .png, .webp, .tif"),
-        ("a", PIXELS, r"names no format that is written"),
+        (
+            "a.jpg",
+            RGBA,
+            r"JPEG cannot store transparency; choose .png or .webp, or give a background",
+        ),
+        ("a.jpg", DEEP_GREY, r"JPEG cannot store 16 bits; choose .png or .tif"),
+        ("a.webp", DEEP_GREY, r"WEBP cannot store 16 bits; choose .png or .tif"),
+        (
+            "a.webp",
+            np.zeros((1, 16384), np.uint8),
+            r"WEBP is limited to 16383 pixels per side; choose",
+        ),
+        ("a.gif", PIXELS, r"has no suffix of a supported format; choose .png, .webp, .tif"),
+        ("a", PIXELS, r"has no suffix of a supported format"),
     ],
 )
-def test_what_a_format_cannot_hold_is_refused_with_a_cure(
+def test_a_picture_that_a_format_cannot_store_is_refused_with_a_cure(
     name: str, pixels: Pixels, problem: str, tmp_path: Path
 ) -> None:
     with pytest.raises(OutputError, match=problem) as caught:
@@ -166,14 +174,14 @@ def test_a_stream_needs_a_format() -> None:
 
 
 def asked(program: str, *words: str | Path) -> str:
-    """What another program says; where CI lacks it that is a failure, elsewhere a skip."""
+    """Return the output of another program; skip the test without it, but fail in CI."""
     if not shutil.which(program) and not os.environ.get("CI"):
         pytest.skip(f"{program} is not installed")
     return subprocess.run([program, *words], check=True, capture_output=True, text=True).stdout
 
 
 @pytest.mark.parametrize("suffix", FORMATS_OUT)
-def test_exiftool_sees_profile_and_dots(suffix: str, tmp_path: Path) -> None:
+def test_exiftool_reads_profile_and_resolution(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"me{suffix}"
     pixels = PIXELS if "jp" in suffix else RGBA
     write_picture(path, Picture(pixels, SRGB, (300, 240)))
@@ -189,10 +197,10 @@ def test_exiftool_sees_profile_and_dots(suffix: str, tmp_path: Path) -> None:
         dots = (said["XResolution"], said["YResolution"])
     assert dots == pytest.approx((300, 240), abs=0.01)
     if suffix.startswith(".tif"):
-        assert said["ExtraSamples"] == 2  # straight, not multiplied by alpha
+        assert said["ExtraSamples"] == 2  # straight alpha, not premultiplied
 
 
-def test_exiftool_sees_what_became_of_a_turned_photo(tmp_path: Path) -> None:
+def test_exiftool_reads_the_resolution_of_a_turned_photo(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(PIXELS).save(tmp_path / "me.jpg", exif=exif, dpi=(300, 150))
@@ -206,7 +214,7 @@ def test_exiftool_sees_what_became_of_a_turned_photo(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_imagemagick_sees_sixteen_bits(suffix: str, tmp_path: Path) -> None:
+def test_imagemagick_reads_sixteen_bits(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"alpha{suffix}"
     write_picture(path, Picture(DEEP_GREY + np.uint16(1)))
     assert asked("identify", "-format", "%z %w %h %[channels]", path).split()[:4] == [
@@ -218,7 +226,7 @@ def test_imagemagick_sees_sixteen_bits(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
-def test_imagemagick_sees_the_transparency(suffix: str, tmp_path: Path) -> None:
+def test_imagemagick_reads_the_transparency(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"me{suffix}"
     write_picture(path, Picture(RGBA, SRGB, (300, 300)))
     said = asked("identify", "-verbose", path)
@@ -228,7 +236,7 @@ def test_imagemagick_sees_the_transparency(suffix: str, tmp_path: Path) -> None:
 
 
 def test_the_fringe_of_a_file_on_disk(tmp_path: Path) -> None:
-    """(200, 180, 160) at alpha 128 over white is (227, 217, 207): colours are not multiplied."""
+    """(200, 180, 160) at alpha 128 over white is (227, 217, 207): colours are not premultiplied."""
     image = np.full((64, 64, 3), (200, 180, 160), np.uint8)  # the subject's colour, on its own
     alpha = np.full((64, 64), 128 / 255, np.float32)
     alpha[:, :32] = 1

@@ -125,7 +125,7 @@ def test_a_background_is_never_a_file_of_the_server(toy: TestClient, background:
         ("subject=me", "unknown subject 'me'"),
         ("subject=500,3", "outside of the 90 x 60 photo"),
         ("background=nocolour", "neither a colour nor a blur"),
-        ("background=blur:x", "is no blur"),
+        ("background=blur:x", "is not a blur"),
         ("format=jpg", "a cut-out is transparent, which JPEG cannot be"),
         ("format=webp&save=alpha&bits=16", "16 bits need png or tiff"),
         ("format=gif", "format: "),

@@ -1,1 +1,1 @@
-"""A file's bytes in, upright pixels out, and back: every format, colour, size and soft edge."""
+"""Image files in, upright RGB pixels out, and back: formats, colours, framing, compositing."""

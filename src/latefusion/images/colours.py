@@ -1,7 +1,7 @@
-"""Any pixels that Pillow decodes as 8-bit RGB or RGBA, by their colour profile where they need it.
+"""Conversion of any pixels that Pillow decodes to 8-bit RGB or RGBA.
 
-Profiles of RGB travel with the pixels untouched. Grey, CMYK and LAB become sRGB: a cut-out is RGB,
-and their profile would not hold for it.
+RGB profiles are kept with the pixels. Grey, CMYK and LAB are converted to sRGB: a cut-out is RGB,
+so their own profile would no longer apply.
 """
 
 import io
@@ -17,14 +17,17 @@ from latefusion.images.levels import ROWS
 SPACES = {"1": b"GRAY", "L": b"GRAY", "LA": b"GRAY", "CMYK": b"CMYK", "LAB": b"Lab "}
 HEADER = 128  # bytes
 GREYS = ("1", "L", "LA")
-BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF tags, and a value
+BITS, PHOTOMETRIC = 258, 262  # TIFF tags: BitsPerSample, PhotometricInterpretation
+WHITE_IS_ZERO = 0  # a value of PHOTOMETRIC
 
 
 def to_rgb(encoded: Image.Image, profile: Any, name: str) -> tuple[Image.Image, bytes | None]:
-    """RGB, or RGBA where something may be transparent, and the profile of those colours.
+    """Convert a decoded image to 8-bit RGB, or RGBA if it has transparency, with its profile.
 
-    `profile` is what stands for one in the file. The one returned is sound; None stands for sRGB.
-    Raises ImageError.
+    `profile` is the ICC profile as found in the file, possibly damaged, or None. The returned one
+    is a valid RGB profile; None stands for sRGB. `name` is used in messages.
+
+    Raises ImageError for pixels that do not fit into 8 or 16 bits, such as floating point.
     """
     space = profile_space(profile)
     if encoded.mode.startswith("I"):
@@ -37,19 +40,22 @@ def to_rgb(encoded: Image.Image, profile: Any, name: str) -> tuple[Image.Image, 
             return converted, None
     mode = "RGBA" if encoded.has_transparency_data else "RGB"
     rgb = encoded if encoded.mode == mode else encoded.convert(mode)
-    holds = space == b"RGB " and encoded.mode not in ("CMYK", "LAB")
-    return rgb, profile if holds else None
+    applies = space == b"RGB " and encoded.mode not in ("CMYK", "LAB")
+    return rgb, profile if applies else None
 
 
 def profile_space(profile: Any) -> bytes | None:
-    """The colour space of an ICC profile, such as b"RGB "; None if it is none, or is cut short."""
+    """Return the colour space of an ICC profile, such as b"RGB ", or None if it is not valid."""
     if not isinstance(profile, bytes) or len(profile) <= HEADER or profile[36:40] != b"acsp":
         return None
     return profile[16:20] if int.from_bytes(profile[:4], "big") <= len(profile) else None
 
 
 def _eight_bit_grey(encoded: Image.Image) -> Image.Image:
-    """L, or LA, of 16-bit grey, which some decoders widen to 32 bits; what is more stays."""
+    """Convert 16-bit grey to L or LA; return an image with levels outside 16 bits unchanged.
+
+    Some decoders widen 16 bits to 32.
+    """
     levels = np.asarray(encoded)
     tags: Any = getattr(encoded, "tag_v2", {})
     most = 4095 if tags.get(BITS) == (12,) else 65535
@@ -59,7 +65,8 @@ def _eight_bit_grey(encoded: Image.Image) -> Image.Image:
     for top in range(0, levels.shape[0], ROWS):
         strip = slice(top, top + ROWS)
         grey[strip] = (levels[strip].astype(np.uint32) * 255 + most // 2) // most
-    if encoded.mode != "I" and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # unlike 8 bits
+    # Pillow inverts such pixels itself at 8 bits, but not at 16.
+    if encoded.mode != "I" and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
         np.subtract(255, grey, out=grey)
     eight_bit = Image.fromarray(grey)
     transparent = encoded.info.get("transparency")
@@ -69,15 +76,15 @@ def _eight_bit_grey(encoded: Image.Image) -> Image.Image:
 
 
 def _to_srgb(encoded: Image.Image, profile: bytes | None) -> Image.Image | None:
-    """Relative colorimetric, with the black points matched, as photo editors do it.
+    """Convert to sRGB: relative colorimetric with black point compensation, as photo editors do.
 
-    None where the profile is broken.
+    Returns None for a damaged profile.
     """
-    from PIL import ImageCms  # few photos need it
+    from PIL import ImageCms  # imported here because few photos need it
 
     base = encoded.convert("L") if encoded.mode in GREYS else encoded
     try:
-        # LAB is absolute: where a profile is given, it says nothing more.
+        # LAB values are absolute, so an embedded profile adds nothing.
         source = ImageCms.createProfile("LAB") if encoded.mode == "LAB" else _open(profile)
         converted = ImageCms.profileToProfile(
             base,

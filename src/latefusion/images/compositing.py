@@ -1,4 +1,4 @@
-"""What can lie behind a subject: a colour, an image, the photo's own background blurred."""
+"""Backgrounds for a cut-out: a colour, an image, or the photo's own background, blurred."""
 
 from pathlib import Path
 from typing import TypeAlias
@@ -17,16 +17,21 @@ Background: TypeAlias = ImageSource | tuple[int, int, int]
 RGB: TypeAlias = NDArray[np.uint8]  # (H, W, 3)
 
 BLUR = "blur"
-BLUR_SHARE = 0.02  # of the longer side: the radius where none is given
-FINE = 6  # pixels: a greater blur is done at reduced size
-COARSE_SIDE = 300  # of what fills the place of the subject; it is blurred by an eighth of that
+BLUR_SHARE = 0.02  # default radius, as a share of the longer side
+FINE = 6  # pixels; a larger radius is applied at reduced size
+COARSE_SIDE = (
+    300  # longer side at which the subject's area is filled in, blurred by an eighth of it
+)
 
 
 def read_background(background: Background, size: Size) -> RGB:
-    """A background as (H, W, 3), cropped to fill, or as (1, 1, 3) where it is one colour.
+    """Return a background as RGB: (H, W, 3), scaled and cropped to `size`, or (1, 1, 3) if plain.
 
-    A colour name or `#rrggbb`, an (r, g, b) tuple of 0 to 255, or an image as a path, bytes, a PIL
-    image or a uint8 array. A string that names a colour is a colour. Raises ImageError.
+    `background` is a colour name or `#rrggbb`, an (r, g, b) tuple of levels from 0 to 255, or an
+    image as a path, bytes, a PIL image or a uint8 array. A string that is both a colour and a file
+    name is a colour.
+
+    Raises ImageError.
     """
     if isinstance(background, tuple):
         return _colour(background)
@@ -39,7 +44,10 @@ def read_background(background: Background, size: Size) -> RGB:
 
 
 def as_background(text: str) -> Background:
-    """What a text names; an image is read once for many photos. Raises ImageError."""
+    """Parse a background option: a colour, a blur, or an image, which is read here, once.
+
+    Raises ImageError.
+    """
     if needs_no_file(text):
         return text
     return _read(text)
@@ -52,14 +60,14 @@ def _read(name: str) -> RGB:
 
 
 def needs_no_file(text: str) -> bool:
-    """Whether a text names a colour or a blur. Raises ImageError."""
+    """Return whether `text` names a colour or a blur rather than a file. Raises ImageError."""
     return parse_blur(text) is not None or _named(text) is not None
 
 
 def parse_blur(background: object) -> float | None:
-    """The radius of `blur` (0: the default one) or `blur:RADIUS` in pixels; None for all else.
+    """Return the radius in pixels of `blur` (0, the default one) or `blur:RADIUS`.
 
-    Raises ImageError.
+    Returns None for a background of another kind. Raises ImageError for a malformed radius.
     """
     if not isinstance(background, str) or background.partition(":")[0] != BLUR:
         return None
@@ -69,15 +77,18 @@ def parse_blur(background: object) -> float | None:
     except ValueError:
         pixels = -1.0
     if not 0 <= pixels < 1e5 or (colon and not pixels):
-        raise ImageError(f"{background!r} is no blur; use blur or, in pixels, e.g. blur:20")
+        raise ImageError(
+            f"{background!r} is not a blur; use blur, or e.g. blur:20 for a radius in pixels"
+        )
     return pixels
 
 
 def blurred(image: RGB, alpha: NDArray[np.float32], radius: float) -> RGB:
-    """The photo's background out of focus, without a glow of the subject's colours around it.
+    """Blur the background of a photo (H, W, 3), without a halo of the subject's colours.
 
-    A normalised blur: pixels count by how much background they hold. `radius` is the standard
-    deviation in pixels; 0 takes a fiftieth of the longer side.
+    A normalised Gaussian blur: each pixel is weighted by (1 - alpha)^2, and the area hidden by the
+    subject is filled from its surroundings. `radius` is the standard deviation in pixels; 0 takes a
+    fiftieth of the longer side. Returns (H, W, 3) uint8.
     """
     radius = radius or BLUR_SHARE * max(alpha.shape)
     shrink = min(1.0, FINE / radius)
@@ -93,7 +104,10 @@ def blurred(image: RGB, alpha: NDArray[np.float32], radius: float) -> RGB:
 def _filling(
     image: NDArray[np.float32], weight: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the subject hides, from far around it: at reduced size, or it would take minutes."""
+    """Fill the area hidden by the subject from its wider surroundings; colours and their weight.
+
+    Computed at reduced size: at full size it would take minutes.
+    """
     height, width = weight.shape[:2]
     shrink = min(1.0, COARSE_SIDE / max(height, width))
     size = max(1, round(height * shrink)), max(1, round(width * shrink))
@@ -106,7 +120,7 @@ def _filling(
 def _spread(
     image: NDArray[np.float32], weight: NDArray[np.float32], sigma: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Colours times weight, and the weight, both blurred."""
+    """Blur weighted colours (H, W, 3) and their weight (H, W, 1)."""
     both = cv2.GaussianBlur(
         np.dstack([image * weight, weight]), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE
     )
@@ -115,10 +129,11 @@ def _spread(
 
 
 def compose(colour: RGB, alpha: NDArray[np.float32], behind: RGB, *, linear: bool = False) -> RGB:
-    """alpha * colour + (1 - alpha) * behind, written into `colour` (H, W, 3).
+    """Compute alpha * colour + (1 - alpha) * behind in place, in `colour` (H, W, 3), and return it.
 
-    `behind` is (H, W, 3) or (1, 1, 3). With `linear` the mix is made in linear light (sRGB, IEC
-    61966-2-1), as optics make it; without, on the encoded levels, as most programs do.
+    `alpha` is (H, W) in [0, 1], `behind` (H, W, 3) or (1, 1, 3). With `linear` the colours are
+    mixed in linear light (sRGB, IEC 61966-2-1), as a lens does; by default the encoded levels are
+    mixed, as in most programs.
     """
     for top in range(0, colour.shape[0], ROWS):
         strip = slice(top, top + ROWS)
@@ -142,7 +157,7 @@ LINEAR = _linear_light()  # level -> linear light in [0, 1]
 
 
 def _encoded(light: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Linear light in [0, 1] as levels from 0 to 255, not rounded."""
+    """Encode linear light in [0, 1] as sRGB levels from 0 to 255, not rounded."""
     light = np.clip(light, 0, 1)
     low, high = light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055
     return np.float32(255) * np.where(light <= 0.0031308, low, high)

@@ -1,8 +1,8 @@
-"""The straight colour of the subject at soft pixels, so that a cut-out carries no old background.
+"""Foreground estimation: the subject's own colours, so that a cut-out shows no old background.
 
-A soft pixel of a photo is a mix, image = alpha * fg + (1 - alpha) * bg with colours fg and bg. The
-mix is undone after Germer, Uelwer, Conrad and Harmeling, "Fast Multi-Level Foreground Estimation"
-(ICPR 2020), eq. 5 and 6, at reduced size; at the photo's own size one step fits the mix exactly.
+A soft pixel is a mix, image = alpha * fg + (1 - alpha) * bg, where fg and bg are colours. They are
+estimated at reduced size after Germer, Uelwer, Conrad and Harmeling, "Fast Multi-Level Foreground
+Estimation" (ICPR 2020), eq. 5 and 6. At the photo's own size one step fits the mix exactly.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,27 +15,30 @@ from numpy.typing import NDArray
 from latefusion.images.framing import resize
 from latefusion.images.levels import ROWS, Plane, to_levels
 
-WORK_PIXELS = 3 * 256 * 256  # at most, and a quarter at least: colours change slowly
-WORK_SIDE = 8192  # of a strip of a photo; cv2.remap ends at 32,767
-COARSEST = 8  # pixels of the longer side at most, where the levels begin
-SWEEPS = 3  # of each level; two leave 6 % more error, four 3 % less (docs/log.md)
-SMOOTHNESS, ALPHA_WEIGHT = 1e-5, 0.1  # neighbours' pull: everywhere, and more where alpha changes
-PLAIN = 1 / 510  # of alpha: no more of either colour than this is half a level of the matte
-MARGIN = 8  # pixels outside the subject that get its colour, so that a later resize stays clean
-CHUNK = 16384  # pixels of the full-size step at once, few enough for a processor's cache
+WORK_PIXELS = 3 * 256 * 256  # upper limit of the reduced size; colours change slowly
+WORK_SIDE = 8192  # longest side of the reduced size; cv2.remap is limited to 32,767
+COARSEST = 8  # longest side of the coarsest level, in pixels
+SWEEPS = 3  # per level; two leave 6 % more error, four 3 % less (docs/log.md)
+SMOOTHNESS, ALPHA_WEIGHT = 1e-5, 0.1  # weight of neighbours: constant, and by the change of alpha
+PLAIN = 1 / 510  # alpha this close to 0 or 1 is plain: half a level of an 8-bit matte
+MARGIN = 8  # pixels around the subject that get its colour, so that resizing later stays clean
+CHUNK = 16384  # pixels per full-size step; they fit into a processor's cache
 
 Colours = NDArray[np.float32]  # (H, W, 3), range 0 to 255
-Pair = NDArray[np.float32]  # (6, H, W): fg and bg, plane by plane, which NumPy is quickest with
-Places = NDArray[np.intp]  # (N,): of pixels, counted row by row
+Pair = NDArray[np.float32]  # (6, H, W): the planes of fg and bg, the layout NumPy is fastest with
+Places = NDArray[np.intp]  # (N,): flat indices of pixels, row by row
 
 
 def estimate_foreground(
     image: NDArray[np.uint8], alpha: Plane, work_pixels: int = WORK_PIXELS
 ) -> NDArray[np.uint8]:
-    """The subject's own colour (H, W, 3) for an image (H, W, 3) and its alpha (H, W) in [0, 1].
+    """Estimate the subject's colour (H, W, 3) of an image (H, W, 3) with alpha (H, W) in [0, 1].
 
-    Opaque pixels keep the photo's colour exactly, soft ones and a margin around them get the
-    estimate, and everything further out is black: the old background does not travel along.
+    Opaque pixels keep the photo's colour exactly. Soft pixels and a margin of MARGIN pixels around
+    them get the estimate. All others are black, so no old background remains. At most `work_pixels`
+    pixels are used for the estimate, at least a quarter of that for larger images.
+
+    Source: Germer et al., "Fast Multi-Level Foreground Estimation" (ICPR 2020).
     """
     image, alpha = np.ascontiguousarray(image), np.ascontiguousarray(alpha)
     opacity = to_levels(alpha)
@@ -59,11 +62,11 @@ def estimate_foreground(
 def _fit(
     image: NDArray[np.uint8], alpha: Plane, fg: Colours, bg: Colours, places: Places
 ) -> NDArray[np.uint8]:
-    """The colours (N, 3) moved the least from fg, together with bg, for which the mix is the image.
+    """Fit foreground colours (N, 3): the least change of fg and bg that reproduces the image.
 
-    fg and bg are at reduced size, image and alpha at the photo's.
+    fg and bg are at reduced size, image and alpha at the photo's size.
     """
-    # One for each colour: NumPy is slow along an axis of three.
+    # Alpha is repeated per channel: NumPy is slow along an axis of three.
     a = np.asarray(cv2.cvtColor(alpha.reshape(-1)[places, None], cv2.COLOR_GRAY2RGB)[:, 0])
     b = 1 - a
     fitted, behind = enlarged((fg, bg), places, alpha.shape)
@@ -79,7 +82,7 @@ def _fit(
 def enlarged(
     pictures: Sequence[Colours], places: Places, size: tuple[int, ...]
 ) -> Iterator[Colours]:
-    """Pixels (N, 3) of reduced pictures (h, w, 3) enlarged to `size`, bilinear; N <= CHUNK."""
+    """Sample pixels (N, 3) of pictures (h, w, 3) as if enlarged to `size`; bilinear, N <= CHUNK."""
     place = places.astype(np.int32)[:, None]
     y = place // size[1]
     x = place - y * size[1]
@@ -93,7 +96,7 @@ def enlarged(
 
 
 def _solve(image: NDArray[np.uint8], alpha: Plane, work_pixels: int) -> tuple[Colours, Colours]:
-    """The smooth colours of subject and background at reduced size, from coarse levels to fine."""
+    """Estimate smooth colours of subject and background at reduced size, from coarse to fine."""
     while alpha.size > work_pixels or max(alpha.shape) > WORK_SIDE:
         image, alpha = _halved(image), _halved(alpha)
     levels = [(image, alpha)]
@@ -113,10 +116,9 @@ def _halved(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _sweep(image: NDArray[np.uint8], alpha: Plane, pair: Pair) -> None:
-    """Gauss-Seidel sweeps, in place: fg and bg from the mix and the four neighbours' colours.
+    """Refine fg and bg in place with red-black Gauss-Seidel sweeps over four neighbours.
 
-    First at every second pixel, as on a chessboard, then at the others, and at soft pixels and
-    those beside them only: elsewhere what the coarser level has found will do.
+    Only soft pixels and those next to them are updated; the coarser level is good enough elsewhere.
     """
     soft = (alpha > PLAIN) & (alpha < 1 - PLAIN)
     near = cv2.dilate(soft.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
@@ -130,16 +132,16 @@ def _sweep(image: NDArray[np.uint8], alpha: Plane, pair: Pair) -> None:
 
 
 class _Half(NamedTuple):
-    """Half of a level's soft pixels, N of them, and what their equations say."""
+    """The N soft pixels of one chessboard colour, with the coefficients of their equations."""
 
     places: Places  # (N,)
-    near: Places  # (4, N): above, below, left and right; at the edges the pixel itself
-    weights: Plane  # (4, N), of their colours in the neighbours' mean; they add up to 1
+    near: Places  # (4, N): pixels above, below, left and right; the pixel itself at the edges
+    weights: Plane  # (4, N): weights of the neighbours' mean; they sum to 1
     mix: NDArray[np.uint8]  # (3, N): the image
     a: Plane  # (N,): alpha
-    b: Plane  # 1 - alpha
-    share: Plane  # of what the mean does not explain of the mix: fg takes a * share, bg b * share
-    pulled: NDArray[np.float32]  # (6, 4, N): room for the neighbours' colours
+    b: Plane  # (N,): 1 - alpha
+    share: Plane  # (N,): fg is corrected by a * share of the residual, bg by b * share
+    pulled: NDArray[np.float32]  # (6, 4, N): buffer for the neighbours' colours
 
 
 def _half(image: NDArray[np.uint8], alpha: Plane, places: Places) -> _Half:
@@ -158,10 +160,10 @@ def _half(image: NDArray[np.uint8], alpha: Plane, places: Places) -> _Half:
 
 
 def _relax(flat: NDArray[np.float32], half: _Half) -> None:
-    """Solve the pixels' equations, given their neighbours, in the planes (6, H * W).
+    """Solve the equations of half of the pixels in the planes (6, H * W), neighbours fixed.
 
-    The two equations of a pixel, eq. 6, are its mix and a weighted mean of its neighbours; by the
-    formula of Sherman and Morrison the mean moves by a share of what it leaves of the mix.
+    The equations of a pixel (eq. 6) are its mix and the weighted mean of its neighbours. By the
+    Sherman-Morrison formula the solution is the mean plus a share of the residual of the mix.
     """
     np.take(flat, half.near, axis=1, out=half.pulled, mode="clip")
     np.multiply(half.pulled, half.weights, out=half.pulled)

@@ -1,4 +1,4 @@
-"""What a file is, by how it begins: a photo format that is read, or why it is none."""
+"""Detection of a file's format from its first bytes, and errors for files that cannot be read."""
 
 import re
 from contextlib import suppress
@@ -10,12 +10,12 @@ from PIL import Image
 
 from latefusion.errors import ImageError
 
-# Photo formats only: Pillow would hand EPS to Ghostscript, and knows formats that no camera writes.
+# Photo formats only: Pillow passes EPS to Ghostscript, and reads formats that no camera writes.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
 PLUGINS = ("Jpeg", "Mpo", "Png", "WebP", "Avif", "Tiff", "Gif", "Bmp", "Ppm", "Jpeg2K", "Tga")
 
-# How files begin that are no photos, or none that can be read: what they are, and the cure.
-OTHERS = (
+# Unsupported files: a pattern of their first bytes, their kind, and a cure.
+UNSUPPORTED = (
     (rb"%PDF-", "a PDF document", "export the photo in it as PNG or TIFF"),
     (rb"\s*<(!doctype html|html)", "a web page", "download the photo itself"),
     (rb"\s*(<\?xml.*)?<svg", "an SVG drawing", "export it as PNG"),
@@ -32,29 +32,29 @@ OTHERS = (
         "develop it to TIFF or JPEG",
     ),
 )
-HEAD = 1024  # bytes that tell
+HEAD = 1024  # bytes needed to detect the format
 TIFF = rb"II[*+]\0|MM\0[*+]"
 PHOTO = rb"\xff\xd8\xff|\x89PNG|RIFF.{4}WEBP|GIF8|BM|.{4}ftyp|\0\0\0\x0cjP  |P[1-6]\s"
 
-# TIFF tags of pictures that stand in for a RAW photo: NewSubfileType and DNGVersion.
+# TIFF tags of the thumbnail in a RAW photo: NewSubfileType and DNGVersion.
 SUBFILE, DNG = 254, 50706
 
 
 def formats_of(head: bytes, name: str) -> tuple[str, ...]:
-    """The formats, as Pillow names them, that a file beginning with `head` may have.
+    """Return the formats, as Pillow names them, that a file beginning with `head` may have.
 
-    Raises ImageError where it is surely none of them.
+    Raises ImageError for an empty file or an unsupported format.
     """
     if not head:
         raise ImageError(f"{name} is empty; get a whole copy of it")
-    for start, what, cure in OTHERS:
+    for start, kind, cure in UNSUPPORTED:
         if re.match(start, head, re.DOTALL | re.IGNORECASE):
-            raise ImageError(f"{name} is {what}; {cure}")
+            raise ImageError(f"{name} is {kind}; {cure}")
     return _heif(name) if _is_heif(head) else _available()
 
 
 def unidentified(head: bytes, name: str) -> ImageError:
-    """What to say of a file that no decoder takes."""
+    """Return the error for a file that no decoder recognises, given its first bytes."""
     if re.match(TIFF, head):
         return ImageError(
             f"{name} is a TIFF that is damaged or of a rare kind, such as floating point; save it"
@@ -63,14 +63,14 @@ def unidentified(head: bytes, name: str) -> ImageError:
     if b"avif" in _brands(head) and "AVIF" not in Image.OPEN:
         return ImageError(f"{name} is AVIF, which needs Pillow 11.3; pip install -U Pillow")
     if re.match(PHOTO, head, re.DOTALL):
-        return damaged(name, "its header makes no sense")
+        return damaged(name, "its header is invalid")
     return ImageError(
-        f"{name} is not an image, or not of a known format; use JPEG, PNG, WebP, TIFF, AVIF or HEIC"
+        f"{name} is not an image, or has an unknown format; use JPEG, PNG, WebP, TIFF, AVIF or HEIC"
     )
 
 
 def _brands(head: bytes) -> list[bytes]:
-    """What a file of the HEIF and AVIF family says it is: the major brand and those beside it."""
+    """Return the brands of an ISO media file (HEIF, AVIF): the major and the compatible ones."""
     if head[4:8] != b"ftyp":
         return []
     box = head[8 : max(12, int.from_bytes(head[:4], "big"))]
@@ -85,8 +85,8 @@ def _is_heif(head: bytes) -> bool:
 
 @cache
 def _available() -> tuple[str, ...]:
-    for plugin in PLUGINS:  # those of all formats would take twice as long
-        with suppress(ModuleNotFoundError):  # AVIF came in Pillow 11.3
+    for plugin in PLUGINS:  # loading the plugins of all formats would take twice as long
+        with suppress(ModuleNotFoundError):  # AVIF needs Pillow 11.3
             import_module(f"PIL.{plugin}ImagePlugin")
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -96,14 +96,14 @@ def _heif(name: str) -> tuple[str, ...]:
         from pillow_heif import register_heif_opener
     except ModuleNotFoundError:
         raise ImageError(
-            f"{name} is a HEIC photo, which needs one more package; pip install 'latefusion[heic]'"
+            f"{name} is a HEIC photo, which needs an extra; pip install 'latefusion[heic]'"
         ) from None
     register_heif_opener()
     return ("HEIF",)
 
 
 def refuse_thumbnail(encoded: Image.Image, name: str) -> None:
-    """RAW photos look like TIFF files, whose first picture is a small one in place of them."""
+    """Raise ImageError for a camera's RAW photo: a TIFF whose first picture is a thumbnail."""
     tags: Any = getattr(encoded, "tag_v2", {}) if encoded.format == "TIFF" else {}
     if DNG in tags or tags.get(SUBFILE, 0) & 1:
         raise ImageError(
@@ -112,5 +112,5 @@ def refuse_thumbnail(encoded: Image.Image, name: str) -> None:
 
 
 def damaged(name: str, reason: str) -> ImageError:
-    """What to say of a file that a decoder does not get through."""
+    """Return the error for a file that a decoder cannot read to its end."""
     return ImageError(f"{name} is damaged or cut short ({reason}); get a whole copy of it")

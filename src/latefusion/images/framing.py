@@ -1,4 +1,4 @@
-"""From a photo's size to the network's and back: the only resizing and padding at inference."""
+"""Resizing and padding between a photo's size and the network's, in one place for inference."""
 
 import math
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from latefusion.errors import LatefusionError
 
 MULTIPLE = 32  # the encoder halves its input five times
-HUGE = 100_000_000  # values of a photo; in single precision 400 MB
-LARGEST = 2048  # longer sides have not been tried
+HUGE = 100_000_000  # values of a photo; 400 MB as float32
+LARGEST = 2048  # larger inputs have not been tested
 
 Size = tuple[int, int]  # (H, W)
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a photo lies in the network's input: resized to `inner`, centred in `outer`."""
+    """Placement of a photo in the network's input: resized to `inner`, centred in `outer`."""
 
     photo: Size
     inner: Size
@@ -27,16 +27,16 @@ class Letterbox:
 
     @property
     def scale(self) -> float:
-        """Pixels of the network's input for one of the photo."""
+        """Pixels of the network's input per pixel of the photo."""
         return max(self.inner) / max(self.photo)
 
     def fit(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """A photo (H, W, 3) as the network's input of size `outer`, its edge pixels repeated.
+        """Resize and pad a photo (H, W, 3) to the network's input (*outer, 3); edges are repeated.
 
-        The levels are 0 to 255 and not rounded: builds of OpenCV would round them differently, and
-        a network makes more of one level than one level.
+        Levels are 0 to 255 and not rounded: builds of OpenCV round differently, and the network
+        can turn a difference of one level into a larger one.
         """
-        # A huge photo goes colour by colour, which takes longer and a third of the memory.
+        # A huge photo is resized channel by channel: slower, but with a third of the memory.
         parts = np.split(image, 3, axis=2) if image.size > HUGE else [image]
         resized = [resize(part.astype(np.float32), self.inner) for part in parts]
         levels = resized[0] if len(resized) == 1 else np.dstack(resized)
@@ -51,11 +51,11 @@ class Letterbox:
         )
 
     def restore(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        """A plane of the network's output of size `outer` in [0, 1] at the photo's size."""
+        """Resize a plane of the network's output, (*outer) in [0, 1], to the photo's size."""
         return resize_plane(np.ascontiguousarray(self.inside(plane)), self.photo)
 
     def inside(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The photo's part of a plane of the network's output."""
+        """Crop a plane of the network's output to the photo; a view."""
         top, left = self._margin()
         return plane[top : top + self.inner[0], left : left + self.inner[1]]
 
@@ -64,7 +64,7 @@ class Letterbox:
 
 
 class Box(NamedTuple):
-    """A rectangle of a photo, in pixels; `bottom` and `right` are the first ones outside."""
+    """A rectangle of a photo in pixels; `bottom` and `right` are exclusive."""
 
     top: int
     bottom: int
@@ -73,14 +73,14 @@ class Box(NamedTuple):
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Its rows and columns."""
+        """Rows and columns, to index an array with."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
 def letterbox(photo: Size, side: int) -> Letterbox:
-    """The smallest network input, in multiples of 32, that holds a photo with longer side `side`.
+    """Fit a photo, its longer side resized to `side`, into the smallest input in multiples of 32.
 
-    The photo keeps its proportions, so a 600 x 800 one (W x H) becomes 384 x 512 for a side of 512.
+    Proportions are kept: a photo of 600 x 800 (W x H) becomes 384 x 512 for a side of 512.
     """
     scale = side / max(photo)
     inner = max(1, round(photo[0] * scale)), max(1, round(photo[1] * scale))
@@ -89,9 +89,9 @@ def letterbox(photo: Size, side: int) -> Letterbox:
 
 
 def into(photo: Size, outer: Size) -> Letterbox:
-    """As large as a photo fits into a network input of one fixed size, its proportions kept.
+    """Fit a photo into a network input of fixed size, as large as possible.
 
-    A 600 x 800 photo (W x H) covers 384 x 512 of an input of 512 x 512.
+    Proportions are kept: a photo of 600 x 800 (W x H) covers 384 x 512 of an input of 512 x 512.
     """
     scale = min(outer[0] / photo[0], outer[1] / photo[1])
     height, width = (
@@ -101,9 +101,10 @@ def into(photo: Size, outer: Size) -> Letterbox:
 
 
 def scales(seen: float, last: float = 1.0) -> list[float]:
-    """The scales of passes from a photo seen at scale `seen` to `last`; 1 is the photo's own.
+    """Return the scales of the passes that follow a first one at scale `seen`, up to `last`.
 
-    Each at most doubles the one before; one pass where `last` has been seen already.
+    Scale 1 is the photo's own size. Each pass at most doubles the scale of the one before. There is
+    one pass if `seen` already reaches `last`.
     """
     gain = max(1.0, last / seen)
     passes = max(1, math.ceil(math.log2(gain) - 1e-6))
@@ -111,9 +112,9 @@ def scales(seen: float, last: float = 1.0) -> list[float]:
 
 
 def cuts(length: int, longest: int, shared: int) -> list[tuple[int, int]]:
-    """Start and end of the equal stretches, as few as will do, that cover a length.
+    """Split a length into the fewest equal intervals (start, end) of at most `longest` pixels.
 
-    None is longer than `longest`, and neighbours have `shared` in common.
+    Neighbouring intervals overlap by at least `shared` pixels.
     """
     count = max(1, math.ceil((length - shared) / (longest - shared)))
     side = min(length, math.ceil((length + (count - 1) * shared) / count))
@@ -122,7 +123,7 @@ def cuts(length: int, longest: int, shared: int) -> list[tuple[int, int]]:
 
 
 def check_side(side: int) -> int:
-    """`side` itself if the network can take it; otherwise LatefusionError with one that it can."""
+    """Return `side` if it is a valid input size; raise LatefusionError with a valid one if not."""
     right = min(max(MULTIPLE, _next_multiple(side)), LARGEST)
     if side > LARGEST:
         raise LatefusionError(f"size {side} is too large; use {right} or less")
@@ -132,7 +133,7 @@ def check_side(side: int) -> int:
 
 
 def cover(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """An image (H, W, 3) resized to fill `size` with its proportions kept, the middle of it."""
+    """Resize an image (h, w, 3) to fill `size`, proportions kept, cropped around its centre."""
     height, width = image.shape[:2]
     scale = max(size[0] / height, size[1] / width)
     crop_height = min(height, max(1, round(size[0] / scale)))
@@ -147,13 +148,13 @@ def _next_multiple(length: int) -> int:
 
 
 def resize_plane(plane: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-    """A plane (h, w) in [0, 1] at another size; bicubic overshoots, so it is clipped."""
+    """Resize a plane (h, w) in [0, 1], clipped because bicubic interpolation overshoots."""
     resized = np.asarray(resize(plane, size), np.float32)
     return np.clip(resized, 0, 1, out=resized)
 
 
 def resize(pixels: NDArray[Any], size: Size) -> NDArray[Any]:
-    """Pixels (h, w) or (h, w, C) at another size, of the same type; bicubic where they grow."""
+    """Resize (h, w) or (h, w, C), keeping the dtype: area averaging down, bicubic up."""
     shrinks = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     resized: NDArray[Any] = cv2.resize(pixels, size[::-1], interpolation=method)

@@ -1,4 +1,4 @@
-"""Planes of one value a pixel, and how they become levels."""
+"""Planes of one value per pixel, and their conversion to integer levels."""
 
 from typing import TypeVar
 
@@ -9,16 +9,16 @@ Plane = NDArray[np.float32]
 
 Level = TypeVar("Level", np.uint8, np.uint16)
 
-ROWS = 256  # full-size arithmetic goes in strips of so many, to hold memory down
+ROWS = 256  # rows per strip in full-size arithmetic, to limit memory
 
 
 def to_levels(plane: Plane) -> NDArray[np.uint8]:
-    """A plane in [0, 1] as levels from 0 to 255."""
+    """Convert a plane in [0, 1] to levels from 0 to 255."""
     return _to_levels(plane, np.empty(plane.shape, np.uint8), 255)
 
 
 def to_deep_levels(plane: Plane) -> NDArray[np.uint16]:
-    """A plane in [0, 1] as levels from 0 to 65,535."""
+    """Convert a plane in [0, 1] to levels from 0 to 65,535."""
     return _to_levels(plane, np.empty(plane.shape, np.uint16), 65535)
 
 

@@ -1,4 +1,4 @@
-"""The way in: photos of any kind to upright pixels, with what has to travel along with them."""
+"""Reading of photos: upright RGB pixels with their opacity, colour profile and resolution."""
 
 import io
 import os
@@ -23,11 +23,12 @@ from latefusion.images.levels import ROWS
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 Dpi: TypeAlias = tuple[float, float]  # across, down
 
-# A 12,000 x 9,000 photo is 108 million pixels. Above this limit a file is more likely a
-# decompression bomb, and its cut-out (15 bytes a pixel) would not fit into an ordinary computer.
+# A photo of 12,000 x 9,000 has 108 million pixels. A file above this limit is more likely a
+# decompression bomb, and its cut-out (15 bytes per pixel) would exceed an ordinary computer's
+# memory.
 MAX_PIXELS = 250_000_000
 
-# The names of photos in a folder.
+# Suffixes that mark the photos in a folder.
 PHOTO_SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"),
@@ -35,18 +36,18 @@ PHOTO_SUFFIXES = frozenset(
     )
 )
 
-# From about 89 million pixels on Pillow warns, from twice that on it refuses, and both limits are
-# global. They are put aside only for photos near or above the first one.
+# Pillow warns above about 89 million pixels and refuses above twice that. Both limits are global,
+# so they are lifted only for photos near or above the first one.
 NEAR_PILLOWS_LIMIT = 80_000_000
 
-# What Pillow's decoders raise on damaged files; warnings, where the caller made errors of them.
+# Exceptions of Pillow on damaged files; Warning is for callers who turn warnings into errors.
 DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError),
     *(RuntimeError, ArithmeticError, AssertionError, MemoryError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Warning),
 )
 
-# EXIF orientation -> what turns the stored pixels upright (EXIF 2.3, tag 0x0112).
+# EXIF orientation -> transposition to upright (EXIF 2.3, tag 0x0112).
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x0112, 0x011A, 0x011B, 0x0128
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -58,8 +59,8 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = (5, 6, 7, 8)
-INCHES = {2: 1.0, 3: 2.54}  # EXIF resolution unit -> how many of it make an inch
-LARGEST_DPI = 65535  # what JPEG can say
+INCHES = {2: 1.0, 3: 2.54}  # EXIF resolution unit -> units per inch
+LARGEST_DPI = 65535  # the maximum of JPEG
 
 _limit_lock = threading.Lock()
 
@@ -68,9 +69,9 @@ class Photo(NamedTuple):
     """A decoded photo, upright."""
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
-    opacity: NDArray[np.float32] | None  # (H, W), the photo's own alpha; None where all is opaque
+    opacity: NDArray[np.float32] | None  # (H, W), the photo's own alpha; None if it is opaque
     icc: bytes | None  # the RGB colour profile of the pixels; None stands for sRGB
-    dpi: Dpi | None = None  # as viewed
+    dpi: Dpi | None = None  # of the upright photo
 
 
 def read_photo(
@@ -82,11 +83,12 @@ def read_photo(
 ) -> Photo:
     """Decode a path, encoded bytes, a PIL image or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
-    The EXIF orientation is applied, grey, CMYK and LAB become RGB, by their profile where they have
-    one, 16 bits become 8, and of an animation the first frame is taken. With `mask` the profile
-    does not count: the levels are no colours. A file of more than `most_pixels` is refused before
-    any of them is decoded. `name` is that of bytes in what goes wrong. Raises ImageError, for its
-    size SizeError.
+    The EXIF orientation is applied. Grey, CMYK and LAB are converted to RGB, by their profile if
+    there is one. 16 bits are reduced to 8, and only the first frame of an animation is read. With
+    `mask` the profile is ignored, because the levels are not colours. `name` stands for encoded
+    bytes in error messages.
+
+    Raises ImageError, and SizeError for more than `most_pixels` pixels, before decoding any.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -105,19 +107,19 @@ def _from_path(path: Path, mask: bool, most_pixels: int) -> Photo:
     name = shown(path)
     try:
         mode = path.stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe may wait for ever
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading a pipe may block for ever
             raise ImageError(f"{name} is a pipe or a device; give a file, or pipe it into stdin")
         with path.open("rb") as file:
             return _from_stream(file, name, mask, most_pixels)
     except FileNotFoundError:
-        dangling = path.is_symlink()
-        cure = "is a link to a file that is not there" if dangling else "does not exist"
-        raise ImageError(f"{name} {cure}; check the spelling") from None
+        if path.is_symlink():
+            raise ImageError(f"{name} is a link to a missing file; check its target") from None
+        raise ImageError(f"{name} does not exist; check the spelling") from None
     except IsADirectoryError:
         raise ImageError(f"{name} is a folder; name the photos in it, e.g. {name}/*.jpg") from None
     except PermissionError:
-        raise ImageError(f"{name} may not be read; change its permissions") from None
-    except (OSError, ValueError) as error:  # a name too long, a null byte, a disk that fails
+        raise ImageError(f"{name} cannot be read; change its permissions") from None
+    except (OSError, ValueError) as error:  # a name too long, a null byte, a failing disk
         raise ImageError(f"{name} cannot be opened: {reason(error)}") from None
 
 
@@ -143,14 +145,14 @@ def _decode(encoded: Image.Image, name: str, mask: bool, most_pixels: int) -> Ph
     if width * height > most_pixels:
         raise SizeError(
             f"{name} has {width} x {height} pixels, more than the {most_pixels / 1e6:g} million"
-            " that are accepted; make it smaller"
+            " allowed; make it smaller"
         )
     try:
         refuse_thumbnail(encoded, name)
         stored = _orientation(encoded)
         with _own_pixel_limit() if width * height > NEAR_PILLOWS_LIMIT else nullcontext():
             encoded.load()
-        orientation = _orientation(encoded)  # anew: the TIFF decoder applies it by itself
+        orientation = _orientation(encoded)  # again: the TIFF decoder applies and removes it
         rgb, icc = to_rgb(encoded, None if mask else encoded.info.get("icc_profile"), name)
         upright = rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
         dpi = _dpi(encoded)
@@ -165,18 +167,18 @@ def _decode(encoded: Image.Image, name: str, mask: bool, most_pixels: int) -> Ph
 
 
 def _orientation(encoded: Image.Image) -> Any:
-    with suppress(*DAMAGE):  # broken EXIF, but the pixels may be whole
+    with suppress(*DAMAGE):  # the EXIF data are damaged, but the pixels may be intact
         return encoded.getexif().get(ORIENTATION)
     return None
 
 
 def _dpi(encoded: Image.Image) -> Dpi | None:
-    """The dots per inch (across, down) where the file says them and they make sense."""
+    """Return the dots per inch (across, down) of a file, or None if missing or implausible."""
     with suppress(*DAMAGE):
         across, down = encoded.info.get("dpi") or _exif_dpi(encoded)
-        # To a hundredth: 300 dpi come back from a PNG, which counts in metres, as 299.9994.
+        # Rounded, because PNG stores dots per metre and gives 300 dpi back as 299.9994.
         dpi = round(float(across), 2), round(float(down), 2)
-        if all(1 < dots <= LARGEST_DPI for dots in dpi):  # 1: TIFF that says nothing
+        if all(1 < dots <= LARGEST_DPI for dots in dpi):  # 1 marks a TIFF without a resolution
             return dpi
     return None
 
@@ -188,7 +190,7 @@ def _exif_dpi(encoded: Image.Image) -> tuple[Any, Any]:
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """(H, W, C), filled in strips: Pillow's own way there takes twice the memory for a moment."""
+    """Copy an image to (H, W, C) in strips; np.asarray would briefly take twice the memory."""
     width, height = image.size
     pixels = np.empty((height, width, len(image.getbands())), np.uint8)
     for top in range(0, height, ROWS):
@@ -200,10 +202,10 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
 def _from_array(pixels: NDArray[np.uint8]) -> Photo:
     if pixels.dtype != np.uint8:
         raise ImageError(
-            f"the array holds {pixels.dtype}, not uint8; give levels from 0 to 255 as uint8"
+            f"the array has dtype {pixels.dtype}, not uint8; give levels from 0 to 255 as uint8"
         )
     if pixels.size == 0:
-        raise ImageError(f"the array of shape {pixels.shape} has no pixels")
+        raise ImageError(f"the array of shape {pixels.shape} is empty; give at least one pixel")
     if pixels.ndim == 2:
         return Photo(np.repeat(pixels[:, :, None], 3, axis=2), None, None)
     if pixels.ndim == 3 and pixels.shape[2] == 3:
@@ -222,7 +224,7 @@ def _split_opacity(pixels: NDArray[np.uint8], icc: bytes | None, dpi: Dpi | None
 
 @contextmanager
 def _own_pixel_limit() -> Iterator[None]:
-    """Pillow without its limits; only ours counts, which `_decode` checks."""
+    """Lift Pillow's global pixel limit; `_decode` checks our own."""
     with _limit_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

@@ -1,4 +1,4 @@
-"""The way out: pixels to image files, whole or not at all."""
+"""Writing of pictures to image files, complete or not at all."""
 
 import io
 import os
@@ -29,26 +29,23 @@ FORMATS_OUT = {
 
 
 class Format(NamedTuple):
-    """What a file format can hold, and how Pillow is to write it."""
+    """Capabilities of a file format, and the options that Pillow writes it with."""
 
     alpha: bool
     deep: bool  # 16 bits
-    side: int  # pixels at most
+    side: int  # longest side in pixels
     options: dict[str, Any]
 
 
-PART = ".latefusion-"  # begins the name of what is not whole yet
-
-# Quicker than PNG and smaller; more effort is several times as slow, and a third smaller at best.
-FAST_WEBP = {"method": 0, "quality": 0}
+PART = ".latefusion-"  # prefix of the names of incomplete files
 
 FORMATS = {
-    "PNG": Format(True, True, 2**31 - 1, {}),  # not Pillow's: png.py
-    # exact: the colours under transparent pixels survive.
+    "PNG": Format(True, True, 2**31 - 1, {}),  # written by png.py, not by Pillow
+    # exact keeps the colours of transparent pixels.
     "WEBP": Format(
         True, False, 16383, {"lossless": True, "exact": True, "method": 1, "quality": 40}
     ),
-    # LZW and differences of neighbours (tag 317), as photo editors write them and all can read.
+    # LZW with horizontal differencing (tag 317): photo editors use it, and all programs read it.
     "TIFF": Format(True, True, 2**31 - 1, {"compression": "tiff_lzw", "tiffinfo": {317: 2}}),
     "JPEG": Format(False, False, 65500, {"quality": 95, "subsampling": 0}),
 }
@@ -56,10 +53,10 @@ FORMATS = {
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Pixels and what goes into a file with them."""
+    """Pixels with the colour profile and the resolution to store in their file."""
 
     pixels: Pixels  # (H, W), (H, W, 3) RGB or (H, W, 4) straight RGBA uint8, or (H, W) uint16
-    icc: bytes | None = None  # the RGB colour profile; a picture (H, W) goes without
+    icc: bytes | None = None  # the RGB colour profile; ignored for (H, W)
     dpi: tuple[float, float] | None = None  # across, down
 
 
@@ -69,11 +66,14 @@ def write_picture(
     format: str | None = None,
     name: str = "stdout",
 ) -> None:
-    """Write a picture to a path, or to a binary stream such as stdout, whole or not at all.
+    """Write a picture to a path or a binary stream such as stdout, complete or not at all.
 
-    `format` is one of FORMATS; None takes the one that the path's suffix names. PNG, TIFF and WebP
-    are lossless, JPEG has quality 95 and full colour resolution. `name` is that of a stream in
-    what goes wrong. Raises OutputError.
+    `format` is one of FORMATS; None chooses it by the path's suffix. PNG, TIFF and WebP are
+    lossless, JPEG has quality 95 and full colour resolution. `name` stands for a stream in error
+    messages.
+
+    Raises OutputError for a format that cannot store the picture, or a target that cannot be
+    written.
     """
     if isinstance(target, str | Path):
         path = Path(target)
@@ -82,7 +82,7 @@ def write_picture(
             _encode(file, picture, format)
         return
     format = _checked(picture.pixels, format, name)
-    # Not straight into the stream: it may be a pipe, and TIFF goes back in what it wrote.
+    # Encoded in memory first: the stream may be a pipe, and the TIFF encoder seeks.
     encoded = io.BytesIO()
     _encode(encoded, picture, format)
     try:
@@ -93,29 +93,30 @@ def write_picture(
 
 
 def format_of(path: Path) -> str:
-    """The format that the suffix of a path names, one of FORMATS. Raises OutputError."""
+    """Return the format of a path's suffix, one of FORMATS. Raises OutputError."""
     format = FORMATS_OUT.get(path.suffix.lower())
     if format is None:
         raise OutputError(
-            f"{shown(path)} names no format that is written; choose {', '.join(FORMATS_OUT)}"
+            f"{shown(path)} has no suffix of a supported format; choose {', '.join(FORMATS_OUT)}"
         )
     return format
 
 
 def _checked(pixels: Pixels, format: str | None, name: str) -> str:
-    """The format, if it can hold the pixels. Raises OutputError."""
+    """Return the format if it can store the pixels; raise OutputError if not."""
     if format is None or format not in FORMATS:
         raise OutputError(f"{name} needs a format; choose one of {', '.join(FORMATS)}")
-    able = FORMATS[format]
-    if pixels.ndim == 3 and pixels.shape[2] == 4 and not able.alpha:
+    limits = FORMATS[format]
+    if pixels.ndim == 3 and pixels.shape[2] == 4 and not limits.alpha:
         raise OutputError(
-            f"{name}: {format} holds no transparency; choose .png or .webp, or give a background"
+            f"{name}: {format} cannot store transparency; choose .png or .webp, or give a"
+            " background"
         )
-    if pixels.dtype == np.uint16 and not able.deep:
-        raise OutputError(f"{name}: {format} holds no 16 bits; choose .png or .tif")
-    if max(pixels.shape[:2]) > able.side:
+    if pixels.dtype == np.uint16 and not limits.deep:
+        raise OutputError(f"{name}: {format} cannot store 16 bits; choose .png or .tif")
+    if max(pixels.shape[:2]) > limits.side:
         raise OutputError(
-            f"{name}: {format} ends at {able.side} pixels a side; choose .png or .tif"
+            f"{name}: {format} is limited to {limits.side} pixels per side; choose .png or .tif"
         )
     return format
 
@@ -132,7 +133,7 @@ def _encode(file: IO[bytes], picture: Picture, format: str) -> None:
         options["exif"] = _exif(picture.dpi)
     elif picture.dpi:
         options["dpi"] = picture.dpi
-    # libtiff writes to files by itself, and of a full disk it tells stderr.
+    # Encoded in memory: libtiff writes to files itself and reports a full disk on stderr only.
     encoded = io.BytesIO()
     Image.fromarray(picture.pixels).save(encoded, format=format, **options)
     file.write(encoded.getbuffer())
@@ -145,7 +146,7 @@ def _exif(dpi: tuple[float, float]) -> bytes:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it where they are missing. Raises OutputError."""
+    """Create a folder and its missing parents. Raises OutputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -153,16 +154,16 @@ def make_folder(folder: Path) -> None:
 
 
 def refuse_input(target: Path, given: Path, what: str) -> None:
-    """Refuse to write over a file that is read: `what` it is. Raises OutputError."""
+    """Raise OutputError if `target` is the input file `given`; `what` names it in the message."""
     same = False
-    with suppress(OSError, ValueError):  # one of them is not there
+    with suppress(OSError, ValueError):  # one of the two does not exist
         same = target.samefile(given)
     if same:
         raise OutputError(f"{shown(target)} is the {what} itself; choose another name")
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove what killed runs left half-written in a folder, but not what others are writing."""
+    """Remove the incomplete files of killed processes in a folder, but not those of live ones."""
     for part in folder.glob(f"{PART}*.part"):
         with suppress(OSError):
             if not _is_alive(part.name.removeprefix(PART).split("-")[0]):
@@ -171,22 +172,21 @@ def remove_parts(folder: Path) -> None:
 
 def _is_alive(process: str) -> bool:
     if os.name == "nt" and process.isdecimal():
-        return True  # it cannot be asked without a risk to it
+        return True  # os.kill(pid, 0) sends Ctrl-C on Windows
     try:
         os.kill(int(process), 0)
     except (ValueError, OverflowError, ProcessLookupError):
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # the process belongs to another user
         return True
     return True
 
 
 @contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
-    """A temporary path in the folder of `path`; what is written there comes under its name.
+    """Provide a temporary path next to `path`, renamed to it when the block succeeds.
 
-    It is renamed when the block ends well, or removed after any failure, Ctrl-C included. Raises
-    OutputError.
+    The temporary file is removed after any failure, including Ctrl-C. Raises OutputError.
     """
     part = path.with_name(f"{PART}{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
@@ -202,7 +202,7 @@ def whole_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears under its name when the block ends well, and not at all otherwise.
+    """Open a binary file that appears at `path` when the block succeeds, and not at all otherwise.
 
     Raises OutputError.
     """

@@ -368,11 +368,11 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
         "toy.json does not exist; an exported file needs its sidecar",
     ),
     "empty sidecar": (text(""), "toy.json is "),
-    "no JSON": (text("{ format: ["), "toy.json is no JSON"),
-    "a list": (text("[1, 2]"), "toy.json is no JSON that OpenCV reads"),
+    "no JSON": (text("{ format: ["), "toy.json is not JSON"),
+    "a list": (text("[1, 2]"), "toy.json is not JSON that OpenCV can read"),
     "no object of ours": (text('{"a": 1}'), "toy.json is not a sidecar of latefusion"),
-    "escape": (text('{"format": "\\u00e4"}'), "toy.json is no JSON that OpenCV reads"),
-    "no format": (without("format"), "toy.json is not a sidecar of latefusion; export anew"),
+    "escape": (text('{"format": "\\u00e4"}'), "toy.json is not JSON that OpenCV can read"),
+    "no format": (without("format"), "toy.json is not a sidecar of latefusion; export again"),
     "old format": (
         lambda model: write_sidecar(model, format="latefusion/1"),
         "toy.json has the format latefusion/1; this version reads latefusion/2",
@@ -383,7 +383,7 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no bytes": (without("bytes"), 'is a damaged sidecar (without a right "bytes")'),
     "no input": (without("input"), 'is a damaged sidecar (without a right "input")'),
-    "cut model": (cut, "toy.onnx is cut short, or not the file of its sidecar"),
+    "cut model": (cut, "toy.onnx is cut short, or does not match its sidecar"),
     "cut model, sidecar made right": (cut_with_sidecar, "toy.onnx does not load"),
     "another tool's": (another_tools, "toy.onnx does not give alpha, fg, bg and blend"),
     "turned size": (sized(96, 64), "toy.onnx gives planes of another size than its image of 96"),
@@ -522,7 +522,7 @@ def test_a_photo_and_a_model_have_to_be_named(run: Run, model: Path) -> None:
 @pytest.mark.parametrize("suffix", [".safetensors", ""])
 def test_a_model_of_another_kind_is_one_line(run: Run, suffix: str) -> None:
     done = run("--model", f"lite{suffix}", "--image", ASTRONAUT)
-    assert f"lite{suffix} is no .onnx or .pb file" in complaint(done)
+    assert f"lite{suffix} is not an .onnx or .pb file" in complaint(done)
 
 
 @pytest.mark.parametrize("display", [None, ":987"])
@@ -538,7 +538,7 @@ def test_a_window_without_a_display_is_one_line(
 
 
 @pytest.mark.parametrize("background", ["reddish", "#12345", "300,0,0", "1,2", "none.jpg"])
-def test_what_is_no_background_is_one_line(run: Run, model: Path, background: str) -> None:
+def test_an_invalid_background_is_one_line(run: Run, model: Path, background: str) -> None:
     done = run("--model", model, "--image", ASTRONAUT, "--background", background)
     assert f"'{background}' is neither a colour nor a file" in complaint(done)
 

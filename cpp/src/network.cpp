@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 constexpr char NOT_OURS[] =
-    "it is no network of latefusion, or not the one of its sidecar: export anew";
+    "it is not a network of latefusion, or does not match its sidecar: export again";
 
 const std::vector<cv::String> OUTPUTS = {"alpha", "fg", "bg", "blend"};
 
@@ -33,7 +33,8 @@ const std::map<fs::path, Reader> READERS = {
 Reader reader(const fs::path& model) {
   const auto found = READERS.find(model.extension());
   if (found == READERS.end()) {
-    throw Error(model.string() + " is no .onnx or .pb file; `latefusion export` makes one");
+    throw Error(model.string() +
+                " is not an .onnx or .pb file; create one with `latefusion export`");
   }
   return found->second;
 }
@@ -43,7 +44,7 @@ cv::dnn::Net load(const fs::path& model, const Bytes& bytes) {
     return reader(model)(bytes);
   } catch (const cv::Exception& error) {
     throw Error(model.string() + " does not load (" + in_brief(error) +
-                "); it is no network of latefusion, or too new for this OpenCV: export anew");
+                "); it is not a network of latefusion, or too new for this OpenCV: export again");
   }
 }
 
@@ -66,7 +67,8 @@ Network::Network(const fs::path& model) : name_(model.string()) {
   const Bytes bytes = read_bytes(model, "give the path of an exported .onnx or .pb file");
   const Sidecar sidecar = read_sidecar(model);
   if (static_cast<double>(bytes.size()) != sidecar.bytes) {
-    throw Error(name_ + " is cut short, or not the file of its sidecar (its size); copy both anew");
+    throw Error(name_ +
+                " is cut short, or does not match its sidecar (its size); copy both again");
   }
   input_ = sidecar.input;
   size_ = sidecar.size;

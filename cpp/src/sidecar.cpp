@@ -58,11 +58,11 @@ std::string text(const cv::FileNode& card, const char* key) {
 void check_purpose(const cv::FileNode& card, const fs::path& sidecar, const fs::path& model) {
   const std::string written_as = text(card, "format");
   if (written_as.empty()) {
-    throw Error(sidecar.string() + " is not a sidecar of latefusion; export anew");
+    throw Error(sidecar.string() + " is not a sidecar of latefusion; export again");
   }
   if (written_as != FORMAT) {
     throw Error(sidecar.string() + " has the format " + written_as + "; this version reads " +
-                FORMAT + ", so export anew");
+                FORMAT + ", so export again");
   }
   const std::string target = text(card, "target");
   if (target != "opencv" && target != "tensorflow") {
@@ -85,10 +85,10 @@ Sidecar read_sidecar(const fs::path& model) {
     try {
       return parse(card);
     } catch (const Error& error) {
-      throw Error(sidecar.string() + " is a damaged sidecar (" + error.what() + "); export anew");
+      throw Error(sidecar.string() + " is a damaged sidecar (" + error.what() + "); export again");
     }
   } catch (const cv::Exception&) {
-    throw Error(sidecar.string() + " is no JSON that OpenCV reads; export anew");
+    throw Error(sidecar.string() + " is not JSON that OpenCV can read; export again");
   }
 }
 

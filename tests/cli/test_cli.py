@@ -244,8 +244,12 @@ def test_the_device_and_the_share_of_tiles_are_reported(
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [
-        (("--device", "gpu"), 1, "error: gpu is no device; use one of auto, cuda, rocm"),
-        (("--device", "coreml", "--strict"), 1, "error: no coreml: this ONNX Runtime has"),
+        (("--device", "gpu"), 1, "error: unknown device 'gpu'; choose one of auto, cuda, rocm"),
+        (
+            ("--device", "coreml", "--strict"),
+            1,
+            "error: device coreml is not available: this ONNX Runtime supports only",
+        ),
         (("--threads", "0"), 2, None),
         (("--epsilon", "2"), 2, None),
     ],

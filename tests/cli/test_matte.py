@@ -248,4 +248,4 @@ def test_doctor_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "!! golden photo   alpha differs" in out.decode()
     code, out, _ = call("doctor", "--device", "coreml")
     assert code == 1
-    assert "!! network        no coreml" in out.decode()
+    assert "!! network        device coreml is not available" in out.decode()

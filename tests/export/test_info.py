@@ -87,7 +87,7 @@ def test_a_checkpoint_of_before_checksums_still_loads(checkpoint: Path) -> None:
 
 def test_a_truncated_export_is_refused(model: Path) -> None:
     model.write_bytes(model.read_bytes()[:-7])
-    with pytest.raises(WeightsError, match="is not the file of its sidecar"):
+    with pytest.raises(WeightsError, match="does not match its sidecar"):
         describe(str(model))
 
 

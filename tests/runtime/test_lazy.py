@@ -1,4 +1,4 @@
-"""Lazy fusion: the bound holds, tiles are those of the whole, and only doubtful ones run."""
+"""Lazy fusion: the error is bounded, tiles equal the whole, and only tiles in doubt run."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ REACH = Reach(4, 6)
 
 
 def smoothed(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, 1, h, w): each pixel with all within 4 of it, zeros outside."""
+    """Mean of all pixels within 4 of each one, zeros outside, as (N, 1, h, w)."""
     side = 2 * REACH.inside + 1
     widths = [(0, 0), (REACH.inside, REACH.inside), (REACH.inside, REACH.inside)]
     windows = np.lib.stride_tricks.sliding_window_view(
@@ -39,10 +39,10 @@ def smoothed(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class Pieces:
-    """A made-up network: F and B of given doubts, and a blend that looks at its surroundings.
+    """A made-up network: F and B of a given doubt, and a blend that depends on its surroundings.
 
-    As in the real one, the outermost pixels of what it looks at are wrong in the features, and
-    right in the rows and columns.
+    As in the real one, the outermost pixels are wrong in the features, and right in the rows and
+    columns.
     """
 
     def __init__(self, doubt: Plane) -> None:
@@ -81,7 +81,7 @@ class Pieces:
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 96), (96, 32), (160, 128)])
 @pytest.mark.parametrize("tile", [8, 16, 30, 32, 64, 100])
-def test_every_tile_is_that_of_the_whole(size: tuple[int, int], tile: int) -> None:
+def test_every_tile_equals_that_of_the_whole_image(size: tuple[int, int], tile: int) -> None:
     pieces = Pieces(np.zeros(size, np.float32))
     found = pieces.fuse(0, tile)
     np.testing.assert_allclose(found.blend, smoothed(pieces.pixels)[0, 0], atol=1e-6)
@@ -94,15 +94,15 @@ def test_alpha_is_within_a_level_at_the_size_of_the_photo(seed: int, photo: Size
     rng = np.random.default_rng(seed)
     frame = into(photo, (64, 64))
     one = rng.random((64, 64), np.float32)
-    # By half of epsilon up or down at each pixel.
+    # Each pixel differs by half of epsilon, up or down.
     other = one + rng.choice(np.array([-EPSILON / 2, EPSILON / 2], np.float32), one.shape)
     apart = np.abs(frame.restore(one) - frame.restore(other)).max()
     assert apart <= 1 / 255
     assert apart > 0.4 / 255
 
 
-def test_the_greatest_difference_at_the_size_of_the_photo() -> None:
-    """Where the signs follow those of the bicubic kernel in both directions."""
+def test_the_largest_difference_at_the_size_of_the_photo() -> None:
+    """The worst case: differences whose signs are those of the bicubic kernel."""
     signs = np.resize(np.array([-1, 1, 1, -1], np.float32), 64)
     one = np.full((64, 64), 0.5, np.float32)
     other = one + EPSILON / 2 * np.outer(signs, signs)
@@ -153,14 +153,14 @@ def test_only_the_tiles_in_doubt_run() -> None:
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A toy network as two files, and the same as one beside it."""
+    """A toy network exported as two files, and as one file."""
     wishes = {"whole.onnx": Wish(side=192), "lazy.onnx": Wish("lazy", side=192)}
     return export_toy(tmp_path_factory.mktemp("lazy"), lambda: perturbed(TOY), wishes)
 
 
 @pytest.fixture
 def exported(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The two files, for a test to do with as it likes."""
+    """Copies of the two files, which a test may change."""
     add_toy_preset(monkeypatch)
     shutil.copytree(exports, tmp_path, dirs_exist_ok=True)
     return tmp_path / "lazy.onnx"
@@ -196,7 +196,7 @@ def test_epsilon_is_a_difference_of_probabilities(exported: Path, epsilon: float
         Predictor(exported, MattingOptions(epsilon=epsilon))
 
 
-def test_the_sidecar_knows_both_files(exported: Path) -> None:
+def test_the_sidecar_describes_both_files(exported: Path) -> None:
     model = read_model(exported)
     assert model.fusion == exported.with_name("lazy.fusion.onnx").read_bytes()
     assert model.card["fusion"]["reach"] == [REACH.inside, REACH.border]
@@ -213,11 +213,11 @@ def swap(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [cut, swap])
 @pytest.mark.parametrize("name", ["lazy.onnx", "lazy.fusion.onnx"])
-def test_a_file_of_two_that_is_not_the_right_one_is_refused(
+def test_a_wrong_file_of_the_two_is_refused(
     exported: Path, harm: Callable[[Path], None], name: str
 ) -> None:
     harm(exported.with_name(name))
-    with pytest.raises(WeightsError, match=rf"{name} is not the file of its sidecar lazy\.json"):
+    with pytest.raises(WeightsError, match=rf"{name} does not match its sidecar lazy\.json"):
         read_model(exported)
 
 
@@ -228,9 +228,7 @@ def test_a_file_of_two_that_is_not_the_right_one_is_refused(
         *({"reach": [2, 6]}, {"reach": [4, 4]}, {"reach": [4, 10**30]}, {"reach": [True, 6]}),
     ],
 )
-def test_a_sidecar_that_is_damaged_at_the_second_file_is_refused(
-    exported: Path, fusion: object
-) -> None:
+def test_a_sidecar_with_a_damaged_second_entry_is_refused(exported: Path, fusion: object) -> None:
     sidecar = exported.with_suffix(".json")
     card = json.loads(sidecar.read_text())
     if isinstance(fusion, dict) and fusion.get("reach") != [4, 6]:
@@ -263,7 +261,7 @@ def test_threads_do_not_change_the_planes(exported: Path) -> None:
     np.testing.assert_allclose(one.alpha, two.alpha, atol=1e-6)
 
 
-def test_both_sessions_have_the_threads_and_yield_the_cores(exported: Path) -> None:
+def test_both_sessions_use_the_threads_and_release_idle_cores(exported: Path) -> None:
     network = OnnxNetwork(read_model(exported), Hardware(threads=3))
     assert network._fusion
     for part in (network._main, network._fusion):
@@ -272,6 +270,6 @@ def test_both_sessions_have_the_threads_and_yield_the_cores(exported: Path) -> N
         assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 
-def test_one_image_at_a_time(exported: Path) -> None:
+def test_several_images_at_once_are_refused(exported: Path) -> None:
     with pytest.raises(ImageError, match=r"one image, \(1, 3, H, W\), not \(2, 3, 64, 64\)"):
         OnnxNetwork(read_model(exported))(np.zeros((2, 3, 64, 64), np.float32))

@@ -11,7 +11,7 @@ from latefusion.runtime.model_file import PACKAGED, read_model
 
 
 def change(model: Path, **entries: Any) -> None:
-    """Other entries in the sidecar; None takes one out."""
+    """Change entries of the sidecar; None removes one."""
     sidecar = model.with_suffix(".json")
     card = json.loads(sidecar.read_text()) | entries
     kept = {key: value for key, value in card.items() if value is not None}
@@ -34,7 +34,7 @@ def test_a_network_of_fixed_size_has_its_own_frame(toy_model: Path) -> None:
     assert model.frame((100, 100), 128) == frame
 
 
-def test_a_network_of_fixed_size_takes_no_other(toy_model: Path) -> None:
+def test_a_network_of_fixed_size_refuses_another_size(toy_model: Path) -> None:
     change(toy_model, input={"name": "image", "size": [64, 128]})
     with pytest.raises(WeightsError, match=r"toy\.onnx takes 64 x 128 \(H x W\) only, not .* 96"):
         read_model(toy_model).frame((100, 100), 96)
@@ -43,14 +43,14 @@ def test_a_network_of_fixed_size_takes_no_other(toy_model: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 100])
 def test_a_truncated_file_is_refused(toy_model: Path, cut: int) -> None:
     toy_model.write_bytes(toy_model.read_bytes()[:-cut])
-    with pytest.raises(WeightsError, match=r"toy\.onnx is not the file of its sidecar"):
+    with pytest.raises(WeightsError, match=r"toy\.onnx does not match its sidecar"):
         read_model(toy_model)
 
 
 @pytest.mark.parametrize("text", ["", "{", "\0"])
-def test_a_sidecar_that_is_no_json_is_refused(toy_model: Path, text: str) -> None:
+def test_a_sidecar_that_is_not_json_is_refused(toy_model: Path, text: str) -> None:
     toy_model.with_suffix(".json").write_text(text)
-    with pytest.raises(WeightsError, match=r"toy\.json is no JSON"):
+    with pytest.raises(WeightsError, match=r"toy\.json is not valid JSON"):
         read_model(toy_model)
 
 
@@ -97,5 +97,5 @@ def test_both_files_are_needed(toy_model: Path, suffix: str) -> None:
 
 
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"a\.pt is no \.onnx or \.pb file"):
+    with pytest.raises(WeightsError, match=r"a\.pt is not an \.onnx or \.pb file"):
         read_model(tmp_path / "a.pt")

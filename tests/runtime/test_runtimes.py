@@ -1,4 +1,4 @@
-"""What runs an exported file says in one line when it cannot."""
+"""Runtimes refuse files that they cannot run, in one line."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ RUNTIMES = [OnnxNetwork, in_opencv]
 
 
 def write(folder: Path, data: bytes, name: str = "a.onnx") -> ModelFile:
-    """A file with a good sidecar of a network of 64 x 96, whatever the file is."""
+    """Write a file with a valid sidecar of a network of 64 x 96, whatever its content."""
     (folder / name).write_bytes(data)
     card = {
         "format": "latefusion/2",
@@ -59,7 +59,7 @@ ALL = ("alpha", "fg", "bg", "blend")
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_planes_come_by_name(tmp_path: Path, runtime: Callable[[ModelFile], Network]) -> None:
+def test_outputs_are_found_by_name(tmp_path: Path, runtime: Callable[[ModelFile], Network]) -> None:
     planes = runtime(write(tmp_path, graph(ALL)))(IMAGE)
     assert all(getattr(planes, name).shape == (64, 96) for name in ALL)
     assert planes.fused == 1
@@ -91,7 +91,7 @@ def test_a_network_of_another_size_is_refused(
     tmp_path: Path, runtime: Callable[[ModelFile], Network]
 ) -> None:
     model = write(tmp_path, graph(ALL, size=(32, 32)))
-    with pytest.raises(WeightsError, match=r"a\.onnx (does not run|gives alpha as)"):
+    with pytest.raises(WeightsError, match=r"a\.onnx (does not run|returns alpha as)"):
         runtime(model)(IMAGE)
 
 
@@ -100,6 +100,6 @@ def test_opencv_needs_a_fixed_size(toy_model: Path) -> None:
         in_opencv(read_model(toy_model))
 
 
-def test_onnx_runtime_does_not_take_a_frozen_graph(tmp_path: Path) -> None:
+def test_onnx_runtime_refuses_a_frozen_graph(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"a\.pb runs in OpenCV only; export with --target onnx"):
         OnnxNetwork(write(tmp_path, b"", "a.pb"))

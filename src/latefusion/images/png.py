@@ -2,7 +2,7 @@
 
 Pillow tries five filters on each row, which costs half of its time and compresses badly where much
 is transparent. Here each row is stored as its difference from the row above, at zlib's fastest
-level: the files are as small as at Pillow's level 3, or up to 7 % larger (docs/log.md). zlib
+level. The files are as small as at Pillow's level 3, or up to 7 % larger (docs/log.md). zlib
 releases the GIL, so photos are compressed in parallel.
 """
 

@@ -1,1 +1,1 @@
-"""A network's file and pixels of its input size in, the planes it computes out."""
+"""An exported network and an image of its input size in, the planes it computes out."""

@@ -1,4 +1,4 @@
-"""Where a network runs: the device that was asked for, and the one that it came to be."""
+"""The requested device of a network and the one in use."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from latefusion.errors import DeviceError
 AUTO = "auto"
 CPU = "cpu"
 
-# What ONNX Runtime calls them. Which of them it has depends on the package that is installed.
+# Device -> execution provider. The installed ONNX Runtime package decides which are available.
 PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "rocm": "ROCMExecutionProvider",
@@ -23,17 +23,19 @@ PROVIDERS = {
     CPU: "CPUExecutionProvider",
 }
 DEVICES = (AUTO, *PROVIDERS)
-MOST_THREADS = 1024  # ONNX Runtime hangs or dies of far more
+MOST_THREADS = 1024  # ONNX Runtime hangs or crashes with far more
 CURES = {"cuda": "pip install onnxruntime-gpu", "directml": "pip install onnxruntime-directml"}
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a network shall run on.
+    """The requested device and number of threads of a network.
 
-    `device` is one of DEVICES; `auto` takes CUDA where it is there, and else the CPU. `threads`
-    None leaves their number to ONNX Runtime. `strict` makes it an error where the device is not
-    there; otherwise the CPU steps in with a warning. Raises DeviceError.
+    `device` is one of DEVICES; `auto` uses CUDA if it is available, and the CPU if not. `threads`
+    is the number of CPU threads, from 1 to MOST_THREADS; None lets ONNX Runtime decide. With
+    `strict` an unavailable device is an error; by default the CPU is used, with a warning.
+
+    Raises DeviceError.
     """
 
     device: str = AUTO
@@ -42,34 +44,39 @@ class Hardware:
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
-            raise DeviceError(f"{self.device} is no device; use one of {', '.join(DEVICES)}")
+            raise DeviceError(f"unknown device {self.device!r}; choose one of {', '.join(DEVICES)}")
         if self.threads is not None and not (
             isinstance(self.threads, int | np.integer) and 1 <= self.threads <= MOST_THREADS
         ):
-            raise DeviceError(f"{self.threads!r} is no number of threads; use 1 to {MOST_THREADS}")
+            raise DeviceError(
+                f"{self.threads!r} is not a valid number of threads; use 1 to {MOST_THREADS}"
+            )
 
     def providers(self, available: Sequence[str]) -> list[str]:
-        """What to ask ONNX Runtime for, given what it has. Raises DeviceError, or warns."""
+        """Return the providers to request from ONNX Runtime, of the `available` ones.
+
+        Warns if the device is not available, or raises DeviceError if `strict`.
+        """
         wanted = list(dict.fromkeys(["cuda" if self.device == AUTO else self.device, CPU]))
         if PROVIDERS[wanted[0]] not in available and self.device != AUTO:
-            have = [name for name, provider in PROVIDERS.items() if provider in available]
-            self.miss(f"this ONNX Runtime has {', '.join(have)} only")
+            found = [name for name, provider in PROVIDERS.items() if provider in available]
+            self._report_unavailable(f"this ONNX Runtime supports only {', '.join(found)}")
         return [PROVIDERS[name] for name in wanted if PROVIDERS[name] in available]
 
-    def settle(self, asked: str, running: Sequence[str]) -> str:
-        """The device of a network, given the provider that it was to run on and each session's own.
+    def device_in_use(self, requested: str, running: Sequence[str]) -> str:
+        """Return the device of a network, given the requested provider and that of each session.
 
-        Raises DeviceError, or warns.
+        Warns if the device did not start, or raises DeviceError if `strict`.
         """
         names = {provider: name for name, provider in PROVIDERS.items()}
-        other = next((provider for provider in running if provider != asked), None)
+        other = next((provider for provider in running if provider != requested), None)
         if other and self.device != AUTO:
-            self.miss("it did not start; are its driver and libraries there?")
-        return names.get(other or asked, other or asked)
+            self._report_unavailable("it did not start, check its driver and libraries")
+        return names.get(other or requested, other or requested)
 
-    def miss(self, reason: str) -> None:
-        """Say that the device is not there: an error if strict, and else a warning."""
-        cure = CURES.get(self.device, "install the ONNX Runtime package that has it")
+    def _report_unavailable(self, reason: str) -> None:
+        cure = CURES.get(self.device, "install the ONNX Runtime package that supports it")
+        message = f"device {self.device} is not available: {reason}"
         if self.strict:
-            raise DeviceError(f"no {self.device}: {reason}; {cure}, or leave --strict off")
-        warnings.warn(f"no {self.device}: {reason}; running on the CPU", stacklevel=2)
+            raise DeviceError(f"{message}; {cure}, or leave out --strict")
+        warnings.warn(f"{message}; running on the CPU", stacklevel=2)

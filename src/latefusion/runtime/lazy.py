@@ -1,8 +1,8 @@
-"""Lazy fusion: the blending weight only where the branches disagree, with a bound on the error.
+"""Lazy fusion: run the fusion network only where the branches disagree, with a bounded error.
 
-alpha = blend F + (1 - blend)(1 - B), so alpha moves by at most |F + B - 1| as blend goes from 0 to
-1 (eq. 3 of the paper). Where that doubt is at most epsilon, blend = 1/2 gives an alpha within
-epsilon / 2 of that of any other blend, and the fusion network need not run.
+alpha = blend F + (1 - blend)(1 - B), so alpha changes by at most the doubt |F + B - 1| as blend
+goes from 0 to 1 (eq. 3 of the paper). Where the doubt is at most epsilon, blend = 1/2 gives an
+alpha within epsilon / 2 of that of any other blend, and the fusion network is skipped.
 """
 
 import math
@@ -15,19 +15,20 @@ from numpy.typing import NDArray
 from latefusion.images.levels import Plane
 from latefusion.runtime.planes import Planes
 
-# Alpha within half a level of an 8-bit matte at the network's size, and within one at any photo's:
-# the absolute values of OpenCV's bicubic weights add up to 1.375 at most, along each of the axes.
+# The error of alpha is at most half a level of an 8-bit matte at the network's size, and at most
+# one level at any photo's size: the absolute values of OpenCV's bicubic weights sum to at most
+# 1.375 along each axis.
 EPSILON = 1 / 255
-TILES = (32, 64, 128, 256)  # pixels a side; even. docs/speed.md has the curve of error and time
-BATCH = 40_000  # pixels of the parts that the fusion network sees at once, or else one part
+TILES = (32, 64, 128, 256)  # sides in pixels, even; docs/speed.md has the curve of error and time
+BATCH = 40_000  # pixels per call of the fusion network, unless one part alone has more
 
 
 class Seam(NamedTuple):
-    """What the branches leave to the fusion network, of an image (1, ...) or of N parts (N, ...).
+    """The input of the fusion network for an image (N = 1) or for N parts of h x w pixels.
 
-    `features` (N, C, h/2 + 2, w/2 + 2) at half the resolution with a border of one pixel, `rows`
-    (N, D, 2, w) and `columns` (N, D, h, 2) the outermost ones of its first convolution; N may be 0
-    for these two in parts that lie inside the image.
+    `features` (N, C, h/2 + 2, w/2 + 2) are at half the resolution, with a border of one pixel.
+    `rows` (N, D, 2, w) and `columns` (N, D, h, 2) are the outermost ones of the first convolution.
+    For parts inside the image N is 0 in these two.
     """
 
     features: NDArray[np.float32]
@@ -36,14 +37,20 @@ class Seam(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """How many pixels around a part its blending weight depends on: inside, and at the border."""
+    """Receptive field of the fusion network in pixels around a part.
+
+    `inside` is for parts inside the image, `border` for those that touch its edge.
+    """
 
     inside: int
     border: int
 
 
 class Part(NamedTuple):
-    """A rectangle of the image that the fusion network sees, for one tile of it; pixels, even."""
+    """The rectangle of the image from which the fusion network computes one tile.
+
+    All sizes and positions are even, in pixels.
+    """
 
     tile: tuple[slice, slice]
     top: int
@@ -51,8 +58,8 @@ class Part(NamedTuple):
     height: int
     width: int
 
-    def of(self, seam: Seam) -> Seam:
-        """What belongs to this rectangle, (1, ...)."""
+    def crop_seam(self, seam: Seam) -> Seam:
+        """Crop the seam of the image to this rectangle, (1, ...)."""
         bottom, right = self.top + self.height, self.left + self.width
         inner = np.s_[:, :, self.top // 2 : bottom // 2 + 2, self.left // 2 : right // 2 + 2]
         return Seam(
@@ -61,8 +68,8 @@ class Part(NamedTuple):
             seam.columns[:, :, self.top : bottom],
         )
 
-    def shown(self, blend: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The tile's pixels of the rectangle's (1, h, w)."""
+    def crop_tile(self, blend: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Crop the rectangle's blend (1, h, w) to its tile."""
         rows, columns = self.tile
         return blend[
             0,
@@ -83,11 +90,14 @@ def fuse_lazily(
     epsilon: float = EPSILON,
     tiles: Sequence[int] = TILES,
 ) -> Planes:
-    """The planes of an image from its F and B (H, W), H and W even, and its seam.
+    """Compute the planes of an image from its F and B (H, W), H and W even, and its seam.
 
-    `fusion` gives the blending weight of parts of the image. Epsilon 0 runs it on every tile. Of
-    the sizes in `tiles` that one is taken for which the fusion network sees the fewest pixels:
-    small tiles where little is in doubt, and large ones, which overlap less, where much is.
+    `fusion` computes the blending weight of parts of the image. It runs on the tiles that hold a
+    pixel with a doubt of at least `epsilon`; 0 means all. Alpha is then within epsilon / 2 of that
+    of the whole network. Of the sizes in `tiles`, the one with the fewest pixels to compute is
+    used: small tiles if few pixels are in doubt, and large ones, which overlap less, if many are.
+
+    Source: eq. 2 and 3 of the paper.
     """
     size = fg.shape[0], fg.shape[1]
     doubt = np.abs(fg + bg - 1)
@@ -110,15 +120,18 @@ def fuse_lazily(
     ]
     for parts, with_edges in ((within, False), (at_border, True)):
         for group in _groups(parts):
-            found = fusion(_stack([part.of(seam) for part in group], with_edges))
+            found = fusion(_stack([part.crop_seam(seam) for part in group], with_edges))
             for part, pixels in zip(group, found, strict=True):
-                blend[part.tile] = part.shown(pixels)
+                blend[part.tile] = part.crop_tile(pixels)
     alpha = blend * fg + (1 - blend) * (1 - bg)
     return Planes(alpha, fg, bg, blend, float(doubtful.mean()))
 
 
 def in_doubt(doubt: Plane, tile: int, epsilon: float) -> NDArray[np.bool_]:
-    """Which tiles hold a pixel of doubt epsilon or more (H, W); the last ones may be cut."""
+    """Mark the tiles of a doubt (H, W) that hold a pixel of at least epsilon: (rows, columns).
+
+    The last tiles of a row or column may be smaller.
+    """
     tops, lefts = (range(0, length, tile) for length in doubt.shape)
     rows = np.maximum.reduceat(doubt, tops, axis=0)
     worst: Plane = np.maximum.reduceat(rows, lefts, axis=1)
@@ -131,7 +144,10 @@ def _tile(place: NDArray[np.intp], tile: int, size: tuple[int, int]) -> tuple[sl
 
 
 def _part(tile: tuple[slice, slice], reach: int, side: int, size: tuple[int, int]) -> Part:
-    """The tile with `reach` pixels around it, moved into the image; all parts are of one size."""
+    """Return the tile with `reach` pixels around it, shifted into the image.
+
+    All parts have the same size, so that they fit into one batch.
+    """
     height, width = (min(side + 2 * reach, length) for length in size)
     top, left = (
         min(max(0, extent.start - reach), whole - length)
@@ -141,7 +157,7 @@ def _part(tile: tuple[slice, slice], reach: int, side: int, size: tuple[int, int
 
 
 def _touches(part: Part, size: tuple[int, int]) -> bool:
-    """Whether an edge of the part is one of the image."""
+    """Return whether the part touches an edge of the image."""
     bottom, right = part.top + part.height, part.left + part.width
     return part.top == 0 or part.left == 0 or bottom == size[0] or right == size[1]
 

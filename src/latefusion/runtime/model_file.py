@@ -1,4 +1,4 @@
-"""An exported network on disk: the model file and its sidecar, checked against each other."""
+"""Exported networks on disk: a model file and its sidecar, checked against each other."""
 
 import hashlib
 import json
@@ -10,9 +10,9 @@ from latefusion.errors import LatefusionError, WeightsError
 from latefusion.images.framing import LARGEST, Letterbox, Size, check_side, into, letterbox
 
 FORMAT = "latefusion/2"
-LAZY: Final = "lazy"  # the target of an export in two files
-DYNAMIC = "dynamic"  # stands in the sidecar for a size, where the network takes any
-LEAST_REACH = (4, 6)  # of the fusion network of every preset, inside an image and at its border
+LAZY: Final = "lazy"  # the export target of a network in two files
+DYNAMIC = "dynamic"  # the sidecar's size of a network that takes any
+LEAST_REACH = (4, 6)  # smallest Reach of any preset: inside an image, and at its border
 PACKAGED = Path(__file__).parents[1] / "weights" / "lite.onnx"
 
 
@@ -20,9 +20,9 @@ PACKAGED = Path(__file__).parents[1] / "weights" / "lite.onnx"
 class ModelFile:
     """An exported network, read and checked.
 
-    `size` is the (H, W) that the network takes, None where it takes all multiples of 32. `side` is
-    the longer side that photos are brought to by default. `card` is the whole sidecar. `fusion` is
-    the fusion network where it is a file of its own; `data` then holds the two branches only.
+    `size` is the fixed input size (H, W), or None for a network that takes all multiples of 32.
+    `side` is the default longer side of its input. `card` is the parsed sidecar. `fusion` is the
+    fusion network of a network in two files, whose `data` holds the two branches only.
     """
 
     path: Path
@@ -35,9 +35,9 @@ class ModelFile:
     fusion: bytes | None = None
 
     def frame(self, photo: Size, side: int | None = None) -> Letterbox:
-        """Where a photo lies in the network's input; `side` in place of the sidecar's.
+        """Place a photo in the network's input; `side` overrides the sidecar's longer side.
 
-        Raises WeightsError for a `side` that a network of fixed size cannot take.
+        Raises WeightsError for a `side` that differs from a network's fixed size.
         """
         if self.size is None:
             return letterbox(photo, side or self.side)
@@ -45,20 +45,25 @@ class ModelFile:
             height, width = self.size
             raise WeightsError(
                 f"{self.path} takes {height} x {width} (H x W) only, not a longer side of {side}; "
-                "leave the size off, or export with --size dynamic"
+                "leave out the size, or export with --size dynamic"
             )
         return into(photo, self.size)
 
 
 def fusion_file(path: Path) -> Path:
-    """Where the fusion network of a file for lazy fusion lies: mine.onnx, mine.fusion.onnx."""
+    """Return the path of the fusion network that belongs to `path`: mine.fusion.onnx."""
     return path.with_suffix(".fusion.onnx")
 
 
 def read_model(path: Path) -> ModelFile:
-    """An exported .onnx or .pb file, checked against the .json of its name. Raises WeightsError."""
+    """Read an exported .onnx or .pb file and check it against its sidecar, the .json of its name.
+
+    Raises WeightsError.
+    """
     if path.suffix not in (".onnx", ".pb"):
-        raise WeightsError(f"{path} is no .onnx or .pb file; `latefusion export` makes one")
+        raise WeightsError(
+            f"{path} is not an .onnx or .pb file; create one with `latefusion export`"
+        )
     data = _read(path, "give the path of an exported file")
     sidecar = path.with_suffix(".json")
     card = _parse(_read(sidecar, "an exported file needs its sidecar beside it"), sidecar)
@@ -76,7 +81,7 @@ def read_model(path: Path) -> ModelFile:
         *(ValueError, OverflowError, KeyError, TypeError, AttributeError),
         LatefusionError,
     ) as error:
-        raise WeightsError(f"{sidecar} is a damaged sidecar ({error!r}); export anew") from None
+        raise WeightsError(f"{sidecar} is a damaged sidecar ({error!r}); export again") from None
     return found
 
 
@@ -84,28 +89,28 @@ def _check_sum(path: Path, data: bytes, entry: dict[str, Any], sidecar: Path) ->
     length, sha256 = entry.get("bytes", len(data)), entry["sha256"]
     if (length, sha256) != (len(data), hashlib.sha256(data).hexdigest()):
         raise WeightsError(
-            f"{path} is not the file of its sidecar {sidecar.name} (sha256); copy both anew"
+            f"{path} does not match its sidecar {sidecar.name} (sha256); copy both again"
         )
 
 
 def _check_reach(reach: Any) -> None:
-    """Two even numbers of pixels: features are at half the resolution."""
+    """Check that the reach is two even numbers of pixels: features are at half the resolution."""
     for side, least in zip(reach, LEAST_REACH, strict=True):
         if type(side) is not int or not least <= side <= LARGEST or side % 2:
-            raise ValueError(f"a reach of {reach}")
+            raise ValueError(f"invalid reach {reach}")
 
 
 def _parse(text: bytes, sidecar: Path) -> dict[str, Any]:
     try:
         card = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{sidecar} is no JSON ({error}); export anew") from None
+        raise WeightsError(f"{sidecar} is not valid JSON ({error}); export again") from None
     written_as = card.get("format") if isinstance(card, dict) else None
     if written_as is None:
-        raise WeightsError(f"{sidecar} is not a sidecar of latefusion; export anew")
+        raise WeightsError(f"{sidecar} is not a sidecar of latefusion; export again")
     if written_as != FORMAT:
         raise WeightsError(
-            f"{sidecar} has the format {written_as}; this version reads {FORMAT}, so export anew"
+            f"{sidecar} has the format {written_as}; this version reads {FORMAT}, so export again"
         )
     assert isinstance(card, dict)
     return card

@@ -1,4 +1,4 @@
-"""What a network says of an image: alpha, fg, bg and blend as planes."""
+"""The output of a network: alpha, fg, bg and blend as planes."""
 
 from typing import NamedTuple
 
@@ -6,10 +6,9 @@ from latefusion.images.levels import Plane
 
 
 class Planes(NamedTuple):
-    """All (H, W) float32 in [0, 1]; alpha = blend * fg + (1 - blend) * (1 - bg).
+    """Planes (H, W) float32 in [0, 1]; alpha = blend * fg + (1 - blend) * (1 - bg), eq. 2.
 
-    `fused` is the share of the image's tiles in which the fusion network ran. In the others blend
-    is 1/2.
+    `fused` is the share of tiles in which the fusion network ran; blend is 1/2 in the others.
     """
 
     alpha: Plane
@@ -19,7 +18,7 @@ class Planes(NamedTuple):
     fused: float = 1.0
 
 
-# As exported files name them: of whole networks, and of the branches alone for lazy fusion.
+# Output names in exported files: of whole networks, and of the branches alone for lazy fusion.
 OUTPUTS = ("alpha", "fg", "bg", "blend")
 SEAM = ("features", "rows", "columns")
 PARTS = ("fg", "bg", *SEAM)

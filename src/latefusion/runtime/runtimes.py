@@ -1,6 +1,6 @@
-"""What runs a network: ONNX Runtime, OpenCV or PyTorch, each as one function from image to planes.
+"""Runtimes of exported networks: ONNX Runtime and OpenCV, each a function from image to planes.
 
-An image here is (1, 3, H, W) float32, RGB 0..255, H and W multiples of 32.
+An image here is (1, 3, H, W) float32 RGB with levels from 0 to 255, H and W multiples of 32.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,16 +21,19 @@ from latefusion.runtime.planes import OUTPUTS, PARTS, SEAM, Planes
 Network: TypeAlias = Callable[[NDArray[np.float32]], Planes]
 
 
-CURE = "it is no network of latefusion, or not the one of its sidecar: export anew"
-AT_WORK = "is it the network of its sidecar, and is there memory for an input of that size?"
-LONGEST = 160  # letters of a runtime's own words
+CURE = "it is not a network of latefusion, or does not match its sidecar: export again"
+RUN_CURE = "check that it matches its sidecar and that the memory suffices for this input size"
+LONGEST = 160  # characters quoted of a runtime's own message
 DEFAULT = Hardware()
 
 
 class OnnxNetwork:
-    """An .onnx file in ONNX Runtime, lazily fused where it was exported for that.
+    """An .onnx file in ONNX Runtime, with lazy fusion if it was exported for that.
 
-    Raises WeightsError, DeviceError.
+    `epsilon` in [0, 1] is the doubt from which the fusion network runs (see `fuse_lazily`).
+    `device` is the one in use. A call takes an image and returns its planes.
+
+    Raises WeightsError and DeviceError.
     """
 
     def __init__(
@@ -47,11 +50,11 @@ class OnnxNetwork:
             fusion_file(model.path), model.fusion, providers, hardware.threads
         )
         sessions = [self._main, self._fusion] if self._fusion else [self._main]
-        self.device = hardware.settle(providers[0], [session.provider for session in sessions])
+        self.device = hardware.device_in_use(providers[0], [found.provider for found in sessions])
 
     def __call__(self, image: NDArray[np.float32]) -> Planes:
         if image.shape[:2] != (1, 3):
-            raise ImageError(f"networks take one image, (1, 3, H, W), not {image.shape}")
+            raise ImageError(f"a network takes one image, (1, 3, H, W), not {image.shape}")
         if self._fusion:
             fg, bg, seam = self.branches(image)
             reach = Reach(*self.model.card["fusion"]["reach"])
@@ -60,25 +63,25 @@ class OnnxNetwork:
         return _planes(self.model, found, image)
 
     def branches(self, image: NDArray[np.float32]) -> tuple[Plane, Plane, Seam]:
-        """F and B (H, W), and the seam: the first file of two."""
+        """Run the first file of two: F and B (H, W), and the seam."""
         fg, bg, *seam = self._main.run(PARTS, {self.model.input_name: image})
         if fg.shape != (1, 1, *image.shape[2:]) or bg.shape != fg.shape:
-            raise WeightsError(f"{self.model.path} gives fg as {fg.shape}; {CURE}")
+            raise WeightsError(f"{self.model.path} returns fg as {fg.shape}; {CURE}")
         return fg[0, 0], bg[0, 0], Seam(*seam)
 
     def blend(self, seam: Seam) -> NDArray[np.float32]:
-        """The blending weight (N, 1, h, w) of N parts of an image: the second file of two."""
+        """Run the second file of two: the blending weight (N, 1, h, w) of N parts of an image."""
         assert self._fusion
         return self._fusion.run(["blend"], dict(zip(SEAM, seam, strict=True)))[0]
 
 
 class _Session:
-    """A session of ONNX Runtime whose errors are WeightsErrors of one line."""
+    """A session of ONNX Runtime that raises its errors as WeightsErrors of one line."""
 
     def __init__(
         self, path: Path, data: bytes, providers: Sequence[str], threads: int | None
     ) -> None:
-        import onnxruntime  # slow, and not needed for --help
+        import onnxruntime  # imported here because it is slow, and --help does not need it
         from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
         self._path = path
@@ -88,12 +91,11 @@ class _Session:
             *(runtime.EPFail, MemoryError),
         )
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what is wrong comes as an exception
+        options.log_severity_level = 4  # errors are raised as exceptions anyway
         options.intra_op_num_threads = int(threads or 0)
-        # A plan of the memory for each size met, kept for ever: of a folder's sizes, 60 MB, and no
-        # quicker.
+        # Memory patterns keep a plan for each input size: 60 MB for a folder, and no gain in speed.
         options.enable_mem_pattern = False
-        # The two sessions of lazy fusion take turns: idle threads of one would slow the other.
+        # The two sessions of lazy fusion take turns: idle threads of one would slow down the other.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = onnxruntime.InferenceSession(data, options, providers=providers)
@@ -113,7 +115,7 @@ class _Session:
             found: list[NDArray[np.float32]] = self._session.run(outputs, given)
         except (*self._refusals, ValueError) as error:  # ValueError: no input of that name
             raise WeightsError(
-                f"{self._path} does not run ({_one_line(error)}); {AT_WORK}"
+                f"{self._path} does not run ({_one_line(error)}); {RUN_CURE}"
             ) from None
         return found
 
@@ -126,7 +128,7 @@ def _available_providers() -> list[str]:
 
 
 def in_opencv(model: ModelFile) -> Network:
-    """An .onnx or .pb file of fixed size in OpenCV's dnn module. WeightsError."""
+    """Load an .onnx or .pb file of fixed size in OpenCV's dnn module. Raises WeightsError."""
     import cv2
 
     if model.size is None:
@@ -148,7 +150,7 @@ def in_opencv(model: ModelFile) -> Network:
         try:
             with _silent_opencv():
                 net.setInput(image, model.input_name)
-                found = net.forward(list(OUTPUTS))  # OpenCV 5 wants every output named
+                found = net.forward(list(OUTPUTS))  # OpenCV 5 requires the names of all outputs
         except cv2.error as error:
             raise WeightsError(f"{model.path} does not run ({_one_line(error)}); {CURE}") from None
         return _planes(model, found, image)
@@ -159,13 +161,13 @@ def in_opencv(model: ModelFile) -> Network:
 def _planes(
     model: ModelFile, found: Sequence[NDArray[np.float32]], image: NDArray[np.float32]
 ) -> Planes:
-    """The outputs as (H, W), wherever the axes of length 1 are. Raises WeightsError."""
+    """Reshape the outputs to (H, W), whatever axes of length 1 they have. Raises WeightsError."""
     size = image.shape[2:]
     for name, plane in zip(OUTPUTS, found, strict=True):
         if plane.size != size[0] * size[1]:
             raise WeightsError(
-                f"{model.path} gives {name} as {plane.shape} for an image of {size[0]} x {size[1]};"
-                f" {CURE}"
+                f"{model.path} returns {name} as {plane.shape} for an image of {size[0]} x"
+                f" {size[1]}; {CURE}"
             )
     alpha, fg, bg, blend = (plane.reshape(size) for plane in found)
     return Planes(alpha, fg, bg, blend)
@@ -173,10 +175,10 @@ def _planes(
 
 @contextmanager
 def _silent_opencv() -> Iterator[None]:
-    """Without what OpenCV logs on stderr beside the exception that it raises."""
+    """Silence OpenCV's log on stderr, which repeats the exception that it raises."""
     import cv2
 
-    logging = getattr(cv2.utils, "logging", cv2)  # it moved between 4.7 and 4.14
+    logging = getattr(cv2.utils, "logging", cv2)  # moved between OpenCV 4.7 and 4.14
     level = logging.getLogLevel()
     logging.setLogLevel(0)
     try:

@@ -1,4 +1,4 @@
-"""The measures of a matte: cases counted by hand, a slow reference, and what holds for all."""
+"""Measures of an alpha: cases counted by hand, a slow reference, and general properties."""
 
 import pickle
 
@@ -64,7 +64,7 @@ def test_sad_mse_and_mad_count_every_pixel() -> None:
     assert mad(pred, TRUE) == pytest.approx((0.5 + 0.25) / 8)
 
 
-def test_dtssd_sees_what_changes_and_not_what_is_wrong_all_along() -> None:
+def test_dtssd_counts_changes_of_the_error_and_not_a_constant_one() -> None:
     wrong = TRUE + np.float32(0.25)
     assert dtssd(wrong, TRUE, wrong, TRUE) == 0
     pred = TRUE.copy()
@@ -119,7 +119,7 @@ def test_grad_does_not_stretch_a_faint_matte() -> None:
     assert grad(0.5 * edge, edge) == pytest.approx(grad(flat(0, (5, 20)), edge) / 4)
 
 
-def test_grad_sees_no_sign() -> None:
+def test_grad_ignores_the_sign_of_an_edge() -> None:
     noisy = np.random.default_rng(0).random((9, 12), np.float32)
     assert grad(1 - noisy, noisy) == pytest.approx(0, abs=1e-9)
     assert grad(flat(0.5, (9, 12)), noisy) > 0.01
@@ -147,14 +147,14 @@ def test_conn_forgives_a_small_difference_where_connected_only() -> None:
     assert conn(pred, true) == pytest.approx(0.1 / 1000)
 
 
-def test_conn_does_not_connect_over_a_corner() -> None:
+def test_conn_does_not_connect_diagonal_pixels() -> None:
     pred, true = flat(0), flat(0)
     pred[:3, :3] = true[:3, :3] = 1
     true[3, 3], pred[3, 3] = 0.4, 0.5
     assert conn(pred, true) == pytest.approx(0.1 / 1000)
 
 
-def test_conn_keeps_a_pixel_that_has_left_out_for_good() -> None:
+def test_conn_never_readmits_a_pixel_that_has_left() -> None:
     pred = np.array([[0.15, 0.15, 0.15, 0, 0.7, 0.7]], np.float32)
     true = np.array([[0.15, 0.15, 0.15, 0, 0.72, 0.72]], np.float32)
     # The right part is the smaller one at 0.1 and the largest from 0.2 on: its level stays 0.
@@ -213,7 +213,7 @@ def test_a_measure_agrees_with_its_slow_definition_on_50_soft_mattes(key: str) -
 
 
 @pytest.mark.parametrize("key", SLOW)
-def test_a_region_limits_what_is_added_up_but_not_what_is_seen(key: str) -> None:
+def test_a_region_limits_the_sum_but_not_the_filters(key: str) -> None:
     pred, true = soft_pair(7)
     region = np.random.default_rng(0).random(true.shape) < 0.2
     chosen = {(int(row), int(column)) for row, column in np.argwhere(region)}
@@ -253,7 +253,7 @@ def test_there_is_no_band_without_an_outline(value: float) -> None:
     assert not outline_band(flat(value)).any()
 
 
-def test_unknown_is_all_between_the_two_ends_of_a_trimap() -> None:
+def test_unknown_is_every_level_between_0_and_255() -> None:
     trimap = np.array([[0, 1, 128], [200, 254, 255]], np.uint8)
     np.testing.assert_array_equal(unknown(trimap), [[False, True, True], [True, True, False]])
 
@@ -275,7 +275,7 @@ def test_an_empty_region_has_no_mean_and_a_sum_of_zero() -> None:
 
 
 @pytest.mark.parametrize("measure", WHOLE_IMAGE.values(), ids=list(WHOLE_IMAGE))
-def test_sizes_that_differ_are_named(measure: Measure) -> None:
+def test_different_sizes_are_refused_with_both_sizes(measure: Measure) -> None:
     with pytest.raises(DataError, match=r"\(6, 4\).*\(4, 6\)"):
         measure(flat(0, (6, 4)), flat(0, (4, 6)))
     with pytest.raises(DataError, match=r"\(4, 6, 1\)"):
@@ -321,11 +321,11 @@ def test_a_trimap_makes_measures_of_its_own() -> None:
     assert measures["mad_unknown"](flat(0, (2, 4)), TRUE) == pytest.approx((0.4 + 1 + 0.6) / 3)
 
 
-def test_the_measures_travel_to_other_processes() -> None:
+def test_measures_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(MEASURES))["iou"](TRUE, TRUE) == 1
 
 
-# What holds for all mattes
+# General properties
 
 tries = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 12))
@@ -334,7 +334,7 @@ levels = st.one_of(st.integers(0, 20).map(lambda twentieths: twentieths / 20), s
 
 @st.composite
 def mattes(draw: st.DrawFn, count: int) -> list[Plane]:
-    """Some mattes of one size, of round levels and any others."""
+    """Alphas of one size, of multiples of 1/20 or any other values."""
     size = draw(sizes)
     plane = hnp.arrays(np.float64, size, elements=levels).map(lambda p: p.astype(np.float32))
     return [draw(plane) for _ in range(count)]

@@ -1,23 +1,23 @@
-"""The errors a user can cause; a message names the thing, what is wrong and what would be right."""
+"""Errors that a user can cause; a message names the thing, what is wrong and what is right."""
 
 import re
 from pathlib import Path
 
 
 class LatefusionError(Exception):
-    """Root of all errors raised on purpose; anything else that escapes is a bug."""
+    """Base class of all errors raised on purpose; any other exception is a bug."""
 
 
 class ImageError(LatefusionError):
-    """A photo, alpha or background cannot be read, or has a form that is not understood."""
+    """A photo, alpha or background cannot be read, or has an unsupported format or shape."""
 
 
 class SizeError(ImageError):
-    """A photo has more pixels than are accepted."""
+    """A photo has more pixels than allowed."""
 
 
 class VideoError(LatefusionError):
-    """A clip cannot be read, or not to its end."""
+    """A clip cannot be read, or ends early."""
 
 
 class WeightsError(LatefusionError):
@@ -33,26 +33,26 @@ class OutputError(LatefusionError):
 
 
 class TrainingError(LatefusionError):
-    """A training run cannot start or cannot go on."""
+    """A training run cannot start or continue."""
 
 
 class DeviceError(LatefusionError):
-    """The device that was asked for is not there."""
+    """The requested device is not available."""
 
 
 def shown(name: str | Path) -> str:
-    """A file's name, or any text, as it may stand in a one-line message: it can hold a newline."""
+    """Escape the unprintable characters of a file name or text, for a one-line message."""
     return "".join(
         sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in str(name)
     )
 
 
 def reason(error: BaseException) -> str:
-    """Why something failed, in one line and without the file's name, which the message has."""
+    """Return the cause of an error in one line, without the file's name."""
     text = getattr(error, "strerror", None) or str(error)  # OSError's, and PyAV's
     return shown(" ".join(text.split())) or type(error).__name__
 
 
 def one_line(message: str) -> str:
-    """The message without control characters, which a file name may hold."""
+    """Replace control characters in a message, which file names can contain, by spaces."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message)

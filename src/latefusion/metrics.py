@@ -1,10 +1,10 @@
-"""Measures of a matte against the truth, each with the convention that its numbers follow.
+"""Measures of a predicted alpha against the true one, each with its convention.
 
-Everywhere `pred` and `true` are (H, W) float32 in [0, 1] of one shape, the photo's own, and
-`region` is an (H, W) bool mask or None for the whole image. A region limits what is added up;
-filters and connected components always see the whole image. Sums and means run in float64; over an
-empty region a sum is 0, a mean or an IoU is nan. The definitions are those of the Deep Image
-Matting (DIM) evaluation code, Xu et al. 2017, departures stated at each function.
+In all functions `pred` and `true` are (H, W) float32 in [0, 1] of the photo's own size, and
+`region` is an (H, W) bool mask, or None for the whole image. A region limits the pixels that are
+summed; filters and connected components always use the whole image. Sums and means are computed in
+float64. Over an empty region a sum is 0, and a mean or an IoU is nan. The definitions are those of
+the Deep Image Matting (DIM) evaluation code, Xu et al. 2017; each function states where it differs.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ Alpha: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]
 
 GRAD_SIGMA, GRAD_HALF = 1.4, 4  # a kernel of 9 x 9
-# Exact tenths (np.arange(0, 1.1, 0.1)[6] is above 0.6), and Python's own floats: NumPy compares
-# them in the mattes' single precision, where a pixel of 0.7 reaches 0.7; in double it does not.
+# Exact tenths (np.arange(0, 1.1, 0.1)[6] is above 0.6) as Python floats: NumPy then compares in the
+# single precision of the alphas, where a pixel of 0.7 reaches 0.7; in double it would not.
 CONN_LEVELS = tuple(step / 10 for step in range(11))
-CONN_SLACK = 0.15  # a pixel this little above its level counts as connected
+CONN_SLACK = 0.15  # a pixel less than this above its level counts as connected
 
 
 def sad(pred: Alpha, true: Alpha, region: Mask | None = None) -> float:
@@ -46,10 +46,10 @@ def mad(pred: Alpha, true: Alpha, region: Mask | None = None) -> float:
 def grad(pred: Alpha, true: Alpha, region: Mask | None = None) -> float:
     """Gradient error: sum (A_p - A_t)^2 / 1000, A the amplitude of the Gaussian gradient.
 
-    The 9 x 9 kernel, Gaussian times its derivative at sigma 1.4, has unit L2 norm; the border is
-    replicated. DIM first stretches both mattes to [0, 1] by their own least and greatest value;
-    here they stay as they are, so that a matte that is too faint costs something. Only amplitudes
-    are compared: 1 - t scores 0 against t, and blending towards the truth can raise the error.
+    The 9 x 9 kernel, a Gaussian times its derivative at sigma 1.4, has unit L2 norm; the border is
+    replicated. DIM first stretches both alphas to [0, 1] by their own minimum and maximum. Here
+    they are not stretched, so that a faint alpha has an error. Only amplitudes are compared: 1 - t
+    scores 0 against t, and blending towards the truth can increase the error.
     """
     _check(pred, true, region)
     return _sum(np.square(_amplitude(pred) - _amplitude(true)), region) / 1000
@@ -58,10 +58,10 @@ def grad(pred: Alpha, true: Alpha, region: Mask | None = None) -> float:
 def conn(pred: Alpha, true: Alpha, region: Mask | None = None) -> float:
     """Connectivity error: sum |phi_p - phi_t| / 1000, phi = 1 - d [d >= 0.15], d = value - l.
 
-    At each threshold 0.1, 0.2 .. 1, omega is the largest 4-connected component where both mattes
-    reach it; l is the last threshold before a pixel leaves omega for the first time, 1 where it
-    never does. Where no pixel reaches a threshold, omega is empty and every pixel leaves, as in
-    DIM. Of several largest components all count, so that flips do not matter; DIM takes the first.
+    At each threshold 0.1, 0.2 .. 1, omega is the largest 4-connected component in which both alphas
+    reach it. l is the last threshold before a pixel leaves omega for the first time, or 1 if it
+    never does. If no pixel reaches a threshold, omega is empty and every pixel leaves, as in DIM.
+    Of several equally large components all count, so that flips do not matter; DIM takes the first.
     """
     _check(pred, true, region)
     both = np.minimum(pred, true, dtype=np.float32)
@@ -75,7 +75,7 @@ def conn(pred: Alpha, true: Alpha, region: Mask | None = None) -> float:
 
 
 def iou(pred: Alpha, true: Alpha, threshold: float = 0.5, region: Mask | None = None) -> float:
-    """Intersection over union of the two mattes cut at > `threshold`; 1 where both are empty."""
+    """Intersection over union of pred > `threshold` and true > `threshold`; 1 if both are empty."""
     _check(pred, true, region)
     if region is not None and not region.any():
         return float("nan")
@@ -89,11 +89,14 @@ def iou(pred: Alpha, true: Alpha, threshold: float = 0.5, region: Mask | None = 
 def dtssd(
     pred: Alpha, true: Alpha, pred_before: Alpha, true_before: Alpha, region: Mask | None = None
 ) -> float:
-    """Flicker at a frame: sqrt(mean(((p - p') - (t - t'))^2)), p' and t' of the frame before.
+    """Flicker at a frame: sqrt(mean(((p - p') - (t - t'))^2)), p' and t' of the previous frame.
 
-    Erofeev et al., "Perceptually Motivated Benchmark for Video Matting" (BMVC 2015), dtSSD; of a
-    clip the mean over all frames but the first. RobustVideoMatting's tables have it times 100.
-    An error that stays with a moving subject counts, too: without any flicker it is not 0.
+    The value of a clip is the mean over all frames but the first; tables of RobustVideoMatting
+    multiply it by 100. A constant error of a moving subject counts, too: the measure is not 0
+    without flicker.
+
+    Source: dtSSD of Erofeev et al., "Perceptually Motivated Benchmark for Video Matting" (BMVC
+    2015).
     """
     change = _difference(pred, pred_before, region)
     change -= _difference(true, true_before, region)
@@ -101,30 +104,30 @@ def dtssd(
 
 
 def outline_band(true: Alpha, radius: float = 10) -> Mask:
-    """Pixels that have one of the other side of the true outline within `radius` pixels.
+    """Mask of the pixels within `radius` pixels of a pixel on the other side of the true outline.
 
-    The outline is where alpha crosses 1/2, distances are Euclidean between pixel centres: at a
-    straight edge the band is `radius` pixels wide on either side. Empty without an outline.
+    The outline is where alpha crosses 1/2. Distances are Euclidean between pixel centres: at a
+    straight edge the band is `radius` pixels wide on either side. Without an outline it is empty.
     """
     inside = true > 0.5
     if inside.all() or not inside.any():
         return np.zeros(true.shape, np.bool_)
-    # Each transform is 0 on the other side, so that their sum is the distance across the outline.
+    # Each transform is 0 on the other side, so their sum is the distance across the outline.
     across = _distance_out(inside) + _distance_out(~inside)
     return np.asarray(across <= radius)
 
 
 def unknown(trimap: NDArray[np.uint8]) -> Mask:
-    """The unknown region of an (H, W) trimap of levels 0 to 255: all between the two ends."""
+    """Mask of the unknown region of a trimap (H, W): levels above 0 and below 255."""
     return np.asarray((trimap > 0) & (trimap < 255))
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure in a region, with what a reader has to know to compare its numbers with others.
+    """A measure in a region, with the convention needed to compare its numbers with others.
 
-    `mask` makes the region from the truth, None stands for the whole image. `str(measure)` is the
-    line to print under a table.
+    `mask` computes the region from the true alpha; None stands for the whole image. `str(measure)`
+    is the footnote of a table.
     """
 
     key: str  # "mad_band10"
@@ -132,12 +135,12 @@ class Measure:
     region: str  # "whole image"
     convention: str  # formula, scaling, normalisation, border
     better: Literal["lower", "higher"]
-    digits: int  # behind the point, in a table
+    digits: int  # decimal places in a table
     function: Callable[..., float]  # of (pred, true, region=)
     mask: Callable[[Alpha], Mask] | None = None
 
     def __call__(self, pred: Alpha, true: Alpha) -> float:
-        """The value for one photo."""
+        """Compute the measure for one photo."""
         return self.function(pred, true, region=self.mask(true) if self.mask else None)
 
     def __str__(self) -> str:
@@ -190,10 +193,10 @@ WHOLE_IMAGE = _whole_image()
 
 
 def measures_in(suffix: str, region: str, mask: Callable[[Alpha], Mask]) -> dict[str, Measure]:
-    """Every measure in another region, by key: `measures_in("unknown", ...)["sad_unknown"]`.
+    """Return every measure in another region, by key: `measures_in("unknown", ...)["sad_unknown"]`.
 
-    `region` describes it for the reader and `mask` makes it from the truth; where it comes from
-    elsewhere, as with a photo's own trimap, `lambda true: unknown(trimap)` does it.
+    `region` describes the region, and `mask` computes it from the true alpha. For a region from
+    another source, such as a photo's own trimap, use `lambda true: unknown(trimap)`.
     """
     return {
         f"{key}_{suffix}": replace(
@@ -208,7 +211,7 @@ def measures_in(suffix: str, region: str, mask: Callable[[Alpha], Mask]) -> dict
 
 
 def measures_in_band(radius: int = 10) -> dict[str, Measure]:
-    """Every measure within `radius` pixels of the true outline: `mad_band10` and so on."""
+    """Return every measure within `radius` pixels of the true outline: `mad_band10` and so on."""
     return measures_in(
         f"band{radius}",
         f"within {radius} px of the true outline (t = 0.5)",
@@ -216,7 +219,7 @@ def measures_in_band(radius: int = 10) -> dict[str, Measure]:
     )
 
 
-# What `evaluate` shows unless told otherwise: key -> measure, in the order of the columns.
+# The default columns of `evaluate`, in their order: key -> measure.
 MEASURES = {**WHOLE_IMAGE, "mad_band10": measures_in_band(10)["mad_band10"]}
 
 
@@ -246,7 +249,7 @@ def _mean(plane: NDArray[np.floating], region: Mask | None) -> float:
 
 
 def _amplitude(alpha: Alpha) -> NDArray[np.float64]:
-    """sqrt(gx^2 + gy^2) of an alpha under the unit-norm derivative of a Gaussian."""
+    """Gradient amplitude sqrt(gx^2 + gy^2) of an alpha: unit-norm derivatives of a Gaussian."""
     at = np.arange(-GRAD_HALF, GRAD_HALF + 1)
     smooth = np.exp(-(at**2) / (2 * GRAD_SIGMA**2))
     slope = at * smooth
@@ -255,15 +258,15 @@ def _amplitude(alpha: Alpha) -> NDArray[np.float64]:
     border = cv2.BORDER_REPLICATE
     gx = cv2.sepFilter2D(plane, cv2.CV_64F, slope, smooth, borderType=border)
     gy = cv2.sepFilter2D(plane, cv2.CV_64F, smooth, slope, borderType=border)
-    return np.hypot(gx, gy)  # cv2.magnitude rounds by memory alignment: equal mattes would differ
+    return np.hypot(gx, gy)  # cv2.magnitude rounds by memory alignment: equal alphas would differ
 
 
 def _largest_components(mask: Mask) -> Mask:
-    """The 4-connected component of most pixels, all of them where several have as many."""
+    """Mask of the largest 4-connected component, or of all that share the largest size."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(
         mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S
     )
-    if count == 1:  # label 0 is the background, and no component
+    if count == 1:  # label 0 is the background, not a component
         return np.zeros_like(mask)
     sizes = stats[:, cv2.CC_STAT_AREA]
     sizes[0] = 0
@@ -276,7 +279,7 @@ def _phi(alpha: Alpha, reached: Alpha) -> Alpha:
 
 
 def _distance_out(inside: Mask) -> NDArray[np.float32]:
-    """Distance of each pixel of `inside` to the nearest outside of it; 0 outside."""
+    """Distance of each pixel of `inside` to the nearest pixel outside; 0 outside."""
     return np.asarray(
         cv2.distanceTransform(inside.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     )

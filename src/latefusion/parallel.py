@@ -1,4 +1,4 @@
-"""How many cores this process may use, and work done side by side in its order."""
+"""The cores that this process may use, and parallel work whose results keep their order."""
 
 import os
 from collections import deque
@@ -13,23 +13,23 @@ Made = TypeVar("Made")
 
 
 def usable_cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def side_by_side(threads: int | None = None) -> int:
-    """How many frames are worked on at a time, one a thread; None takes one a core."""
+    """Return the number of frames to process in parallel: one per thread, by default per core."""
     return min(threads or usable_cores(), MOST_WORKERS)
 
 
 def in_order(
     pool: Executor, work: Callable[[Given], Made], items: Iterable[Given], ahead: int
 ) -> Iterator[Made]:
-    """What `work` makes of each item, in their order, at most `ahead` of them beforehand.
+    """Yield `work(item)` for each item, in order, computing at most `ahead` results in advance.
 
-    Items are taken from the calling thread, as they are needed.
+    `items` is iterated in the calling thread, as results are requested.
     """
     waiting: deque[Future[Made]] = deque()
     try:

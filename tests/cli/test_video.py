@@ -1,4 +1,4 @@
-"""The command `latefusion video`: what it writes, and what is left when it is stopped or fails."""
+"""The command `latefusion video`: its results, also when it is stopped or fails."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def test_a_background_makes_an_opaque_mp4(toy: Predictor, tmp_path: Path) -> Non
     assert near(frame[30, 8], SUBJECT, 20)
 
 
-def test_transparent_is_the_background_unless_given(toy: Predictor, tmp_path: Path) -> None:
+def test_the_default_background_is_transparent(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     network = ("--model", str(toy.model.path), "--size", "64")
     given = ("--background", "transparent")
@@ -46,11 +46,11 @@ def test_transparent_is_the_background_unless_given(toy: Predictor, tmp_path: Pa
     assert near(asked[3][30, 8], (*SUBJECT, 255))
     assert asked[3][30, 70, 3] < 30
     code, _, err = call(str(clip), "-o", str(tmp_path / "c.mp4"), *network, *given)
-    assert (code, "holds no transparency" in err) == (1, True)
+    assert (code, "cannot store transparency" in err) == (1, True)
 
 
 @pytest.mark.parametrize(("out", "behind"), [("b.mov", "b.mov"), ("out/%03d.png", "out/004.png")])
-def test_a_background_is_never_written_over(out: str, behind: str, tmp_path: Path) -> None:
+def test_a_background_is_never_overwritten(out: str, behind: str, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     image = tmp_path / behind
     image.parent.mkdir(exist_ok=True)
@@ -58,7 +58,7 @@ def test_a_background_is_never_written_over(out: str, behind: str, tmp_path: Pat
     before = image.read_bytes()
     code, _, err = call(str(clip), "-o", str(tmp_path / out), "--background", str(image))
     assert code == 1
-    assert f"{image} is " in err
+    assert f"error: {image} " in err
     assert image.read_bytes() == before
 
 
@@ -95,7 +95,7 @@ def test_a_full_disk_leaves_nothing_behind(name: str, toy: Predictor, tmp_path: 
     ("numbers", "code"),
     [([signal.SIGINT], 130), ([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGTERM], 143)],
 )
-def test_a_run_that_is_stopped_leaves_a_clip_that_plays_or_nothing(
+def test_a_stopped_run_leaves_a_complete_clip_or_nothing(
     numbers: list[signal.Signals], code: int, toy: Predictor, tmp_path: Path
 ) -> None:
     clip = write_clip(
@@ -127,7 +127,9 @@ def test_a_run_that_is_stopped_leaves_a_clip_that_plays_or_nothing(
     assert sound_of(out)[0] == "aac"
 
 
-def test_without_pyav_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_pyav_is_reported_with_its_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("run", "reading", "colour", "writing"):
         monkeypatch.delitem(sys.modules, f"latefusion.video.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "av", None)
@@ -136,7 +138,7 @@ def test_without_pyav_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     assert err == "error: the package av is not installed; pip install 'latefusion[video]'\n"
 
 
-def test_words_that_contradict_each_other_are_refused() -> None:
+def test_contradictory_options_are_refused() -> None:
     for words in (["in.mp4"], ["in.mp4", "-o", "a.mov", "--raw", "4", "4"], ["--raw", "0", "4"]):
         assert call(*words)[0] == 2
     assert call("in.mp4", "-o", "a.mov", "--save", "trimap")[0] == 2

@@ -1,4 +1,4 @@
-"""The command for clips: video."""
+"""The command for clips, video."""
 
 import os
 import signal
@@ -79,8 +79,8 @@ def video(
 ) -> None:
     """Cut people out of a clip: sound, times, rotation and colours are kept.
 
-    A clip that is damaged or cut short is done as far as it can be read; the exit code is then 1.
-    Ctrl-C or SIGTERM ends a run with a whole clip of what was done.
+    Of a clip that is damaged or cut short, everything that can be read is written; the exit code is
+    then 1. After Ctrl-C or SIGTERM the frames done so far are a complete clip.
     """
     _check_words(clip, out, raw, save)
     if out:
@@ -103,15 +103,19 @@ def _check_words(
     if raw is None and (clip is None or out is None):
         raise typer.BadParameter("give a CLIP and -o, or --raw W H")
     if PIPE in (clip, out):
-        raise typer.BadParameter("- is no clip; for pipes use --raw W H")
+        raise typer.BadParameter("- is not a clip; for pipes use --raw W H")
     if raw is not None and (clip or out or save != CLIP_KINDS[0]):
-        raise typer.BadParameter("--raw goes from stdin to stdout, without CLIP, -o and --save")
+        raise typer.BadParameter(
+            "--raw reads stdin and writes stdout; leave out CLIP, -o and --save"
+        )
     if raw is not None and min(raw) < 1:
-        raise typer.BadParameter(f"--raw {raw[0]} {raw[1]} is no size; use e.g. --raw 1920 1080")
+        raise typer.BadParameter(
+            f"--raw {raw[0]} {raw[1]} is not a valid size; use e.g. --raw 1920 1080"
+        )
     if raw is not None and raw[0] * raw[1] > MAX_PIXELS:
         raise typer.BadParameter(
             f"--raw {raw[0]} {raw[1]} is more than the {MAX_PIXELS // 10**6} million pixels"
-            " latefusion accepts; make the frames smaller"
+            " allowed; make the frames smaller"
         )
 
 
@@ -152,7 +156,7 @@ def _movie(
 
 @contextmanager
 def _asked_to_stop() -> Iterator[list[int]]:
-    """The signals that came so far: a first Ctrl-C or SIGTERM asks, a second one interrupts."""
+    """Collect Ctrl-C and SIGTERM: the first one requests a stop, a second one interrupts."""
     asked: list[int] = []
 
     def ask(number: int, _: object) -> None:
@@ -180,6 +184,6 @@ def _raw(
             source, target, (height, width), predictor, workers=workers, look=look, smooth=smooth
         )
     except OutputError:
-        # Python would try again to write what is left, at the end.
+        # Python would otherwise try to write the remaining buffer again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise

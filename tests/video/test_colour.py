@@ -1,4 +1,4 @@
-"""What a frame says of its colours, and what players guess where it says nothing."""
+"""The colour tags of a frame, and the guesses of players for missing ones."""
 
 import av
 import numpy as np
@@ -20,12 +20,14 @@ from latefusion.video.colour import (
     ("width", "height", "matrix"),
     [(720, 576, SMPTE170M), (1280, 720, BT709), (608, 1080, BT709), (640, 480, SMPTE170M)],
 )
-def test_an_untagged_clip_is_taken_as_players_take_it(width: int, height: int, matrix: int) -> None:
+def test_the_matrix_of_an_untagged_clip_is_guessed_as_by_players(
+    width: int, height: int, matrix: int
+) -> None:
     found = colour_of(av.VideoFrame(width, height, "yuv420p"))
     assert (found.matrix, found.range) == (matrix, LIMITED)
 
 
-def test_what_a_frame_says_counts() -> None:
+def test_the_tags_of_a_frame_are_used() -> None:
     frame = av.VideoFrame(1920, 1080, "yuv420p")
     frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc = 5, FULL, 9, 16
     found = colour_of(frame)
@@ -56,7 +58,7 @@ def test_luma_follows_the_matrix_and_the_range(
 
 
 @pytest.mark.parametrize(("range_", "least", "span"), [(LIMITED, 16, 219), (FULL, 0, 255)])
-def test_every_level_of_an_alpha_is_written_rightly(range_: int, least: int, span: int) -> None:
+def test_every_level_of_an_alpha_is_written_correctly(range_: int, least: int, span: int) -> None:
     levels = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
     colour = Colour(BT709, range_)
     frame = from_rgb(levels, colour, "yuv420p")

@@ -1,4 +1,4 @@
-"""A closer view stays where it is while the subject is well inside it."""
+"""A closer view stays fixed while the subject is well inside it."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ SIZE = (200, 400)
 
 
 def framed(alpha: NDArray[np.float32]) -> Matte:
-    """A first look that found this alpha, in a network input of the frame's own size and more."""
+    """A first matte with this alpha, in a network input of the frame's size and padding."""
     frame = letterbox(SIZE, 416)
     small = frame.fit(np.dstack([np.uint8(255) * alpha.astype(np.uint8)] * 3))[
         :, :, 0
@@ -34,7 +34,7 @@ def views(*mattes: Matte) -> list[Box | None]:
     return [box for _, box, _ in found]
 
 
-def test_it_stays_while_the_subject_moves_a_little_and_follows_when_it_leaves() -> None:
+def test_the_view_is_fixed_for_small_moves_and_follows_large_ones() -> None:
     first, second, third, fourth = views(seen(100), seen(104), seen(96), seen(150))
     assert first == second == third
     assert first is not None
@@ -44,18 +44,18 @@ def test_it_stays_while_the_subject_moves_a_little_and_follows_when_it_leaves() 
     assert fourth != first
 
 
-def test_it_comes_closer_when_the_subject_has_become_small() -> None:
+def test_the_view_comes_closer_when_the_subject_becomes_small() -> None:
     near, far = views(seen(100, 90), seen(120, 30))
     assert near is not None
     assert far is not None
     assert far.right - far.left < 0.6 * (near.right - near.left)
 
 
-def test_a_subject_that_fills_the_frame_is_not_looked_at_again() -> None:
+def test_a_subject_that_fills_the_frame_gets_no_closer_view() -> None:
     assert views(framed(np.ones(SIZE, np.float32))) == [None]
 
 
-def test_it_waits_where_the_subject_is_gone_for_a_frame() -> None:
+def test_the_view_is_kept_while_the_subject_is_missing_for_a_frame() -> None:
     nobody = framed(np.zeros(SIZE, np.float32))
     before, none, after = views(seen(100), nobody, seen(102))
     assert before == none == after

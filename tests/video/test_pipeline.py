@@ -1,4 +1,4 @@
-"""Work side by side, in order, and only so far ahead."""
+"""Parallel work: results in order, computed a limited number in advance."""
 
 import time
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ import pytest
 
 from latefusion.errors import VideoError
 from latefusion.parallel import in_order
-from latefusion.video.pipeline import too_much_named
+from latefusion.video.pipeline import as_video_error
 
 
-def test_results_come_in_order_whatever_ends_first() -> None:
+def test_results_keep_their_order_whichever_ends_first() -> None:
     def work(number: int) -> int:
         time.sleep(0.02 if number % 2 == 0 else 0)
         return number
@@ -21,7 +21,7 @@ def test_results_come_in_order_whatever_ends_first() -> None:
         assert list(in_order(pool, work, range(12), 4)) == list(range(12))
 
 
-def test_items_are_taken_only_so_far_ahead() -> None:
+def test_a_limited_number_of_items_is_taken_in_advance() -> None:
     taken = []
 
     def items() -> Iterator[int]:
@@ -37,7 +37,7 @@ def test_items_are_taken_only_so_far_ahead() -> None:
         assert len(taken) == 5
 
 
-def test_an_error_comes_at_its_place() -> None:
+def test_an_error_is_raised_in_its_place() -> None:
     with ThreadPoolExecutor(2) as pool:
         results = in_order(pool, lambda number: 6 // (3 - number), range(6), 2)
         assert [next(results) for _ in range(3)] == [2, 3, 6]
@@ -47,8 +47,8 @@ def test_an_error_comes_at_its_place() -> None:
 
 @pytest.mark.parametrize(
     ("error", "said"),
-    [(MemoryError(), "in.mp4 does not fit into the memory"), (cv2.error("odd"), "in.mp4: odd")],
+    [(MemoryError(), "in.mp4 does not fit into memory"), (cv2.error("odd"), "in.mp4: odd")],
 )
-def test_what_is_too_much_is_told_of_its_clip(error: Exception, said: str) -> None:
-    with pytest.raises(VideoError, match=said), too_much_named("in.mp4"):
+def test_memory_and_opencv_errors_name_their_clip(error: Exception, said: str) -> None:
+    with pytest.raises(VideoError, match=said), as_video_error("in.mp4"):
         raise error

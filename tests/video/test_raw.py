@@ -16,7 +16,7 @@ SIZE = (48, 80)
 
 
 def frames(count: int) -> bytes:
-    """Subject, in the toy network's eyes, left of an edge that moves by 4 pixels a frame."""
+    """Frames with a subject (for the toy network) left of an edge that moves 4 pixels per frame."""
     clip = np.full((count, *SIZE, 3), (20, 10, 200), np.uint8)
     for number in range(count):
         clip[number, :, : 8 + 4 * number] = (255, 255, 40)
@@ -31,27 +31,29 @@ def test_frames_come_out_in_order_with_straight_colours(toy: Predictor) -> None:
     assert found[4, 20, 3].tolist() == [255, 255, 40, 255]
 
 
-def test_a_last_frame_that_is_not_whole_is_told_after_the_others(toy: Predictor) -> None:
+def test_an_incomplete_last_frame_is_reported_after_the_others(toy: Predictor) -> None:
     out = io.BytesIO()
-    with pytest.raises(VideoError, match=r"within frame 4, after 100 of 11520 bytes; .* 80 x 48\?"):
+    with pytest.raises(
+        VideoError, match=r"within frame 4, after 100 of 11520 bytes; .* RGB24 of 80 x 48"
+    ):
         matte_raw(io.BytesIO(frames(3) + bytes(100)), out, SIZE, toy)
     assert len(out.getvalue()) == 3 * 4 * SIZE[0] * SIZE[1]
 
 
-def test_no_frames_at_all_are_told(toy: Predictor) -> None:
+def test_no_frames_at_all_is_an_error(toy: Predictor) -> None:
     with pytest.raises(VideoError, match="stdin held no frames"):
         matte_raw(io.BytesIO(), io.BytesIO(), SIZE, toy)
 
 
 class Endless(io.BytesIO):
-    """Frames for which there is no memory."""
+    """A source whose frames exceed the memory."""
 
     def read(self, size: int | None = None) -> bytes:
         raise MemoryError
 
 
-def test_frames_that_are_too_much_for_the_memory_are_told(toy: Predictor) -> None:
-    with pytest.raises(VideoError, match="stdin does not fit into the memory"):
+def test_frames_that_exceed_the_memory_are_an_error(toy: Predictor) -> None:
+    with pytest.raises(VideoError, match="stdin does not fit into memory"):
         matte_raw(Endless(), io.BytesIO(), SIZE, toy)
 
 
@@ -65,7 +67,7 @@ def run(
     return subprocess.run(words, input=given, capture_output=True, check=False, env=buffered)
 
 
-def test_the_command_is_a_pipe(toy: Predictor) -> None:
+def test_the_command_works_in_a_pipe(toy: Predictor) -> None:
     done = run(toy, frames(3))
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(done.stdout) == 3 * 4 * SIZE[0] * SIZE[1]
@@ -76,10 +78,8 @@ def test_the_command_is_a_pipe(toy: Predictor) -> None:
     ("shell", "why"),
     [("| head -c 10", b"Broken pipe"), ("> /dev/full", b"No space left on device")],
 )
-def test_a_target_that_takes_no_more_ends_it_in_one_line(
-    shell: str, why: bytes, toy: Predictor
-) -> None:
-    done = run(toy, frames(40), shell, ("40", "24"))  # less than Python keeps back
-    assert done.stderr.startswith(b"error: stdout takes no more after ")
+def test_a_closed_or_full_target_is_one_line(shell: str, why: bytes, toy: Predictor) -> None:
+    done = run(toy, frames(40), shell, ("40", "24"))  # less than Python buffers
+    assert done.stderr.startswith(b"error: stdout cannot be written after ")
     assert done.stderr.endswith(why + b"\n")
     assert done.stderr.count(b"\n") == 1

@@ -1,4 +1,4 @@
-"""Clips as they are read: turned, late, of any kind of pixels, damaged, or none at all."""
+"""Reading of clips: turned, starting late, in other pixel formats, damaged, or not clips."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -27,12 +27,10 @@ from tests.helpers.clips import (
 
 
 @pytest.mark.parametrize("degrees", [90, 180, -90])
-def test_a_turned_clip_comes_out_upright_and_turned_once(
-    degrees: int, toy: Predictor, tmp_path: Path
-) -> None:
+def test_a_turned_clip_is_turned_upright_once(degrees: int, toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4", turned=degrees)
     matte_video(clip, tmp_path / "out.mp4", kind="foreground", predictor=toy)
-    capture = cv2.VideoCapture(str(clip))  # which turns it by itself
+    capture = cv2.VideoCapture(str(clip))  # it turns frames itself
     upright = capture.read()[1]
     capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     found = capture.read()[1]
@@ -43,7 +41,7 @@ def test_a_turned_clip_comes_out_upright_and_turned_once(
         assert next(container.decode(video=0)).rotation == 0
 
 
-def test_a_clip_that_starts_late_starts_at_once(toy: Predictor, tmp_path: Path) -> None:
+def test_a_clip_that_starts_late_is_written_from_time_zero(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.ts", sound="aac", options={"output_ts_offset": "10"})
     with av.open(clip) as container:
         starts = [float(stream.start_time or 0) / 90000 for stream in container.streams]
@@ -56,7 +54,7 @@ def test_a_clip_that_starts_late_starts_at_once(toy: Predictor, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("format", ["yuv420p10le", "gray", "yuv444p"])
-def test_other_kinds_of_pixels_are_read(format: str, toy: Predictor, tmp_path: Path) -> None:
+def test_other_pixel_formats_are_read(format: str, toy: Predictor, tmp_path: Path) -> None:
     codec = "ffv1" if format == "gray" else "libx264"
     clip = write_clip(tmp_path / "in.mkv", codec=codec, format=format)
     found = list(mattes(clip, predictor=toy, smooth=0))
@@ -67,7 +65,7 @@ def test_other_kinds_of_pixels_are_read(format: str, toy: Predictor, tmp_path: P
 
 
 @pytest.mark.parametrize("container", ["mp4", "mkv", "ts"])
-def test_a_clip_cut_short_is_done_as_far_as_it_goes(
+def test_a_clip_cut_short_is_written_as_far_as_it_can_be_read(
     container: str, toy: Predictor, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)
@@ -85,7 +83,7 @@ def test_a_clip_cut_short_is_done_as_far_as_it_goes(
     assert 10 < len(times(out)) < 30
 
 
-def test_a_damaged_middle_is_told_and_the_rest_done(toy: Predictor, tmp_path: Path) -> None:
+def test_a_damaged_middle_is_reported_and_the_rest_written(toy: Predictor, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (48, 80, 3), np.uint8) for _ in range(12)]
     clip = write_clip(tmp_path / "in.mov", frames, "png", "rgb24")
@@ -98,7 +96,7 @@ def test_a_damaged_middle_is_told_and_the_rest_done(toy: Predictor, tmp_path: Pa
     assert len(times(tmp_path / "out.webm")) >= 9
 
 
-def test_bytes_gone_wrong_in_the_middle_are_told(toy: Predictor, tmp_path: Path) -> None:
+def test_wrong_bytes_in_the_middle_are_reported(toy: Predictor, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (48, 80, 3), np.uint8) for _ in range(12)]
     clip = write_clip(tmp_path / "in.mp4", frames)
@@ -106,12 +104,12 @@ def test_bytes_gone_wrong_in_the_middle_are_told(toy: Predictor, tmp_path: Path)
     for place in np.linspace(0.3, 0.7, 6):
         content[int(place * len(content))] ^= 0xFF
     clip.write_bytes(content)
-    with pytest.raises(VideoError, match=r"is damaged: .* frames decoded only in part [1-9]"):
+    with pytest.raises(VideoError, match=r"is damaged: .* frames decoded only in part: [1-9]"):
         matte_video(clip, tmp_path / "out.webm", kind="alpha", predictor=toy)
     assert len(times(tmp_path / "out.webm")) == 12
 
 
-def test_what_is_no_clip_is_refused(toy: Predictor, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_clip_is_refused(toy: Predictor, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "photo.png"), picture(0))
     cv2.imwrite(str(tmp_path / "photo.jpg"), picture(0))
     (tmp_path / "text.mp4").write_text("no clip\n" * 40)
@@ -125,8 +123,8 @@ def test_what_is_no_clip_is_refused(toy: Predictor, tmp_path: Path) -> None:
         "photo.jpg": "is a photo; use latefusion matte",
         "text.mp4": r"^[^ ]+ is not a clip, or damaged: Invalid data found when processing input$",
         "empty.mp4": "is empty; get a whole copy",
-        "sound.m4a": "has no video in it",
-        ".": "is a folder; latefusion matte does folders",
+        "sound.m4a": "contains no video; give a clip",
+        ".": "is a folder; for folders of photos use latefusion matte",
     }.items():
         with pytest.raises(VideoError, match=message):
             matte_video(tmp_path / name, out, predictor=toy)
@@ -135,7 +133,7 @@ def test_what_is_no_clip_is_refused(toy: Predictor, tmp_path: Path) -> None:
 
 
 def reordered(path: Path) -> Path:
-    """A clip of 30 frames at 10 a second, coded in another order than shown."""
+    """A clip of 30 frames at 10 per second, coded in another order than they are shown."""
     options = {"bf": "3", "x264-params": "b-adapt=0:scenecut=0"}
     with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=10, options=options)
@@ -149,14 +147,14 @@ def reordered(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["in.avi", "in.mp4", "in.ts", "in.mkv"])
-def test_frames_that_are_coded_in_another_order_keep_their_times(name: str, tmp_path: Path) -> None:
+def test_frames_coded_in_another_order_keep_their_times(name: str, tmp_path: Path) -> None:
     with Clip(reordered(tmp_path / name)) as clip:
         ticks = [event.ticks for event in clip.events() if isinstance(event, Frame)]
         found = [float(each * clip.time_base) for each in ticks]
     assert found == pytest.approx([number / 10 for number in range(30)])
 
 
-def test_times_that_step_back_are_left_for_those_that_do_not() -> None:
+def test_the_times_that_step_back_less_often_are_used() -> None:
     own = Times()
     given = [(70, 0), (60, 10), (80, 20), (50, None), (None, 40)]
     assert [own.of(pts, dts) for pts, dts in given] == [70, 10, 20, 50, 40]
@@ -164,7 +162,7 @@ def test_times_that_step_back_are_left_for_those_that_do_not() -> None:
     assert [own.of(pts, dts) for pts, dts in [(1, 5), (2, 5), (3, 4)]] == [1, 2, 3]
 
 
-def test_a_clip_says_what_it_is(tmp_path: Path) -> None:
+def test_a_clip_has_its_properties(tmp_path: Path) -> None:
     with Clip(write_clip(tmp_path / "in.mp4", turned=90, sound="aac")) as clip:
         assert clip.size == (80, 48)
         assert clip.frames == 8

@@ -13,15 +13,13 @@ from tests.helpers.clips import BEHIND, SUBJECT, Pixels, times, write_clip
 
 
 def small_subject(number: int) -> Pixels:
-    """A subject of 16 x 24 pixels, left of the middle, that moves to the right."""
+    """A frame with a subject of 16 x 24 pixels, left of the middle, that moves to the right."""
     pixels = np.full((96, 160, 3), BEHIND, np.uint8)
     pixels[40:64, 20 + 2 * number : 36 + 2 * number] = SUBJECT
     return pixels
 
 
-def test_a_small_subject_is_looked_at_closer_in_every_frame(
-    toy_model: Path, tmp_path: Path
-) -> None:
+def test_a_small_subject_gets_a_closer_view_in_every_frame(toy_model: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4", [small_subject(number) for number in range(5)])
     predictor = Predictor(toy_model, MattingOptions(size=64), threads=1)
     found = list(mattes(clip, predictor=predictor, smooth=0))
@@ -33,7 +31,7 @@ def test_a_small_subject_is_looked_at_closer_in_every_frame(
     assert not any(matte.details for matte in mattes(clip, predictor=whole))
 
 
-def test_a_run_that_is_stopped_leaves_a_whole_clip(toy: Predictor, tmp_path: Path) -> None:
+def test_a_stopped_run_leaves_a_complete_clip(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     taken: list[int] = []
     done = matte_video(
@@ -48,22 +46,22 @@ def test_a_run_that_is_stopped_leaves_a_whole_clip(toy: Predictor, tmp_path: Pat
     assert done == len(taken) == len(times(tmp_path / "out.mov"))
 
 
-def test_about_how_many_frames_there_are_is_known(tmp_path: Path) -> None:
+def test_the_approximate_number_of_frames_is_known(tmp_path: Path) -> None:
     assert about_frames(write_clip(tmp_path / "in.mp4")) == 8
     assert about_frames(write_clip(tmp_path / "in.mkv")) == 8
 
 
-def test_a_clip_that_is_too_much_for_the_memory_is_told(toy: Predictor, tmp_path: Path) -> None:
+def test_a_clip_that_exceeds_the_memory_is_an_error(toy: Predictor, tmp_path: Path) -> None:
     def full() -> None:
         raise MemoryError
 
     clip = write_clip(tmp_path / "in.mp4")
-    with pytest.raises(VideoError, match=r"in\.mp4 does not fit into the memory"):
+    with pytest.raises(VideoError, match=r"in\.mp4 does not fit into memory"):
         matte_video(clip, tmp_path / "out.mov", predictor=toy, step=full)
     assert [path.name for path in tmp_path.glob("[.o]*")] == []
 
 
-def test_what_only_photos_know_is_refused(toy_model: Path, tmp_path: Path) -> None:
+def test_options_for_photos_only_are_refused(toy_model: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     turning = Predictor(toy_model, MattingOptions(size=64, rotate_search=True))
     with pytest.raises(LatefusionError, match=r"^rotate_search: for photos only"):

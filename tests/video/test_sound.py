@@ -1,4 +1,4 @@
-"""The sound of a clip: copied or encoded, whole and in step."""
+"""The sound of a clip: copied or encoded, complete and in sync."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.helpers.clips import loud_from, picture, sound_of, times, write_clip
         ("out.webm", "libopus", "opus"),
     ],
 )
-def test_sound_is_copied_where_it_can_be_and_else_encoded(
+def test_sound_is_copied_if_possible_and_otherwise_encoded(
     name: str, given: str, codec: str, toy: Predictor, tmp_path: Path
 ) -> None:
     frames = [picture(number % 8) for number in range(15)]
@@ -36,7 +36,7 @@ def test_sound_is_copied_where_it_can_be_and_else_encoded(
 
 
 @pytest.mark.parametrize("name", ["out.mov", "out.webm", "out.mp4"])
-def test_sound_that_sets_in_later_does_so_still(name: str, toy: Predictor, tmp_path: Path) -> None:
+def test_sound_that_starts_later_keeps_its_start(name: str, toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", sound="pcm_s16le", late=0.15)
     assert loud_from(clip) == pytest.approx(0.15, abs=0.025)
     matte_video(clip, tmp_path / name, kind="alpha", predictor=toy)

@@ -1,4 +1,4 @@
-"""What flickers goes, what moves or stays changed is kept."""
+"""Flicker is removed; motion and lasting changes are kept."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -29,7 +29,7 @@ def seen(image: NDArray[np.float64], alpha: NDArray[np.float64]) -> Matte:
 
 
 def moving(number: int, step: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A square with a texture of its own, 60 pixels wide, before another one that stays."""
+    """A moving square with its own texture, 60 pixels wide, in front of a fixed background."""
     behind = texture()[: SIZE[0], : SIZE[1]].copy()
     left = 20 + step * number
     behind[30:90, left : left + 60] = texture()[60:120, 200:260]
@@ -44,7 +44,7 @@ def alphas(mattes: list[Matte], smooth: float = 0.8) -> list[NDArray[np.float32]
     return [matte.alpha for matte, _ in found]
 
 
-def test_what_one_frame_alone_saw_goes() -> None:
+def test_an_error_of_a_single_frame_is_removed() -> None:
     image, alpha = moving(0, 0)
     blinking = [alpha.copy() for _ in range(7)]
     blinking[3][10:20, 150:170] = 0.6
@@ -53,7 +53,7 @@ def test_what_one_frame_alone_saw_goes() -> None:
     assert np.abs(found[3] - alpha).max() < 0.15
 
 
-def test_a_change_that_stays_is_kept_from_its_first_frame_on() -> None:
+def test_a_lasting_change_is_kept_from_its_first_frame_on() -> None:
     image, alpha = moving(0, 0)
     gone = np.zeros(SIZE)
     found = alphas([seen(image, each) for each in [alpha] * 4 + [gone] * 4])
@@ -62,7 +62,7 @@ def test_a_change_that_stays_is_kept_from_its_first_frame_on() -> None:
 
 
 @pytest.mark.parametrize("step", [0, 2, 7])
-def test_noise_falls_and_nothing_trails_behind_what_moves(step: int) -> None:
+def test_noise_is_reduced_without_ghosts_behind_motion(step: int) -> None:
     rng = np.random.default_rng(0)
     frames = [moving(number, step) for number in range(8)]
     truth = [0.2 + 0.6 * alpha for _, alpha in frames]  # so that noise stays in 0..1
@@ -80,7 +80,7 @@ def test_noise_falls_and_nothing_trails_behind_what_moves(step: int) -> None:
 
 
 def flicker(found: Sequence[NDArray[np.floating]], truth: Sequence[NDArray[np.float64]]) -> float:
-    """The mean dtSSD of all frames but the first and the last, which stay as they are."""
+    """Mean dtSSD of all frames but the first and the last, which are not changed."""
     planes = [[plane.astype(np.float32) for plane in clip[1:-1]] for clip in (found, truth)]
     pairs = list(zip(*planes, strict=True))
     return float(np.mean([dtssd(*now, *before) for before, now in pairwise(pairs)]))
@@ -95,7 +95,7 @@ def test_nothing_is_carried_over_a_cut() -> None:
     assert np.abs(found[2] - alpha).max() < 0.1
 
 
-def test_zero_leaves_all_as_it_is() -> None:
+def test_zero_changes_nothing() -> None:
     image, alpha = moving(0, 0)
     mattes = [seen(image, alpha * level) for level in (1, 0.5, 1)]
     for before, after in zip(mattes, alphas(mattes, 0), strict=True):
@@ -108,7 +108,7 @@ def test_short_clips_pass_through(count: int) -> None:
     assert len(alphas([seen(image, alpha)] * count)) == count
 
 
-def test_a_tiny_frame_has_room_for_the_flow() -> None:
+def test_a_tiny_frame_is_large_enough_for_the_flow() -> None:
     plane = np.full((3, 5), 0.5, np.float32)
     tiny = Matte(
         np.zeros((3, 5, 3), np.uint8),

@@ -1,4 +1,4 @@
-"""Clips as they are written: alpha, colours, times and shape, read back by PyAV and OpenCV."""
+"""Writing of clips: alpha, colours, times and shape, read back by PyAV and OpenCV."""
 
 import re
 from fractions import Fraction
@@ -42,7 +42,7 @@ def test_a_cutout_has_straight_colours_and_alpha(name: str, toy: Predictor, tmp_
     assert 8 <= behind[3] <= 28
 
 
-def test_the_fast_reader_agrees_on_size_and_order(toy: Predictor, tmp_path: Path) -> None:
+def test_opencv_reads_the_same_size_and_order(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     matte_video(clip, tmp_path / "alpha.mp4", kind="alpha", predictor=toy, smooth=0)
     capture = cv2.VideoCapture(str(tmp_path / "alpha.mp4"))
@@ -79,16 +79,18 @@ def test_a_folder_or_a_pattern_gets_a_png_for_each_frame(toy: Predictor, tmp_pat
         ("out/f%d+.png", "f12+.PNG"),
     ],
 )
-def test_frames_are_not_mixed_with_others(target: str, there: str, tmp_path: Path) -> None:
+def test_a_folder_with_frames_of_another_clip_is_refused(
+    target: str, there: str, tmp_path: Path
+) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / there).touch()
-    with pytest.raises(OutputError, match=rf"{re.escape(there)} is there already"):
+    with pytest.raises(OutputError, match=rf"{re.escape(there)} exists already"):
         matte_video(clip, tmp_path / target)
     assert [path.name for path in (tmp_path / "out").iterdir()] == [there]
 
 
-def test_pngs_that_are_no_frames_may_lie_beside_them(toy: Predictor, tmp_path: Path) -> None:
+def test_pngs_with_other_names_may_lie_beside_the_frames(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     (tmp_path / "out").mkdir()
     for name in ("back.png", "g-001.png", "f-001.jpg", "f-01.png"):
@@ -104,7 +106,7 @@ PATCHES = ((200, 30, 60), (40, 180, 90), (30, 60, 210), (250, 240, 230), (12, 8,
     "tags", [(BT709, LIMITED), (BT709, FULL), (BT601, LIMITED), (BT601, FULL), (BT2020, LIMITED)]
 )
 @pytest.mark.parametrize("name", ["out.mov", "out.webm", "out.mp4"])
-def test_colours_survive_whatever_their_matrix_and_range(
+def test_colours_are_kept_for_every_matrix_and_range(
     name: str, tags: tuple[int, int], tmp_path: Path
 ) -> None:
     row = np.repeat(np.array(PATCHES, np.uint8), 16, axis=0)
@@ -143,7 +145,7 @@ def test_the_frame_rate_is_kept(toy: Predictor, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "size"), [("o.mov", (35, 61)), ("o.webm", (35, 61)), ("o.mp4", (36, 62))]
 )
-def test_odd_sides_are_kept_but_for_h264_that_repeats_the_last_ones(
+def test_odd_sides_are_kept_except_in_h264_which_repeats_the_edge(
     name: str, size: tuple[int, int], toy: Predictor, tmp_path: Path
 ) -> None:
     frames = [picture(number, (35, 61)) for number in range(3)]
@@ -152,7 +154,7 @@ def test_odd_sides_are_kept_but_for_h264_that_repeats_the_last_ones(
     assert decoded(tmp_path / name, "rgb24")[0].shape[:2] == size
 
 
-def test_pixels_that_are_not_square_stay_so(toy: Predictor, tmp_path: Path) -> None:
+def test_the_aspect_of_pixels_is_kept(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     with av.open(tmp_path / "wide.mp4", "w") as target, av.open(clip) as source:
         stream = target.add_stream("libx264", rate=25)
@@ -188,7 +190,7 @@ def test_a_target_is_checked_before_any_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out/cut.mov", "out", "out/%03d.png"])
-def test_what_a_killed_run_left_goes_at_the_next_one(
+def test_files_of_a_killed_run_are_removed_by_the_next_one(
     name: str, toy: Predictor, tmp_path: Path
 ) -> None:
     clip = write_clip(tmp_path / "in.mp4")
@@ -200,5 +202,7 @@ def test_what_a_killed_run_left_goes_at_the_next_one(
 
 
 def test_an_mp4_without_background_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"H\.264 holds no transparency; choose \.mov, \.webm"):
+    with pytest.raises(
+        OutputError, match=r"H\.264 cannot store transparency; choose \.mov, \.webm"
+    ):
         matte_video(tmp_path / "none.mp4", tmp_path / "out.mp4")

@@ -1,1 +1,1 @@
-"""A clip in, the clip of its mattes out, steadied and with its sound."""
+"""A clip in, a clip of its mattes out, without flicker and with its sound."""

@@ -1,4 +1,4 @@
-"""How a clip's levels mean colours: matrix, range and their tags, from YUV to RGB and back."""
+"""Colours of a clip: matrix, range and their tags, from YUV to RGB and back."""
 
 from dataclasses import dataclass, replace
 
@@ -8,13 +8,13 @@ from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
 LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
-UNSPECIFIED = 2  # of matrix, primaries and transfer, as in ITU-T H.273
+UNSPECIFIED = 2  # matrix, primaries or transfer in ITU-T H.273
 BT709, BT470BG, SMPTE170M, BT2020 = 1, 5, 6, 9
 
-# The matrices of H.273 by number -> swscale's; all others are rare, and taken for one of these.
+# Matrix in H.273 -> matrix in swscale; all others are rare, and guessed as if untagged.
 MATRICES = {BT709: 1, 4: 4, BT470BG: 5, SMPTE170M: 5, 7: 7, BT2020: 9, 10: 9}
 LAYOUTS = {3: "rgb24", 4: "rgba"}
-HD_SIDE, SD_LINES = 1280, 576  # from here on an untagged clip is BT.709, as players take it
+HD_SIDE, SD_LINES = 1280, 576  # from the one side, or above the other, players use BT.709
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Colour:
     transfer: int = UNSPECIFIED
 
     def limited(self) -> "Colour":
-        """The same colours in limited range, for formats that can say no other."""
+        """Return these colours in limited range, for formats that cannot tag full range."""
         return replace(self, range=LIMITED)
 
 
 def colour_of(frame: av.VideoFrame) -> Colour:
-    """What a decoded frame says of its colours; what it leaves open as players guess it.
+    """Return the colour tags of a decoded frame; missing ones are guessed as players do.
 
-    RGB, which has no matrix, gets the one and the limited range of a clip of its size.
+    RGB has no matrix: it gets that of an untagged clip of its size, and limited range.
     """
     guessed = _guess(frame.width, frame.height)
     matrix = frame.colorspace if frame.colorspace in MATRICES else guessed
@@ -49,7 +49,7 @@ def _guess(width: int, height: int) -> int:
 
 
 def to_rgb(frame: av.VideoFrame, colour: Colour, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A decoded frame as (H, W, 3) RGB, at `size`: a clip may change it on its way."""
+    """Convert a decoded frame to (H, W, 3) RGB at `size`, because frames of a clip can differ."""
     height, width = size
     given = None if frame.format.is_rgb else MATRICES[colour.matrix]
     rgb = frame.reformat(
@@ -65,11 +65,11 @@ def to_rgb(frame: av.VideoFrame, colour: Colour, size: tuple[int, int]) -> NDArr
 
 
 def from_rgb(pixels: NDArray[np.uint8], colour: Colour, format: str) -> av.VideoFrame:
-    """Pixels (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA as a frame of a YUV format, with tags."""
-    if pixels.ndim == 2:  # as RGB, since swscale takes grey to limited range up to 4 levels off
+    """Convert (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA to a frame of a YUV format, tagged."""
+    if pixels.ndim == 2:  # swscale is up to 4 levels off from grey to limited range, so use RGB
         pixels = np.dstack([pixels] * 3)
     rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), LAYOUTS[pixels.shape[2]])
-    rgb.colorspace = colour.matrix  # PyAV 17 takes BT.2020 from here only
+    rgb.colorspace = colour.matrix  # PyAV 17 reads BT.2020 only from here
     frame = rgb.reformat(
         format=format,
         src_color_range=FULL,

@@ -1,7 +1,7 @@
-"""Where a clip is looked at more closely: a view that stays put while the subject stays in it.
+"""Closer view of a small subject in a clip, kept fixed while the subject stays inside it.
 
-A closer look of its own for each frame would frame each a little differently, and alpha would
-tremble with it.
+A view chosen for each frame anew would differ a little from frame to frame, and alpha would
+flicker with it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,15 +11,18 @@ from latefusion.images.framing import Box
 from latefusion.inference.closeup import LEAST_ZOOM, MARGIN, find_subject, with_margin, zoom
 from latefusion.inference.matte import Matte
 
-ROOM = 0.35  # around the subject when a view is chosen, as a share of its longer side
-TIGHT = MARGIN / 2  # it is chosen anew when less than that is left around the subject
-SHRUNK = 0.6  # or when a new one would be smaller than that share of it
+ROOM = 0.35  # margin around the subject in a new view, as a share of its longer side
+TIGHT = MARGIN / 2  # a new view is chosen when less than this margin is left
+SHRUNK = 0.6  # or when it would be smaller than this share of the old one
 
 Tag = TypeVar("Tag")
 
 
 def held_views(seen: Iterable[tuple[Matte, Tag]]) -> Iterator[tuple[Matte, Box | None, Tag]]:
-    """First looks at the frames of a clip, each with the part to look at closer, None for none."""
+    """Yield the first mattes of a clip's frames, each with the part to matte again, closer.
+
+    The part is None if the subject is large enough. Tags are passed through.
+    """
     held: Box | None = None
     for matte, tag in seen:
         subject = find_subject(matte.planes.alpha, matte.frame)
@@ -32,14 +35,14 @@ def held_views(seen: Iterable[tuple[Matte, Tag]]) -> Iterator[tuple[Matte, Box |
 
 
 def _serves(held: Box, tight: Box, wanted: Box) -> bool:
-    """Whether a view still shows the subject with some room, and not from too far away."""
-    holds = (
+    """Return whether a view still holds the subject with its tight margin, and is not too large."""
+    inside = (
         held.top <= tight.top
         and tight.bottom <= held.bottom
         and held.left <= tight.left
         and tight.right <= held.right
     )
-    return holds and _side(wanted) >= SHRUNK * _side(held)
+    return inside and _side(wanted) >= SHRUNK * _side(held)
 
 
 def _side(box: Box) -> int:

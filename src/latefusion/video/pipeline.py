@@ -1,4 +1,4 @@
-"""The frames of a clip through the network: several at a time, in their order, few of them held."""
+"""Frames of a clip through the network: several in parallel, in order, few of them in memory."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -22,12 +22,12 @@ Item = TypeVar("Item")
 
 
 @contextmanager
-def too_much_named(name: str) -> Iterator[None]:
-    """What the memory or OpenCV refuses as a VideoError, of which clip it is."""
+def as_video_error(name: str) -> Iterator[None]:
+    """Raise a lack of memory and errors of OpenCV as a VideoError of the clip `name`."""
     try:
         yield
     except MemoryError:
-        raise VideoError(f"{name} does not fit into the memory; make it smaller") from None
+        raise VideoError(f"{name} does not fit into memory; make it smaller") from None
     except cv2.error as error:
         raise VideoError(f"{name}: {reason(error)}") from None
 
@@ -40,11 +40,13 @@ def frame_mattes(
     pool: Executor,
     workers: int,
 ) -> Iterator[tuple[Matte, Item]]:
-    """The steadied matte of each frame with the item it came of, `workers` at a time.
+    """Yield the matte of each frame, without flicker, with its item; `workers` run in parallel.
 
-    `pixels` makes an item (H, W, 3) RGB, on any thread. A small subject is looked at closer, unless
-    the predictor's framing is `whole`, in a view that is held still. Raises LatefusionError for a
-    predictor with options that only photos know.
+    `pixels` converts an item to (H, W, 3) RGB, on any thread. A small subject is matted again in a
+    closer view that is kept fixed, unless the predictor's framing is `whole`. `smooth` is that of
+    `steadied`.
+
+    Raises LatefusionError for a predictor with options for photos only.
     """
     if predictor.options.photos_only:
         raise LatefusionError(

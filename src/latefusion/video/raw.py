@@ -1,4 +1,4 @@
-"""Raw frames through a pipe: RGB24 in, straight RGBA out, for those who have ffmpeg around it."""
+"""Raw frames through a pipe, RGB24 in and straight RGBA out, for use between ffmpeg processes."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from latefusion.inference.matte import Matte
 from latefusion.inference.outputs import PLAIN, Look, render
 from latefusion.inference.predictor import Predictor
 from latefusion.parallel import in_order
-from latefusion.video.pipeline import frame_mattes, too_much_named
+from latefusion.video.pipeline import as_video_error, frame_mattes
 from latefusion.video.steady import SMOOTH
 
 
@@ -28,16 +28,18 @@ def matte_raw(
     look: Look = PLAIN,
     smooth: float = SMOOTH,
 ) -> int:
-    """The cut-outs of raw RGB24 frames of `size`, (H, W), as raw RGBA frames; how many there were.
+    """Write the cut-outs of raw RGB24 frames of `size` (H, W) as raw RGBA; return their number.
 
-    With a background they are RGB24. They come a few frames late. Raises VideoError where there are
-    none, or where the last one is not whole, after writing those before it, and OutputError where
-    the target takes no more.
+    With a background in `look` the output is RGB24. It is a few frames late. `workers` frames are
+    processed in parallel; `smooth` is that of `steadied`.
+
+    Raises VideoError if there are no frames, or if the last one is incomplete, after writing the
+    others. Raises OutputError if the target cannot be written.
     """
     done = 0
     frames = RawFrames(source, size)
     with (
-        too_much_named("stdin"),
+        as_video_error("stdin"),
         ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool,
     ):
         seen = frame_mattes(frames, np.asarray, predictor, smooth, pool, workers)
@@ -47,24 +49,25 @@ def matte_raw(
                 target.flush()
             except OSError as error:
                 raise OutputError(
-                    f"stdout takes no more after {done} frames: {reason(error)}"
+                    f"stdout cannot be written after {done} frames: {reason(error)}"
                 ) from None
             done += 1
     if frames.left:
         height, width = size
         raise VideoError(
-            f"stdin ends within frame {done + 1}, after {frames.left} of {frames.whole} bytes; are"
-            f" the frames RGB24 of {width} x {height}?"
+            f"stdin ends within frame {done + 1}, after {frames.left} of {frames.whole} bytes;"
+            f" check that the frames are RGB24 of {width} x {height}"
         )
     if not done:
-        raise VideoError("stdin held no frames; did the program before it fail?")
+        raise VideoError("stdin held no frames; check the program that writes them")
     return done
 
 
 class RawFrames:
-    """Frames (H, W, 3) of a stream, until it ends; `left` is then what a last one has of `whole`.
+    """Iterator over the raw frames (H, W, 3) of a stream.
 
-    Both are in bytes, and `left` is 0 where all frames are whole.
+    `whole` is the size of a frame in bytes. After the last frame, `left` is the size of an
+    incomplete one in bytes, or 0.
     """
 
     def __init__(self, source: IO[bytes], size: Size) -> None:

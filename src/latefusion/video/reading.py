@@ -1,4 +1,4 @@
-"""The way in for clips: any video to upright frames with their times, and its sound beside it."""
+"""Reading of clips: upright frames with their times, and packets of sound."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -20,18 +20,18 @@ from latefusion.errors import VideoError, reason, shown
 from latefusion.images.framing import Size
 from latefusion.video.colour import colour_of, to_rgb
 
-STILL = ("image2", "_pipe")  # in the names of the formats that hold single pictures
-UNTIMED = "avi"  # which counts frames in the order of coding; when they are shown FFmpeg guesses
-DEFAULT_RATE = Fraction(25)  # of a raw stream that does not say
-MISSING = Fraction(1, 2)  # seconds: what ends so much before its own duration is cut short
+STILL = ("image2", "_pipe")  # parts of the names of formats for single pictures
+UNTIMED = "avi"  # counts frames in coding order; FFmpeg guesses when they are shown
+DEFAULT_RATE = Fraction(25)  # of a raw stream without a rate
+MISSING = Fraction(1, 2)  # seconds; a clip that ends this much before its duration is cut short
 
 
 class Frame(NamedTuple):
-    """A picture of a clip as it was decoded, not yet upright, and when it is shown."""
+    """A decoded frame of a clip, not yet upright, with its time."""
 
     decoded: av.VideoFrame
     ticks: int  # since the clip's start, in its time base
-    lasts: int  # ticks; 0 where the clip does not say
+    lasts: int  # duration in ticks; 0 if unknown
 
 
 SoundPacket: TypeAlias = "Packet[AudioStream]"
@@ -39,20 +39,23 @@ Event: TypeAlias = "Frame | SoundPacket"
 
 
 class Clip:
-    """A video file, opened: what it says of itself, then its frames and its sound in their order.
+    """An open video file: its properties, then its frames and sound in the order of the file.
 
-    `size` is that of the upright frames, `rate` the mean frames a second, `time_base` the seconds
-    of a tick, `aspect` the width of a pixel by its height. `frames` is about how many there are,
-    0 where that is not known. Raises VideoError.
+    `size` is that of the upright frames (H, W), `rate` the mean number of frames per second,
+    `time_base` the seconds per tick, `aspect` the width of a pixel divided by its height, `colour`
+    the colour tags, and `sound` the audio streams. `frames` is the approximate number of frames, 0
+    if unknown.
+
+    Raises VideoError.
     """
 
     def __init__(self, path: Path) -> None:
         self.name = shown(path)
-        _refuse_what_is_no_file(path, self.name)
+        _check_file(path, self.name)
         try:
             self._container = av.open(f"file:{path}", "r")
         except PermissionError:
-            raise VideoError(f"{self.name} may not be read; change its permissions") from None
+            raise VideoError(f"{self.name} cannot be read; change its permissions") from None
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"{self.name} is not a clip, or damaged: {reason(error)}") from None
         try:
@@ -72,8 +75,8 @@ class Clip:
         self._lasting = Fraction(self._container.duration or 0, av.time_base)
         timed = self._container.format.name != UNTIMED
         self._times = Times(None if timed else video.start_time or 0)
-        self._last = -1  # ticks of the frame before
-        self._ended = Fraction(0)  # how far packets went
+        self._last = -1  # ticks of the previous frame
+        self._ended = Fraction(0)  # end of the last packet, in seconds
         self._packets = self._broken = self._patched = 0
         self._error = ""
         self._expected = video.frames
@@ -85,7 +88,7 @@ class Clip:
                 first = event
                 break
         if first is None:
-            raise VideoError(f"{self.name} has no frames that can be decoded; it may be damaged")
+            raise VideoError(f"{self.name} has no frame that can be decoded; it may be damaged")
         self._events = chain(before, events)
         self._describe(first.decoded)
 
@@ -107,10 +110,13 @@ class Clip:
         for stream in self._container.streams.video:
             if not stream.disposition & cover and stream.codec_context is not None:
                 return stream
-        raise VideoError(f"{self.name} has no video in it; give a clip")
+        raise VideoError(f"{self.name} contains no video; give a clip")
 
     def events(self) -> Iterator[Event]:
-        """Frames, and packets of the streams in `sound`, once, in the order of the file."""
+        """Return the frames, and the packets of the streams in `sound`, in the order of the file.
+
+        They can be iterated only once.
+        """
         return self._events
 
     def _read(self) -> Iterator[Event]:
@@ -143,7 +149,7 @@ class Clip:
             yield Frame(frame, self._ticks(frame), frame.duration or 0)
 
     def _ticks(self, frame: av.VideoFrame) -> int:
-        """When a frame is shown; by the rate where it does not say, and later than the last one."""
+        """Return the time of a frame, always later than the last one; by the rate if unknown."""
         step = max(1, round(1 / (self.rate * self.time_base)))
         ticks = self._last + step if self._last >= 0 else 0
         when = self._times.of(frame.pts, frame.dts)
@@ -154,7 +160,7 @@ class Clip:
         return self._last
 
     def _shift(self, packet: SoundPacket) -> SoundPacket:
-        """A packet of sound, counted from the clip's start as the frames are."""
+        """Shift the times of a packet of sound to start with the clip, like those of the frames."""
         start = round(self._start / packet.time_base)
         if packet.dts is not None:
             packet.dts -= start
@@ -163,16 +169,16 @@ class Clip:
         return packet
 
     def upright(self, frame: Frame) -> NDArray[np.uint8]:
-        """A frame as (H, W, 3) RGB, turned as its file says."""
+        """Convert a frame to (H, W, 3) RGB, turned upright."""
         return self._turn.apply(to_rgb(frame.decoded, self.colour, self._stored))
 
     @property
     def damage(self) -> str | None:
-        """Once all events were taken: what of the clip could not be read, None where all could."""
+        """Describe what could not be read, or None; valid after the last event."""
         if self._broken or self._patched:
             return (
-                f"{self.name} is damaged: packets not decoded {self._broken}, frames decoded only"
-                f" in part {self._patched}"
+                f"{self.name} is damaged: packets not decoded: {self._broken}, frames decoded only"
+                f" in part: {self._patched}"
             )
         short = self._ended < self._lasting - MISSING
         if self._error or self._expected > self._packets or short:
@@ -193,11 +199,11 @@ class Clip:
 
 
 class Times:
-    """Which of its two times a frame is shown at: its own, or that of the packet it came with.
+    """Choice between the two times of a frame: its own (pts) and that of its packet (dts).
 
-    The one that stepped back less often so far, its own if both are as good: FFmpeg's best effort
-    (guess_correct_pts in libavcodec/decode.c). Where frames have no times of their own, only the
-    packets' count, from `start` on, when the first frame is shown.
+    The one that stepped back less often so far is used, its own if equal, as in FFmpeg's best
+    effort (guess_correct_pts in libavcodec/decode.c). For a format without pts give `start`, the
+    time of the first frame; times are then those of the packets, counted from there.
     """
 
     def __init__(self, start: int | None = None) -> None:
@@ -207,7 +213,7 @@ class Times:
         self._faulty_pts = self._faulty_dts = 0
 
     def of(self, pts: int | None, dts: int | None) -> int | None:
-        """The time of the next frame; None where nothing says it."""
+        """Return the time of the next frame, or None if it has none."""
         if self._start is not None:
             return self._counted(self._start, dts)
         if dts is not None:
@@ -223,20 +229,20 @@ class Times:
     def _counted(self, start: int, dts: int | None) -> int | None:
         if dts is None:
             return None
-        if self._waited is None:  # for the packets that its own refers to
+        if self._waited is None:  # the decoder's delay: packets that the first frame refers to
             self._waited = dts - start
         return dts - self._waited
 
 
 class Turn(NamedTuple):
-    """What turns stored pixels upright: rows for columns first, then the two flips."""
+    """Transformation of stored pixels to upright: a transposition, then the two flips."""
 
-    sideways: bool
-    mirrored: bool  # left for right
-    upended: bool  # top for bottom
+    sideways: bool  # rows and columns are swapped
+    mirrored: bool  # left and right are swapped
+    upended: bool  # top and bottom are swapped
 
     def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Stored pixels (H, W, 3) upright."""
+        """Turn stored pixels (H, W, 3) upright."""
         if self.sideways:
             image = image.transpose(1, 0, 2)
         if self.mirrored:
@@ -247,9 +253,9 @@ class Turn(NamedTuple):
 
 
 def turn_of(frame: av.VideoFrame) -> Turn:
-    """The turn that a frame's display matrix asks for, to the nearest quarter.
+    """Return the turn given by a frame's display matrix, to the nearest quarter.
 
-    The matrix takes a stored point (x, y) to (a x + c y, b x + d y), in 16.16 fixed point.
+    The matrix maps a stored point (x, y) to (a x + c y, b x + d y), in 16.16 fixed point.
     """
     beside = cast(SideDataContainer, frame.side_data)
     if SideData.DISPLAYMATRIX not in beside:
@@ -261,9 +267,9 @@ def turn_of(frame: av.VideoFrame) -> Turn:
     return Turn(False, a < 0, d < 0)
 
 
-def _refuse_what_is_no_file(path: Path, name: str) -> None:
+def _check_file(path: Path, name: str) -> None:
     if path.is_dir():
-        raise VideoError(f"{name} is a folder; latefusion matte does folders of photos")
+        raise VideoError(f"{name} is a folder; for folders of photos use latefusion matte")
     if not path.exists():
         raise VideoError(f"{name} does not exist; check the spelling")
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Clips: frames side by side through the network, steadied in their order, written as a clip."""
+"""Matting of clips: read a clip, process its frames in parallel, write a clip or PNGs."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,15 +15,10 @@ from latefusion.inference.matte import Matte
 from latefusion.inference.outputs import CLIP_KINDS, PLAIN, Look, render
 from latefusion.inference.predictor import Predictor
 from latefusion.parallel import in_order, side_by_side
-from latefusion.video.pipeline import frame_mattes, too_much_named
+from latefusion.video.pipeline import as_video_error, frame_mattes
 from latefusion.video.reading import Clip, Frame
 from latefusion.video.steady import SMOOTH
 from latefusion.video.writing import Writer, check_target, open_writer
-
-
-def never() -> bool:
-    """The answer of a run that nobody stops."""
-    return False
 
 
 def matte_video(
@@ -36,18 +31,19 @@ def matte_video(
     smooth: float = SMOOTH,
     workers: int | None = None,
     step: Callable[[], None] = lambda: None,
-    stop: Callable[[], bool] = never,
+    stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Write the matte of a clip as a clip, with its sound and times; the number of its frames.
+    """Write the mattes of a clip as a clip, with its sound and times; return the number of frames.
 
-    `target` is a .mov (ProRes 4444), .webm (VP9) or .mp4 (H.264, which needs a background), or,
-    for numbered PNGs, a folder or a pattern like `out/%05d.png`. `kind` is one of CLIP_KINDS;
-    `look` and `predictor` are as for photos, `tiles` and `rotate_search` apart, `smooth` as in
-    `steadied`. `workers` frames are worked on at a time, one a core unless given; `step` is called
-    after each. Where `stop` says so, what was done by then becomes a whole clip.
+    `target` is a .mov (ProRes 4444), a .webm (VP9), a .mp4 (H.264, which needs a background), or,
+    for numbered PNGs, a folder or a pattern like `out/%05d.png`. `kind` is one of CLIP_KINDS.
+    `look` and `predictor` are as for photos, without `tiles` and `rotate_search`. `smooth` is that
+    of `steadied`. `workers` frames are processed in parallel, by default one per core. `step` is
+    called after each frame. When `stop` returns True, the frames done so far become a whole clip.
 
-    Raises LatefusionError where it is asked for what clips cannot have, and OutputError; VideoError
-    for a clip that is damaged or cut short, after writing what there is of it.
+    Raises LatefusionError for options that clips do not support, OutputError for a target that
+    cannot be written, and VideoError for a clip that is damaged or cut short, after writing what
+    can be read.
     """
     source, target = Path(source), Path(target)
     if kind not in CLIP_KINDS:
@@ -61,7 +57,7 @@ def matte_video(
     workers = workers or side_by_side()
     done = 0
     with (
-        too_much_named(shown(source)),
+        as_video_error(shown(source)),
         Clip(source) as clip,
         open_writer(target, clip, transparent) as writer,
         ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool,
@@ -85,14 +81,15 @@ def mattes(
     smooth: float = SMOOTH,
     workers: int | None = None,
 ) -> Iterator[Matte]:
-    """The mattes of a clip's frames, upright and in their order. Raises VideoError.
+    """Yield the mattes of a clip's frames, upright and in order.
 
-    A damaged clip, or one that is cut short, raises after the last frame that could be read.
+    The arguments are those of `matte_video`. Raises VideoError; for a clip that is damaged or cut
+    short after the last frame that can be read.
     """
     predictor = predictor or fast_predictor()
     workers = workers or side_by_side()
     with (
-        too_much_named(shown(Path(source))),
+        as_video_error(shown(Path(source))),
         Clip(Path(source)) as clip,
         ThreadPoolExecutor(workers) as pool,
     ):
@@ -104,7 +101,7 @@ def mattes(
 
 
 def about_frames(source: str | os.PathLike[str]) -> int | None:
-    """About how many frames a clip has; None where it does not say. Raises VideoError."""
+    """Return the approximate number of frames of a clip, or None if unknown. Raises VideoError."""
     with Clip(Path(source)) as clip:
         return clip.frames or None
 
@@ -115,7 +112,7 @@ def fast_predictor() -> Predictor:
 
 
 def _frames(clip: Clip, writer: Writer, stop: Callable[[], bool]) -> Iterator[Frame]:
-    """The frames of a clip; its sound goes to the writer on the way."""
+    """Yield the frames of a clip, and pass its sound on to the writer."""
     for event in clip.events():
         if stop():
             return

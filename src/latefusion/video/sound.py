@@ -1,4 +1,4 @@
-"""The sound of a clip on its way out: copied where the container takes it, else encoded anew."""
+"""Sound of a written clip: copied if the container supports its codec, else encoded again."""
 
 from collections.abc import Container, Iterable, Iterator
 from typing import cast
@@ -16,10 +16,10 @@ LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by the number of chann
 
 
 class Sound:
-    """One stream of sound on its way into a container: `add` each packet, then `end`.
+    """Writer of one stream of sound: call `add` for each packet, then `end`.
 
-    `copied` are the codecs that go into the container as they are; others become `codec`. Both
-    calls give the packets to be muxed.
+    Streams whose codec is in `copied` are copied; others are encoded as `codec`. Both calls yield
+    the packets to mux into `target`.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Sound:
     ) -> None:
         self._source = source
         self._copies = source.codec_context.name in copied
-        self._last = -(2**63)  # time of the packet before, in the source's time base
+        self._last = -(2**63)  # time of the previous packet, in the source's time base
         if self._copies:
             self._stream = target.add_stream_from_template(source)
         else:
@@ -39,7 +39,7 @@ class Sound:
             self._stream.metadata["language"] = language
 
     def add(self, packet: SoundPacket) -> Iterator[SoundPacket]:
-        """What is to be muxed for a packet of the source; nothing where it goes back in time."""
+        """Yield the packets to mux for a packet of the source; none if its time steps back."""
         if not self._copies:
             yield from self._encode(self._decode(packet))
         elif packet.dts is not None and packet.dts > self._last:
@@ -50,7 +50,7 @@ class Sound:
     def _decode(self, packet: "SoundPacket | None") -> list[AudioFrame]:
         try:
             return self._source.decode(packet)
-        except av.FFmpegError:  # a moment of silence
+        except av.FFmpegError:  # a damaged packet becomes a gap
             return []
 
     def _encode(self, frames: Iterable[AudioFrame]) -> Iterator[SoundPacket]:
@@ -58,7 +58,7 @@ class Sound:
             yield from self._stream.encode(frame)
 
     def end(self) -> Iterator[SoundPacket]:
-        """What decoder and encoder still hold."""
+        """Yield the packets that decoder and encoder still hold."""
         if not self._copies:
             yield from self._encode(self._decode(None))
             yield from self._stream.encode(None)

@@ -1,10 +1,10 @@
-"""Alphas of a clip without flicker, and without ghosts where things move.
+"""Reduction of flicker in the alphas of a clip, without ghosts behind moving things.
 
-An alpha is drawn towards those of the frames before and after it, moved along by optical flow (DIS,
-Kroeger et al., ECCV 2016), where three things say that these show the same: the colours agree, the
-flow there and back agrees, and the two neighbours' alphas agree with each other. The last one is
-the idea of MODNet's one-frame delay (Ke et al., AAAI 2022), made soft and motion-compensated: what
-only one frame saw goes, a change that stays is kept from its first frame on.
+The alpha of a frame is averaged with those of the previous and the next one, moved along by optical
+flow (DIS, Kroeger et al., ECCV 2016), as far as three conditions hold: the colours agree, the
+forward and the backward flow agree, and the alphas of the two neighbours agree. The last one is
+MODNet's one-frame delay (Ke et al., AAAI 2022), made soft and motion-compensated. An error of a
+single frame is removed, and a lasting change is kept from its first frame on.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,15 +20,15 @@ from latefusion.images.levels import Plane
 from latefusion.inference.matte import Matte
 
 SMOOTH = 0.8  # this and the sigmas are tuned with benchmarks/video.py
-WORK_SIDE = 384  # longer side at which frames are compared; the difference it makes is enlarged
-LEAST_SIDE = 32  # of that; the flow needs some pixels
+WORK_SIDE = 384  # longer side at which frames are compared; the change of alpha is then enlarged
+LEAST_SIDE = 32  # shortest side of it; the flow needs some pixels
 COLOUR_SIGMA = 6.0  # levels of 255
 FLOW_SIGMA = 1.0  # pixels at the working size
 ALPHA_SIGMA = 0.25
-BLUR = 3  # pixels of the working size, over which colours are compared
+BLUR = 3  # window in pixels of the working size in which colours are compared
 
 Colours = NDArray[np.float32]  # (H, W, 3), range 0 to 255
-Flow = NDArray[np.float32]  # (H, W, 2): x and y of the same thing in another frame, from here
+Flow = NDArray[np.float32]  # (H, W, 2): motion (x, y) to another frame, in pixels
 Each: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 Tag = TypeVar("Tag")
 
@@ -36,18 +36,19 @@ Tag = TypeVar("Tag")
 def steadied(
     seen: Iterable[tuple[Matte, Tag]], smooth: float = SMOOTH, each: Each = map
 ) -> Iterator[tuple[Matte, Tag]]:
-    """The mattes of a clip's frames, one frame late, without what flickers; tags pass through.
+    """Yield the mattes of a clip's frames without flicker, one frame late; tags pass through.
 
-    `smooth` in [0, 1) is the weight that the frames before have where all agrees: 0 leaves the
-    mattes as they are. Where a clip cuts, nothing agrees, and nothing is carried over. The first
-    and the last frame, which have one neighbour only, stay as they are. `each` is `map`, or does
-    the same side by side.
+    `smooth` in [0, 1) is the weight of the previous frames where all conditions hold; 0 leaves the
+    mattes unchanged. Nothing is carried over a cut, where no condition holds. The first and the
+    last frame have one neighbour only and are not changed. `each` is `map` or a parallel `map`.
+
+    Source: the flow of Kroeger et al. (ECCV 2016), the delay of Ke et al. (AAAI 2022).
     """
     if not smooth:
         yield from seen
         return
     viewed = ((_view(matte), matte, tag) for matte, tag in seen)
-    past: tuple[Plane, _Link] | None = None  # the calm alpha of the frame before, the way to it
+    past: tuple[Plane, _Link] | None = None  # steadied alpha of the previous frame, link to it
     last = None
     for now, after, links in each(_linked, _neighbours(viewed)):
         if now and links:
@@ -55,7 +56,7 @@ def steadied(
             alpha = view.alpha
             if past:
                 future = after[0].alpha, links.ahead
-                alpha = _calm(alpha, past, future, smooth / (1 - smooth))
+                alpha = _steadied(alpha, past, future, smooth / (1 - smooth))
                 matte = _changed(matte, alpha - view.alpha)
             yield matte, tag
             past = alpha, links.back
@@ -65,7 +66,7 @@ def steadied(
 
 
 class _View(NamedTuple):
-    """A frame at the working size."""
+    """A frame at the working size: RGB, grey for the flow, and alpha."""
 
     colours: Colours
     grey: NDArray[np.uint8]
@@ -73,14 +74,14 @@ class _View(NamedTuple):
 
 
 class _Link(NamedTuple):
-    """Where each pixel of a frame is in another one, and how far to trust that."""
+    """The position of each pixel in another frame, with the confidence in it."""
 
-    places: Flow
-    trust: Plane
+    places: Flow  # positions (x, y) in pixels
+    trust: Plane  # confidence in [0, 1]
 
 
 class _Links(NamedTuple):
-    """Between two frames: from the first one to the second, and the way back."""
+    """Links between two frames: from the first to the second, and back."""
 
     ahead: _Link
     back: _Link
@@ -99,7 +100,7 @@ def _view(matte: Matte) -> _View:
 
 
 def _neighbours(viewed: Iterable[_Seen]) -> Iterator[tuple[_Seen | None, _Seen]]:
-    """Each frame with the one before it."""
+    """Yield each frame with the previous one."""
     before = None
     for now in viewed:
         yield before, now
@@ -109,7 +110,7 @@ def _neighbours(viewed: Iterable[_Seen]) -> Iterator[tuple[_Seen | None, _Seen]]
 def _linked(
     pair: tuple[_Seen | None, _Seen],
 ) -> tuple[_Seen | None, _Seen, _Links | None]:
-    """Two frames with the links between them; none for the first frame, which has none before."""
+    """Compute the links between two frames; None for the first frame, which has no previous one."""
     first, second = pair
     if first is None:
         return None, second, None
@@ -121,19 +122,19 @@ def _linked(
 def _link(now: _View, other: _View, there: Flow, back: Flow) -> _Link:
     places = _places(there)
     difference = now.colours - _taken(other.colours, places)
-    difference -= np.median(difference.reshape(-1, 3), axis=0)  # a change of the light
+    difference -= np.median(difference.reshape(-1, 3), axis=0)  # ignore a change of light
     off = cv2.blur(np.abs(difference).max(axis=2), (BLUR, BLUR))
     astray = np.linalg.norm(there + _taken(back, places), axis=2)
     trust = _likely(off, COLOUR_SIGMA) * _likely(astray, FLOW_SIGMA) * _inside(places)
     return _Link(places, trust)
 
 
-def _calm(
+def _steadied(
     alpha: Plane, past: tuple[Plane, _Link], future: tuple[Plane, _Link], pull: float
 ) -> Plane:
-    """The alpha of a frame, drawn to those of its neighbours where all three agree.
+    """Average the alpha of a frame with those of its neighbours where all three agree.
 
-    The one before, which is calm itself, counts twice as much as the one after.
+    The previous frame, which is steadied itself, has twice the weight of the next one.
     """
     earlier, later = (_moved_along(other, link) for other, link in (past, future))
     agreed = pull * _likely(earlier - later, ALPHA_SIGMA)
@@ -143,12 +144,12 @@ def _calm(
 
 
 def _moved_along(alpha: Plane, link: _Link) -> Plane:
-    """The alpha of another frame where its things are now; bicubic, to blur less over many."""
+    """Move the alpha of another frame along its link; bicubic, to blur less over many frames."""
     return np.clip(_taken(alpha, link.places, cv2.INTER_CUBIC), 0, 1)
 
 
 def _changed(matte: Matte, change: Plane) -> Matte:
-    """The matte with a change of the working size added to its alpha, fine detail kept."""
+    """Add a change at the working size to the alpha of a matte, which keeps its fine detail."""
     height, width = matte.alpha.shape
     alpha = np.asarray(cv2.resize(change, (width, height)), np.float32)
     alpha += matte.alpha
@@ -162,7 +163,7 @@ def _flow(here: _View, there: _View) -> Flow:
 
 
 def _places(flow: Flow) -> Flow:
-    """Where in the other frame each pixel is found."""
+    """Convert a flow to positions in the other frame."""
     rows, columns = np.indices(flow.shape[:2], np.float32)
     return flow + np.dstack([columns, rows])
 
@@ -182,5 +183,5 @@ def _inside(places: Flow) -> NDArray[np.bool_]:
 
 
 def _likely(error: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """1 where there is no error, falling as a Gaussian."""
+    """Return the Gaussian of an error: 1 for none, towards 0 for errors far above sigma."""
     return np.exp(np.square(error / np.float32(sigma)) / -2)

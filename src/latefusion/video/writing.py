@@ -1,4 +1,4 @@
-"""The way out for clips: ProRes, VP9, H.264 or a PNG sequence, each behind the same two steps."""
+"""Writing of clips as ProRes, VP9, H.264 or a PNG sequence, all with the same interface."""
 
 import re
 from collections.abc import Iterator
@@ -27,11 +27,11 @@ PCM = tuple(
 
 @dataclass(frozen=True)
 class Movie:
-    """What a kind of file holds, and how it is encoded.
+    """Capabilities of a kind of movie file, and its encoder settings.
 
-    `opaque` and `transparent` are pixel formats, None where there is no transparency; `even`
-    sides only; `full` levels as well as limited ones; `copied` are the codecs of sound that it
-    takes as they are, others become `sound`.
+    `opaque` and `transparent` are pixel formats; `transparent` is None for a codec without alpha.
+    `even` requires even sides. `full` allows levels in full range, not only in limited range. Sound
+    in one of the `copied` codecs is copied; other sound is encoded as `sound`.
     """
 
     name: str
@@ -65,7 +65,7 @@ MOVIES = {
         "VP9",
         "webm",
         "libvpx-vp9",
-        # Without auto-alt-ref=0 it refuses alpha.
+        # The encoder refuses alpha without auto-alt-ref=0.
         {"crf": "24", "b": "0", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"},
         "yuv420p",
         "yuva420p",
@@ -94,48 +94,51 @@ NUMBERED = "%05d.png"
 
 
 class Writer(Protocol):
-    """Takes the frames of a clip: `prepare` is for any thread, `add` for one, in their order."""
+    """Writer of a clip's frames: call `prepare` on any thread, and `add` on one, in order."""
 
     def prepare(self, pixels: NDArray[np.uint8], number: int, ticks: int, lasts: int) -> Any:
-        """A frame's pixels, (H, W, 3) or straight (H, W, 4), as `add` takes them."""
+        """Convert a frame, (H, W), (H, W, 3) or straight (H, W, 4), for `add`.
+
+        `number` counts from 1; `ticks` and `lasts` are its time and duration in the clip's ticks.
+        """
 
     def add(self, prepared: Any) -> None:
-        """The next frame."""
+        """Write the next frame."""
 
     def add_sound(self, packet: SoundPacket) -> None:
-        """A packet of the clip's sound."""
+        """Write a packet of the clip's sound."""
 
 
 def check_target(target: Path, transparent: bool) -> None:
-    """Refuse a name that no clip is written under, or one that cannot be transparent.
+    """Check that a clip can be written to `target`, with transparency if needed.
 
-    Raises OutputError.
+    Raises OutputError for an unsupported suffix, or a format without transparency.
     """
     if is_sequence(target):
         return
     movie = MOVIES.get(target.suffix.lower())
     if movie is None:
         raise OutputError(
-            f"{shown(target)} names no kind of clip that is written; use {', '.join(MOVIES)},"
+            f"{shown(target)} has no suffix of a supported clip; use {', '.join(MOVIES)},"
             " a folder, or a pattern such as out/%05d.png"
         )
     if transparent and movie.transparent is None:
         raise OutputError(
-            f"{shown(target)}: {movie.name} holds no transparency; choose .mov, .webm or a folder,"
-            " or give a background"
+            f"{shown(target)}: {movie.name} cannot store transparency; choose .mov, .webm or a"
+            " folder, or give a background"
         )
 
 
 def is_sequence(target: Path) -> bool:
-    """Whether a name stands for numbered PNGs: a folder, or a pattern such as `%05d.png`."""
+    """Return whether a target means numbered PNGs: a folder, or a pattern such as `%05d.png`."""
     return target.is_dir() or not target.suffix or bool(PATTERN.search(target.name))
 
 
 def open_writer(target: Path, clip: Clip, transparent: bool) -> AbstractContextManager["Writer"]:
-    """The writer that a name asks for; what it made is there, whole, when its block ends well.
+    """Open the writer for a target, as a context manager.
 
-    What killed runs left half-written beside it goes.
-    Raises OutputError.
+    A movie appears, complete, when the block succeeds. Incomplete files of killed processes beside
+    it are removed. Raises OutputError.
     """
     check_target(target, transparent)
     if is_sequence(target):
@@ -151,24 +154,24 @@ def _sequence(target: Path) -> Iterator["Sequence"]:
 
 
 class Sequence:
-    """Numbered PNGs, from 1 on, each whole; sound and times are left behind."""
+    """Writer of numbered PNGs, from 1 on, each complete; sound and times are dropped."""
 
     def __init__(self, target: Path) -> None:
         numbered = PATTERN.search(target.name)
         self._folder, self._name = (target.parent, target.name) if numbered else (target, NUMBERED)
         if not self._name.lower().endswith(".png"):
-            raise OutputError(f"{shown(target)} is no pattern of PNGs; use e.g. out/%05d.png")
+            raise OutputError(f"{shown(target)} is not a pattern of PNGs; use e.g. out/%05d.png")
         make_folder(self._folder)
         remove_parts(self._folder)
-        there = next(filter(self._names, sorted(self._folder.iterdir())), None)
-        if there:
+        existing = next(filter(self._is_frame, sorted(self._folder.iterdir())), None)
+        if existing:
             raise OutputError(
-                f"{shown(there)} is there already, and the frames of two clips would mix; choose"
+                f"{shown(existing)} exists already, and the frames of two clips would mix; choose"
                 " another folder, or empty this one"
             )
 
-    def _names(self, path: Path) -> bool:
-        """Whether a file is one that a frame could be written to."""
+    def _is_frame(self, path: Path) -> bool:
+        """Return whether a file has the name of a numbered frame."""
         around = PATTERN.split(self._name)  # text, digits, text and so on
         around[::2] = map(re.escape, around[::2])
         around[1::2] = (rf"\d{{{digits or 1},}}" for digits in around[1::2])
@@ -182,10 +185,10 @@ class Sequence:
         write_picture(self._path(number), Picture(pixels))
 
     def add(self, prepared: None) -> None:
-        """Nothing: it is written."""
+        """Do nothing: `prepare` has written the frame."""
 
     def add_sound(self, packet: SoundPacket) -> None:
-        """Nothing: PNGs have none."""
+        """Do nothing: PNGs have no sound."""
 
 
 @contextmanager
@@ -208,7 +211,7 @@ def _movie(target: Path, clip: Clip, transparent: bool) -> Iterator["MovieFile"]
 
 @contextmanager
 def _as_output_error(target: Path) -> Iterator[None]:
-    """What the encoder or the muxer refuses, as an error of the target."""
+    """Raise errors of the encoder and the muxer as an OutputError of the target."""
     try:
         yield
     except av.FFmpegError as error:
@@ -216,7 +219,7 @@ def _as_output_error(target: Path) -> Iterator[None]:
 
 
 class MovieFile:
-    """A movie in the making, with the clip's size, times, colours and sound."""
+    """Writer of a movie file, with the clip's size, times, colours and sound."""
 
     def __init__(
         self, container: OutputContainer, movie: Movie, clip: Clip, transparent: bool
@@ -244,7 +247,7 @@ class MovieFile:
     def prepare(
         self, pixels: NDArray[np.uint8], number: int, ticks: int, lasts: int
     ) -> av.VideoFrame:
-        """A frame in the encoder's format; where sides must be even, the last ones are repeated."""
+        """Convert a frame to the encoder's format; edges are repeated if sides must be even."""
         if self._even:
             height, width = pixels.shape[:2]
             more = (0, height % 2), (0, width % 2), (0, 0)
@@ -258,12 +261,12 @@ class MovieFile:
         self._container.mux(self._video.encode(prepared))
 
     def add_sound(self, packet: SoundPacket) -> None:
-        """Copy a packet of sound, or encode it anew."""
+        """Copy a packet of sound, or encode it again."""
         for ready in self._sounds[packet.stream.index].add(packet):
             self._container.mux(ready)
 
     def end(self) -> None:
-        """Write what the encoders still hold."""
+        """Write the packets that the encoders still hold."""
         self._container.mux(self._video.encode(None))
         for sound in self._sounds.values():
             for ready in sound.end():

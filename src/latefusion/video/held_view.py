@@ -1,6 +1,6 @@
 """Closer view of a small subject in a clip, kept fixed while the subject stays inside it.
 
-A view chosen for each frame anew would differ a little from frame to frame, and alpha would
+A new view for each frame would differ a little from frame to frame, and alpha would
 flicker with it.
 """
 

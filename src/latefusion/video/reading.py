@@ -41,10 +41,10 @@ Event: TypeAlias = "Frame | SoundPacket"
 class Clip:
     """An open video file: its properties, then its frames and sound in the order of the file.
 
-    `size` is that of the upright frames (H, W), `rate` the mean number of frames per second,
-    `time_base` the seconds per tick, `aspect` the width of a pixel divided by its height, `colour`
-    the colour tags, and `sound` the audio streams. `frames` is the approximate number of frames, 0
-    if unknown.
+    `size` is that of the upright frames (H, W), `rate` the mean number of frames per second, and
+    `time_base` the seconds per tick. `aspect` is the width of a pixel divided by its height.
+    `colour` holds the colour tags, `sound` the audio streams. `frames` is the approximate number of
+    frames, 0 if unknown.
 
     Raises VideoError.
     """

@@ -41,8 +41,8 @@ def matte_video(
     of `steadied`. `workers` frames are processed in parallel, by default one per core. `step` is
     called after each frame. When `stop` returns True, the frames done so far become a whole clip.
 
-    Raises LatefusionError for options that clips do not support, OutputError for a target that
-    cannot be written, and VideoError for a clip that is damaged or cut short, after writing what
+    Raises LatefusionError for options that clips do not support, and OutputError for a target that
+    cannot be written. Raises VideoError for a clip that is damaged or cut short, after writing what
     can be read.
     """
     source, target = Path(source), Path(target)

@@ -1,7 +1,7 @@
 """Reduction of flicker in the alphas of a clip, without ghosts behind moving things.
 
 The alpha of a frame is averaged with those of the previous and the next one, moved along by optical
-flow (DIS, Kroeger et al., ECCV 2016), as far as three conditions hold: the colours agree, the
+flow (DIS, Kroeger et al., ECCV 2016). Three conditions must hold for that: the colours agree, the
 forward and the backward flow agree, and the alphas of the two neighbours agree. The last one is
 MODNet's one-frame delay (Ke et al., AAAI 2022), made soft and motion-compensated. An error of a
 single frame is removed, and a lasting change is kept from its first frame on.

@@ -67,10 +67,10 @@ def test_addresses_that_are(address: str) -> None:
         ("//127.0.0.1/", "http or https"),
         ("http:///a", "http or https"),
         ("http://me:secret@127.0.0.1/", "password"),
-        ("http://127.0.0.1\r\nX: y/", "is not one"),
+        ("http://127.0.0.1\r\nX: y/", "is not a valid URL"),
         ("http://example.com/\r\nX: y", "http or https"),
-        ("http://[::1/", "is not one"),
-        ("http://a:b/", "is not one"),
+        ("http://[::1/", "is not a valid URL"),
+        ("http://a:b/", "is not a valid URL"),
         ("http://" + "a" * 300 + "/", "not"),
         ("", "http or https"),
     ],
@@ -193,7 +193,7 @@ def test_the_whole_exchange_has_a_time(pages: int, monkeypatch: pytest.MonkeyPat
     """However steadily bytes arrive."""
     monkeypatch.setattr(module, "SECONDS", 0.5)
     start = time.monotonic()
-    with pytest.raises(RefusedError, match=r"did not arrive within 0.5 s"):
+    with pytest.raises(RefusedError, match=r"took longer than 0.5 s"):
         fetched(pages, "/slow")
     assert time.monotonic() - start < 5
 
@@ -206,7 +206,7 @@ def test_no_proxy_of_the_environment_is_used(pages: int, monkeypatch: pytest.Mon
 
 
 def test_a_url_with_characters_that_have_to_be_escaped_is_refused(pages: int) -> None:
-    with pytest.raises(RefusedError, match="have to be escaped"):
+    with pytest.raises(RefusedError, match="percent-encode"):
         fetched(pages, "/ph\u00f6to")
 
 
@@ -247,9 +247,9 @@ def secure_pages(certificate: Path) -> Iterator[int]:
 def test_https_is_fetched_from_who_proves_the_name(
     secure_pages: int, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(RefusedError, match="cannot be fetched"):
+    with pytest.raises(RefusedError, match="cannot be downloaded"):
         fetched(secure_pages, "/photo", "https://localhost")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert fetched(secure_pages, "/photo", "https://localhost") == b"photo"
-    with pytest.raises(RefusedError, match="cannot be fetched"):
+    with pytest.raises(RefusedError, match="cannot be downloaded"):
         fetched(secure_pages, "/photo", f"https://{LOOPBACK}")

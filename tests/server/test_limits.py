@@ -176,7 +176,7 @@ def test_a_full_server_says_so_before_it_reads(toy_model: Path) -> None:
             pass
         for route in ("/api/matte", "/api/remove", "/api/batch", "/v1.0/removebg"):
             found = client.post(route, content=b"nothing")
-            assert "are waiting" in error_of(found, 429)
+            assert "queue is full" in error_of(found, 429)
             assert int(found.headers["retry-after"]) >= 1
         gate.set()
         while "latefusion_in_work 0.0" not in client.get("/metrics").text:

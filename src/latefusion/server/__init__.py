@@ -1,1 +1,1 @@
-"""HTTP requests with photos in, mattes and pictures out; the only room with FastAPI and uvicorn."""
+"""HTTP requests with photos in, pictures out; the only package that imports FastAPI and uvicorn."""

@@ -1,4 +1,4 @@
-"""The application: the routes, the page, and how errors are told."""
+"""The FastAPI application: its routes, the page, and its error responses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -28,7 +28,10 @@ from latefusion.server.watch import Watch
 WEB = Path(__file__).parent / "web"  # the page
 INDEX = "index.html"
 ABOUT = 'Cuts people out of photos. Errors are JSON: {"error": "one line"}.'
-WORDS = {404: "there is nothing here; see /docs", 405: "this path has other methods; see /docs"}
+WORDS = {
+    404: "no such path; /docs lists all of them",
+    405: "this path does not accept this method; /docs lists those that it accepts",
+}
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none';"
     " form-action 'none'"
@@ -36,7 +39,7 @@ PAGE_POLICY = (
 
 
 def create_app(service: Service, origins: Sequence[str] = ()) -> FastAPI:
-    """The application; pages of `origins` may use it from browsers."""
+    """The application of `service`; browsers allow pages of `origins` to call it (CORS)."""
     app = FastAPI(
         title="latefusion",
         version=__version__,
@@ -85,7 +88,7 @@ async def _load(service: Service) -> None:
 
 
 def _key_check(service: Service) -> Callable[..., None]:
-    """A dependency that lets those in who show the key."""
+    """A dependency that refuses requests without the API key, with status 401."""
     bearer = HTTPBearer(auto_error=False)
     header = APIKeyHeader(name="X-Api-Key", auto_error=False)
 
@@ -102,33 +105,36 @@ def _key_check(service: Service) -> Callable[..., None]:
 
 
 def _add_state(app: FastAPI, service: Service, guards: list[Any]) -> None:
-    not_ready: dict[str, Any] = {"description": "Not yet, or not any more.", "content": ERROR}
+    not_ready: dict[str, Any] = {
+        "description": "The network is loading, or the server is shutting down.",
+        "content": ERROR,
+    }
 
     @app.get("/healthz", tags=["state"])
     async def healthz() -> dict[str, str]:
-        """Whether the process is alive."""
+        """Answer 200 as long as the process is alive."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["state"], responses={503: not_ready})
     async def readyz() -> Response:
-        """Whether photos are taken: not before the network is loaded, nor while shutting down."""
+        """Answer 200 if photos are accepted: the network is loaded and no shutdown has begun."""
         if service.ready:
             return JSONResponse({"status": "ready"})
         return refuse(503, "shutting down" if service.draining else "loading the network")
 
     @app.get("/version", tags=["state"])
     async def version() -> dict[str, str]:
-        """What runs."""
+        """The package's version and the SHA-256 of the model file."""
         return {"version": __version__, "model": service.predictor.model.card["sha256"]}
 
     @app.get("/metrics", tags=["state"], dependencies=guards, response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """For Prometheus."""
+        """Metrics in Prometheus' text format."""
         return Response(service.metrics.text(), media_type=MEDIA_TYPE)
 
 
 def _add_page(app: FastAPI) -> None:
-    """A route for each file of the page; nothing else of the disk can be asked for."""
+    """Add a route for each file of the page; no other file can be requested."""
     headers = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
     for path in sorted(path for path in WEB.rglob("*") if path.is_file()):
         name = path.relative_to(WEB).as_posix()
@@ -152,7 +158,7 @@ def _add_errors(app: FastAPI) -> None:
         )
 
     async def bug(_: Request, error: Exception) -> Response:
-        return refuse(500, "this is a bug of the server; its log says more")
+        return refuse(500, "internal error, a bug in the server; its log has the traceback")
 
     for kind in ERRORS:
         app.add_exception_handler(kind, known)
@@ -162,7 +168,7 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _drop_422(app: FastAPI) -> None:
-    """FastAPI promises 422 for options that are none; here that is 400."""
+    """Remove FastAPI's 422 responses from the document; an invalid option is answered with 400."""
     for path in app.openapi()["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)

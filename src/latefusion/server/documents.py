@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of bodies, answers and errors, which FastAPI cannot see."""
+"""Request bodies, responses and errors for the OpenAPI document; FastAPI cannot derive them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,21 +8,25 @@ from latefusion.server.options import Options
 from latefusion.server.orders import MEDIA_TYPES
 
 BINARY = {"type": "string", "format": "binary"}
+ZIP = "application/zip"
 HEADERS = {
-    "X-Latefusion-Seconds": ("What the photo took, without waiting.", "number"),
-    "X-Latefusion-Confidence": ("The chance, in [0, 1], of a good matte.", "number"),
-    "X-Latefusion-Device": ("Where the network ran.", "string"),
+    "X-Latefusion-Seconds": ("Seconds of work on the photo, without waiting.", "number"),
+    "X-Latefusion-Confidence": (
+        "Estimated probability, in [0, 1], that the matte is good.",
+        "number",
+    ),
+    "X-Latefusion-Device": ("The device that the network ran on.", "string"),
 }
 REFUSALS = {
-    400: "An option that is none, or a photo that cannot be read.",
-    401: "No key, or a wrong one.",
+    400: "An invalid option, or a photo that cannot be read.",
+    401: "A missing or wrong API key.",
     408: "The body did not arrive in time.",
-    413: "More bytes or pixels than are accepted.",
-    415: "A body of another kind.",
-    429: "All places are taken; Retry-After says when to come again.",
+    413: "More bytes or pixels than the limits allow.",
+    415: "A Content-Type that this route does not accept.",
+    429: "The queue is full; Retry-After says when to retry.",
     500: "A bug.",
-    503: "Shutting down.",
-    504: "The photo took too long.",
+    503: "The server is shutting down.",
+    504: "The photo took longer than the time limit.",
 }
 ERROR = {
     "application/json": {
@@ -36,7 +40,7 @@ ERROR = {
 
 
 def responses(media_types: tuple[str, ...] = tuple(MEDIA_TYPES.values())) -> dict[Any, Any]:
-    """The answers of a route that takes photos."""
+    """The responses of a route that takes photos, by status."""
     fine = {
         "description": "The result.",
         "content": {media_type: {"schema": BINARY} for media_type in media_types},
@@ -52,13 +56,13 @@ def responses(media_types: tuple[str, ...] = tuple(MEDIA_TYPES.values())) -> dic
     return {200: fine, **refusals}
 
 
-ZIP = "application/zip"
-
-
 def body(
     kinds: tuple[str, ...], options: type[Options], files: Mapping[str, Any], needs: list[str]
 ) -> dict[str, Any]:
-    """The request body of a route: options and files as a form, or the photo alone."""
+    """The request body of a route: a form of options and files, or the photo alone.
+
+    `kinds` are the accepted content types, and `needs` the fields that a form must have.
+    """
     fields = {
         "type": "object",
         "additionalProperties": False,

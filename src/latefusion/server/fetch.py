@@ -1,4 +1,4 @@
-"""Photos from the web, for servers that were told --allow-urls: public addresses only."""
+"""Download of photos from public addresses, for servers started with --allow-urls."""
 
 import asyncio
 import ipaddress
@@ -15,7 +15,7 @@ from latefusion.server.refusals import RefusedError
 PORTS = {"http": 80, "https": 443}
 REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 3
-SECONDS = 15  # for all of it
+SECONDS = 15  # for the whole download, with its redirects
 HEADERS = (
     (b"User-Agent", b"latefusion"),
     (b"Accept", b"image/*"),
@@ -23,7 +23,7 @@ HEADERS = (
     (b"Connection", b"close"),
 )
 
-# Addresses that lead to others: IPv4 within IPv6 that Python does not unwrap.
+# IPv6 networks whose addresses embed an IPv4 address that Python does not unwrap.
 TUNNELS = tuple(
     ipaddress.ip_network(net)
     for net in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
@@ -31,7 +31,7 @@ TUNNELS = tuple(
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the open internet, and not one that leads elsewhere."""
+    """True if an IP address is on the public internet, and does not tunnel to another address."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped:
@@ -43,9 +43,9 @@ def is_public(address: str) -> bool:
 
 @dataclass(frozen=True)
 class Gate:
-    """Where a fetch may go."""
+    """The addresses and ports that a download may connect to."""
 
-    allows: Callable[[str], bool] = is_public  # an address
+    allows: Callable[[str], bool] = is_public  # takes an IP address
     ports: tuple[int, ...] = tuple(PORTS.values())
 
 
@@ -53,18 +53,18 @@ OPEN_INTERNET = Gate()
 
 
 async def fetch(url: str, most: int, gate: Gate = OPEN_INTERNET) -> bytes:
-    """The content at a URL, of at most `most` bytes. Raises RefusedError.
+    """Download the content of a URL, at most `most` bytes. Raises RefusedError.
 
-    The host of the URL and of each redirect is resolved once, its addresses are checked, and the
-    connection goes to a checked address, so that a name cannot change its meaning in between. No
-    proxy of the environment is used.
+    The host of the URL and of each redirect is resolved once. Its addresses are checked, and the
+    connection is made to a checked address, so that a later DNS answer cannot redirect it (DNS
+    rebinding). Proxies named by environment variables are ignored.
     """
     try:
         return await asyncio.wait_for(_follow(url, most, gate), SECONDS)
     except asyncio.TimeoutError:
-        raise _refused(f"did not arrive within {SECONDS} s") from None
+        raise _refused(f"took longer than {SECONDS} s to download") from None
     except (OSError, httpcore2.NetworkError, httpcore2.ProtocolError):
-        raise _refused("cannot be fetched; check the address") from None
+        raise _refused("cannot be downloaded; check the address") from None
 
 
 async def _follow(url: str, most: int, gate: Gate) -> bytes:
@@ -80,7 +80,7 @@ async def _follow(url: str, most: int, gate: Gate) -> bytes:
 
 
 class _CheckedNetwork(httpcore2.AsyncNetworkBackend):
-    """TCP connections to where the gate allows, each to an address that was checked."""
+    """A network that opens TCP connections only to addresses and ports that the gate allows."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -101,54 +101,54 @@ class _CheckedNetwork(httpcore2.AsyncNetworkBackend):
 
 
 async def _address(host: str, port: int, gate: Gate) -> str:
-    """The first of the host's addresses, if all are allowed. Raises RefusedError."""
+    """Resolve a host to its first address, if all of them are allowed. Raises RefusedError."""
     if port not in gate.ports:
-        raise _refused(f"names port {port}; use {' or '.join(map(str, gate.ports))}")
+        raise _refused(f"uses port {port}; use {' or '.join(map(str, gate.ports))}")
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise _refused("names a host that is not found") from None
+        raise _refused("has a host that cannot be found; check the address") from None
     addresses = [str(where[0]) for *_, where in found]
     if not addresses or not all(gate.allows(address) for address in addresses):
-        raise _refused("leads to an address that is not public")
+        raise _refused("leads to an address that is not public; send the photo itself")
     return addresses[0]
 
 
 def _parsed(url: str) -> tuple[httpcore2.URL, bytes]:
-    """A URL's parts as they are sent, and the Host header. Raises RefusedError."""
+    """Split a URL into its parts as httpcore takes them, and its Host header. RefusedError."""
     try:
         target = urlsplit(url)
         port = target.port or PORTS.get(target.scheme)
         host = (target.hostname or "").encode("idna")
     except ValueError:
-        raise _refused("is not one") from None
+        raise _refused("is not a valid URL; use http or https") from None
     if target.scheme not in PORTS or not host or not url.isprintable() or " " in url:
-        raise _refused("is not one of http or https")
+        raise _refused("is not a valid URL of http or https")
     if target.username is not None or target.password is not None:
-        raise _refused("holds a password; leave it out")
+        raise _refused("contains a user name or password; leave it out")
     path = (target.path or "/") + (f"?{target.query}" if target.query else "")
     if not path.isascii():
-        raise _refused("holds characters that have to be escaped")
+        raise _refused("contains characters outside ASCII; percent-encode them")
     named = b"[%b]" % host if b":" in host else host
     named += b":%d" % target.port if target.port else b""
     return httpcore2.URL(scheme=target.scheme, host=host, port=port, target=path), named
 
 
 def _location(response: httpcore2.Response) -> str:
-    """The URL that a redirect names."""
+    """The URL in the Location header of a redirect; empty if there is none."""
     headers = {name.lower(): value for name, value in response.headers}
     return headers.get(b"location", b"").decode("latin-1")
 
 
 async def _whole(response: httpcore2.Response, most: int) -> bytes:
     if response.status != 200:
-        raise _refused(f"answers with status {response.status}")
+        raise _refused(f"returns status {response.status} instead of 200")
     found = bytearray()
     async for piece in response.aiter_stream():
         found += piece
         if len(found) > most:
-            raise RefusedError(413, f"what lies at image_url is larger than {most / 1e6:g} MB")
+            raise RefusedError(413, f"the photo at image_url is larger than {most / 1e6:g} MB")
     return bytes(found)
 
 

@@ -1,4 +1,4 @@
-"""How much a client may ask for: bytes, pixels, photos, seconds; and bodies read within that."""
+"""Limits on bytes, pixels, photos and seconds of a request, and the reading of bodies in them."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
@@ -12,44 +12,48 @@ from latefusion.server.refusals import RefusedError
 T = TypeVar("T")
 
 MB = 1_000_000
-HEAD_SECONDS = 10  # for a request to arrive up to its body, and for what follows a refused one
-BODY_SECONDS = 30  # for its body
-STALLED_SECONDS = 30  # for a piece of the answer to be taken
-PIECE = 256 * 1024  # bytes of an answer at a time
-BATCH_BODIES, BATCH_PHOTOS = 8, 100  # of a batch: its body in those of a photo, and its photos
-HELD_BODIES = 16  # of all requests together, answers too, in bodies of a photo
-FETCHES = 8  # from the web at a time
-FIELDS = 40  # of a form
-DIGITS = 15  # of a length that can be meant
+HEAD_SECONDS = 10  # for the head of a request, and for the rest of a body that was refused
+BODY_SECONDS = 30  # for the body of a request
+STALLED_SECONDS = 30  # for a client to read a piece of the response
+PIECE = 256 * 1024  # bytes of the response that are sent at a time
+BATCH_BODIES = 8  # size of a batch's body, as a multiple of Limits.body
+BATCH_PHOTOS = 100  # photos of a batch
+HELD_BODIES = 16  # bodies and responses of all open requests, as a multiple of Limits.body
+FETCHES = 8  # downloads at a time
+FIELDS = 40  # fields of a form
+DIGITS = 15  # of a plausible Content-Length; int() raises ValueError for very long ones
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What `serve` is told of them; the rest stands above."""
+    """The limits that are options of `latefusion serve`."""
 
     body: int = 32 * MB  # bytes of a request with one photo
-    pixels: int = 50_000_000  # of a photo, and of a background
-    seconds: float = 60  # for a photo, from when it is taken to when it is done
-    queue: int = 64  # photos that wait
+    pixels: int = 50_000_000  # of a photo, and of a background image
+    seconds: float = 60  # for a photo, from entering the queue until it is done
+    queue: int = 64  # photos that wait for a worker
 
     @property
     def batch_body(self) -> int:
-        """Bytes of a request with many photos."""
+        """Bytes of the body of a batch."""
         return BATCH_BODIES * self.body
 
     @property
     def held(self) -> int:
-        """Bytes of the bodies and answers of all open requests; beyond them no body is read."""
+        """Bytes of the bodies and responses of all open requests; above it no body is read."""
         return HELD_BODIES * self.body
 
 
 def too_large(most: int) -> RefusedError:
-    """The refusal of a body of more than `most` bytes."""
-    return RefusedError(413, f"the body is larger than the {most / MB:g} MB that are accepted")
+    """The error for a body of more than `most` bytes."""
+    return RefusedError(413, f"the body is larger than the limit of {most / MB:g} MB")
 
 
 async def stream_of(request: Request, most: int) -> AsyncGenerator[bytes, None]:
-    """The body in pieces; one that is too large is refused at its header, or where it gets so."""
+    """Read the body in pieces. Raises RefusedError if it has more than `most` bytes.
+
+    The Content-Length is checked before anything is read, and the bytes are counted as they arrive.
+    """
     declared = request.headers.get("content-length", "0")
     if len(declared) > DIGITS or not declared.isdecimal() or int(declared) > most:
         raise too_large(most)
@@ -62,7 +66,7 @@ async def stream_of(request: Request, most: int) -> AsyncGenerator[bytes, None]:
 
 
 async def soon(reading: Awaitable[T]) -> T:
-    """What is read of a body, within BODY_SECONDS. Raises RefusedError."""
+    """Wait for `reading`, which reads a body, at most BODY_SECONDS. Raises RefusedError."""
     try:
         return await asyncio.wait_for(reading, BODY_SECONDS)
     except asyncio.TimeoutError:

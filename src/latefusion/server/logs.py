@@ -1,4 +1,4 @@
-"""The log: a line of JSON for each request and event, without names, addresses or pictures."""
+"""The log: one line of JSON for each request and event, without file names, addresses or images."""
 
 import json
 import logging
@@ -9,15 +9,15 @@ LOG = logging.getLogger("latefusion.serve")
 
 
 def say(event: str, **facts: object) -> None:
-    """Write a line of the log."""
+    """Log an event with its facts, which must be JSON values."""
     LOG.info(event, extra={"facts": facts})
 
 
 class JsonLines(logging.Formatter):
-    """Records as JSON, one a line."""
+    """Formatter that writes each record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record in one line; a bug's traceback is a text in it."""
+        """Format a record as one line; a traceback becomes a string in it."""
         line: dict[str, Any] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)),
             "level": record.levelname.lower(),
@@ -39,8 +39,8 @@ LOGGING: dict[str, Any] = {
     },
     "loggers": {
         "latefusion.serve": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-        "python_multipart": {"level": "CRITICAL"},  # the client hears of it
-        # Its start and stop are told by the server itself, and bad requests would flood it.
+        "python_multipart": {"level": "CRITICAL"},  # its errors are sent to the client
+        # The server logs its own start and stop, and invalid requests would flood the log.
         "uvicorn": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
     },
 }

@@ -1,4 +1,4 @@
-"""Counts, times and states of a server for Prometheus."""
+"""Counters, histograms and gauges of a server for Prometheus."""
 
 from collections.abc import Callable
 
@@ -20,18 +20,21 @@ class Metrics:
     """The metrics of one application, in a registry of its own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # a time series more for each label, which nobody reads
+        disable_created_metrics()  # saves one time series per label, which no dashboard reads
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "latefusion_requests",
-            "Answered requests.",
+            "Requests answered.",
             ("route", "status"),
             registry=self._registry,
         )
         self._seconds = self._histogram(
-            "latefusion_request_seconds", "From a request's head to the answer's end."
+            "latefusion_request_seconds",
+            "Seconds from the head of a request to the end of its response.",
         )
-        self._work = self._histogram("latefusion_photo_seconds", "A photo in a worker.")
+        self._work = self._histogram(
+            "latefusion_photo_seconds", "Seconds of work on a photo, without waiting."
+        )
 
     def add_request(self, route: str, status: int, seconds: float) -> None:
         """Count an answered request."""
@@ -39,15 +42,15 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def add_photo(self, route: str, seconds: float) -> None:
-        """Count a photo that is done."""
+        """Record the seconds of work on a photo."""
         self._work.labels(route).observe(seconds)
 
     def add_gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
-        """Add a state that is read anew for each text."""
+        """Add a gauge; `value` is called each time the metrics are read."""
         Gauge(name, meaning, registry=self._registry).set_function(value)
 
     def text(self) -> bytes:
-        """All metrics in Prometheus' text format, of MEDIA_TYPE."""
+        """All metrics in Prometheus' text format, whose media type is MEDIA_TYPE."""
         return generate_latest(self._registry)
 
     def _histogram(self, name: str, meaning: str) -> Histogram:

@@ -1,4 +1,4 @@
-"""What a request is refused with: a status, and one line as JSON."""
+"""Errors of a request, and their responses: a status and a one-line message as JSON."""
 
 from collections.abc import Mapping
 
@@ -7,11 +7,11 @@ from starlette.responses import JSONResponse
 
 from latefusion.errors import DeviceError, LatefusionError, SizeError, WeightsError, reason
 
-GONE = 499  # for the log: nobody is there to be answered
+GONE = 499  # nginx's status for a client that disconnected; it appears in the log only
 
 
 class RefusedError(LatefusionError):
-    """A request that is not done, for a reason that the client should know."""
+    """A request is refused with an HTTP status, a message and, if given, headers."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -20,10 +20,10 @@ class RefusedError(LatefusionError):
 
 
 class GoneError(Exception):
-    """The client went away, or its time was over: nobody waits for the work any more."""
+    """The client disconnected or its time limit has passed, so the work is abandoned."""
 
 
-# The first that fits counts; all else is a bug, and a 500.
+# The first match counts. Any other error is a bug, answered with 500.
 STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (SizeError, 413),
     (MemoryError, 413),
@@ -33,16 +33,16 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (cv2.error, 400),
 )
 ERRORS = tuple(kind for kind, _ in STATUSES)
-NO_MEMORY = "the photo does not fit into the memory; make it smaller"
+NO_MEMORY = "not enough memory for the photo; send a smaller one"
 
 
 def line_of(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """The message for an error, in one line."""
     return NO_MEMORY if isinstance(error, MemoryError) else reason(error)
 
 
 def answer(error: Exception) -> JSONResponse:
-    """An error that the client, or a lack of room, has caused, as a response."""
+    """The response to one of ERRORS."""
     if isinstance(error, RefusedError):
         return refuse(error.status, line_of(error), error.headers)
     status = next(status for kind, status in STATUSES if isinstance(error, kind))
@@ -50,5 +50,5 @@ def answer(error: Exception) -> JSONResponse:
 
 
 def refuse(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The response to a request that is not done."""
+    """The response `{"error": message}` with a status."""
     return JSONResponse({"error": message}, status, headers)

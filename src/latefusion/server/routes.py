@@ -1,11 +1,9 @@
-"""The routes that take photos."""
+"""The routes that take photos: /api/matte, /api/remove, /api/batch and /v1.0/removebg."""
 
-import asyncio
 import base64
 import binascii
-from collections.abc import Awaitable
 from functools import partial
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
@@ -39,12 +37,12 @@ from latefusion.server.orders import (
     order_remove,
     order_removebg,
 )
-from latefusion.server.refusals import GoneError, RefusedError
+from latefusion.server.queue import unless_gone
+from latefusion.server.refusals import RefusedError
 from latefusion.server.service import Service
 from latefusion.server.watch import FACTS, HOLD
 from latefusion.server.zips import entry_names, zip_of
 
-T = TypeVar("T")
 ONE = (MULTIPART, BYTES, ANY_IMAGE)
 FORM = (MULTIPART,)
 ANY_FORM = (MULTIPART, URLENCODED, JSON)
@@ -61,7 +59,7 @@ photos = APIRouter(tags=["photos"])
     openapi_extra=body(ONE, MatteOptions, FILE, ["image"]),
 )
 async def matte(request: Request, query: Annotated[MatteOptions, Query()]) -> Response:
-    """A photo, as the form's file `image` or as the body, and what `save` names of it."""
+    """Return the result that `save` names of a photo, sent as the form file `image` or the body."""
     service = _service(request)
     service.queue.refuse_if_full()
     form = await read_form(request, ONE, service.limits.body)
@@ -77,7 +75,7 @@ async def matte(request: Request, query: Annotated[MatteOptions, Query()]) -> Re
     openapi_extra=body(ONE, RemoveOptions, {"file": BINARY}, ["file"]),
 )
 async def remove(request: Request, query: Annotated[RemoveOptions, Query()]) -> Response:
-    """As rembg's server has it: the photo as the form's `file`, a PNG back."""
+    """Return a PNG as rembg's server does, of a photo sent as the form file `file` or the body."""
     service = _service(request)
     service.queue.refuse_if_full()
     form = await read_form(request, ONE, service.limits.body)
@@ -93,7 +91,10 @@ async def remove(request: Request, query: Annotated[RemoveOptions, Query()]) -> 
     openapi_extra=body(ANY_FORM, RemovebgFields, {"image_file": BINARY}, []),
 )
 async def removebg(request: Request) -> Response:
-    """As remove.bg has it: `image_file`, `image_file_b64` or, where it is allowed, `image_url`."""
+    """Return a picture as remove.bg does.
+
+    Send the photo as `image_file`, `image_file_b64` or, if the server allows it, `image_url`.
+    """
     service = _service(request)
     service.queue.refuse_if_full()
     form = await read_form(request, ANY_FORM, service.limits.body)
@@ -115,12 +116,13 @@ async def _removebg_photo(request: Request, form: Form, wish: RemovebgFields) ->
         try:
             return base64.b64decode(wish.image_file_b64.rpartition(";base64,")[2], validate=True)
         except (binascii.Error, ValueError):
-            raise RefusedError(400, "image_file_b64 is no base64") from None
+            raise RefusedError(400, "image_file_b64 is not valid base64") from None
     if not service.urls:
-        raise RefusedError(400, "image_url is not fetched by this server; send image_file")
+        raise RefusedError(400, "this server does not accept image_url; send image_file instead")
     if service.fetches.locked():
-        raise RefusedError(429, "many photos are being fetched; come again", {"Retry-After": "5"})
-    data = await _unless_gone(request, _fetched(service, str(wish.image_url)))
+        message = "too many downloads of image_url at a time; retry in 5 s"
+        raise RefusedError(429, message, {"Retry-After": "5"})
+    data = await unless_gone(request, _fetched(service, str(wish.image_url)))
     request.scope[HOLD](len(data))
     service.refuse_if_overfull()
     return data
@@ -138,7 +140,7 @@ async def _fetched(service: Service, address: str) -> bytes:
     openapi_extra=body(FORM, MatteOptions, FILES, ["image"]),
 )
 async def batch(request: Request, query: Annotated[MatteOptions, Query()]) -> Response:
-    """Several files `image`: a zip with a result of each, as they come, and manifest.jsonl."""
+    """Stream a zip with the results of several form files `image`, then manifest.jsonl."""
     service = _service(request)
     service.queue.refuse_if_full()
     form = await read_form(request, FORM, service.limits.batch_body)
@@ -147,7 +149,8 @@ async def batch(request: Request, query: Annotated[MatteOptions, Query()]) -> Re
     order = order_matte(service.predictor, wish, _behind(form))
     uploads = form.files.get("image", [])
     if not 0 < len(uploads) <= BATCH_PHOTOS:
-        raise RefusedError(400, f"{len(uploads)} files are called image; send 1 to {BATCH_PHOTOS}")
+        message = f"the form has {len(uploads)} files named image; send 1 to {BATCH_PHOTOS}"
+        raise RefusedError(400, message)
     request.scope[FACTS] = {"photos": len(uploads)}
 
     async def work(data: bytes) -> Result:
@@ -166,18 +169,18 @@ def _service(request: Request) -> Service:
 
 
 def _only(form: Form, *names: str) -> None:
-    """Refuse files under other names. The photo alone has none."""
+    """Refuse files with other field names; a photo that is the whole body has the name ""."""
     for name in form.files:
         if name not in ("", *names):
             raise RefusedError(
-                400, f"{name[:40]!r} is no file of this route; use {' or '.join(names)}"
+                400, f"this route has no file field {name[:40]!r}; use {' or '.join(names)}"
             )
 
 
 def _photo(form: Form, name: str) -> bytes:
     upload: Upload | None = form.one("") or form.one(name)
     if upload is None:
-        raise RefusedError(400, f"there is no photo; send it as the form's file {name}")
+        raise RefusedError(400, f"the request has no photo; send it as the form file {name}")
     return upload.data
 
 
@@ -187,8 +190,8 @@ def _behind(form: Form) -> bytes | None:
 
 
 async def _answer(request: Request, order: Order, data: bytes) -> Response:
-    """The picture, unless the client goes away first."""
-    result = await _unless_gone(request, _work(request, order, data))
+    """Run the order and return its picture. Raises GoneError if the client disconnects."""
+    result = await unless_gone(request, _work(request, order, data))
     request.scope[FACTS] = {
         "photo_seconds": round(result.seconds, 4),
         "pixels": result.pixels,
@@ -211,22 +214,3 @@ async def _work(request: Request, order: Order, data: bytes) -> Result:
     service.queue.add_seconds(result.seconds)
     service.metrics.add_photo(request.scope["route"].path, result.seconds)
     return result
-
-
-async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """What the work gives; where the client hangs up before, it is cancelled. Raises GoneError."""
-    working = asyncio.ensure_future(work)
-    listening = asyncio.ensure_future(_hung_up(request))
-    try:
-        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise GoneError
-        return working.result()
-    finally:
-        working.cancel()
-        listening.cancel()
-
-
-async def _hung_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -1,4 +1,4 @@
-"""The process: a socket, uvicorn, patience that ends, and a shutdown that loses nothing."""
+"""The server process: its socket, uvicorn with timeouts, and a shutdown that drains requests."""
 
 import asyncio
 import socket
@@ -14,50 +14,50 @@ from latefusion.server.limits import BODY_SECONDS, HEAD_SECONDS, STALLED_SECONDS
 from latefusion.server.logs import LOGGING, say
 from latefusion.server.service import Service
 
-CONNECTIONS = 1000  # beyond them the answer is 503
+CONNECTIONS = 1000  # above it uvicorn answers 503
 BACKLOG = 1024
 KEEP_ALIVE = 5  # seconds that an idle connection stays open
-LAST_WORDS = 10  # seconds for answers to go out at the end
+LAST_WORDS = 10  # seconds to send the last responses at shutdown
 
 
 class Connection(H11Protocol):
-    """A connection that is cut where its client neither asks, nor takes what it asked for."""
+    """A connection that is aborted if its client does not send its request or read the response."""
 
-    _patience: asyncio.TimerHandle | None = None  # with what the client has yet to send
-    _stalled: asyncio.TimerHandle | None = None  # with what it has yet to take
+    _patience: asyncio.TimerHandle | None = None  # for the client to send
+    _stalled: asyncio.TimerHandle | None = None  # for the client to read
 
     def connection_made(self, transport: Any) -> None:
-        """Give a request HEAD_SECONDS to arrive."""
+        """Start the timer of HEAD_SECONDS for the first request."""
         super().connection_made(transport)
         self._wait(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end."""
+        """Cancel the timers."""
         self._stop_waiting()
         self._stop_stalling()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """A request that has begun has the time that the routes give it."""
+        """Cancel the timer once a request has begun; from then on the routes limit its time."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_waiting()
 
     def on_response_complete(self) -> None:
-        """Give the rest of the answer, or of a refused body, HEAD_SECONDS to go through."""
+        """Start the timer of HEAD_SECONDS for the next request, or the rest of a refused body."""
         self._wait(HEAD_SECONDS)
         super().on_response_complete()
-        if self.cycle is not None and not self.cycle.response_complete:  # one that came behind it
+        if self.cycle is not None and not self.cycle.response_complete:  # a pipelined request
             self._stop_waiting()
 
     def pause_writing(self) -> None:
-        """The client takes nothing."""
+        """Start the timer of STALLED_SECONDS: the client does not read."""
         super().pause_writing()
         self._stop_stalling()
         self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It does."""
+        """Cancel the timer: the client reads again."""
         super().resume_writing()
         self._stop_stalling()
 
@@ -77,7 +77,10 @@ class Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, but at a signal it goes on answering, 503 to what is new, until all is done."""
+    """uvicorn's server with a drain: after a signal it finishes open requests, then exits.
+
+    New photos get 503 meanwhile.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -85,12 +88,12 @@ class Server(uvicorn.Server):
         self._deadline = 0.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Finish what was taken; at a second signal, end at once."""
+        """Start the drain at the first signal; exit immediately at the second."""
         self.force_exit = self.should_exit = self._service.draining
         self._service.draining = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second."""
+        """End the drain when no request is open or its time is over; called ten times a second."""
         now = asyncio.get_running_loop().time()
         if self._service.draining and not self._deadline:
             self._deadline = now + BODY_SECONDS + self._service.limits.seconds
@@ -101,20 +104,20 @@ class Server(uvicorn.Server):
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens. Raises LatefusionError."""
+    """Open a listening socket; port 0 takes any free one. Raises LatefusionError."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
         raise LatefusionError(
-            f"{host}:{port} is not to be had ({reason(error)}); choose another --port or --host"
+            f"cannot listen on {host}:{port} ({reason(error)}); choose another --port or --host"
         ) from None
 
 
 def serve(app: FastAPI, service: Service, listener: socket.socket) -> None:
-    """Answer requests until SIGTERM or Ctrl-C, and then finish what was taken.
+    """Answer requests until SIGTERM or Ctrl-C, then finish the open ones.
 
-    Raises what kept the network from loading.
+    Raises LatefusionError if the network does not load.
     """
     config = uvicorn.Config(
         app,

@@ -1,4 +1,4 @@
-"""Around every request: the gate while draining, room for bodies, counts, and the log."""
+"""Middleware around every request: 503 while draining, count of held bytes, metrics and log."""
 
 from time import perf_counter
 
@@ -10,23 +10,23 @@ from latefusion.server.logs import say
 from latefusion.server.refusals import GONE, GoneError, refuse
 from latefusion.server.service import Service
 
-WORKING = ("/api/", "/v1.0/")  # how the routes begin that take photos
-QUIET = ("/healthz", "/readyz", "/metrics")  # asked every few seconds, and of no interest if fine
-OTHER = "other"
-# Keys in a scope: what a route has to say for the log, and how it says what it holds.
+WORKING = ("/api/", "/v1.0/")  # prefixes of the routes that take photos
+QUIET = ("/healthz", "/readyz", "/metrics")  # polled every few seconds; logged only on errors
+OTHER = "other"  # one label for all unknown paths, so that clients cannot create metrics
+# Keys in a request's scope that routes use: facts for the log, and `_Watched.hold`.
 FACTS, HOLD = "latefusion.facts", "latefusion.hold"
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 class Watch:
-    """ASGI middleware, outermost but for Starlette's own of errors."""
+    """ASGI middleware; only Starlette's error middleware is outside it."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Pass a request on, and log it when it is answered."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -44,16 +44,19 @@ class Watch:
 
     async def _answer(self, request: "_Watched", working: bool) -> None:
         if working and self._service.draining:
-            # Not with Connection: close, which cuts those off who are still sending.
+            # Without Connection: close, which would cut off clients that are still sending.
             headers = {"Retry-After": "10"}
-            refusal = refuse(503, "the server is shutting down; try again soon", headers)
+            refusal = refuse(503, "the server is shutting down; retry in 10 s", headers)
             await refusal(request.scope, request.receive, request.send)
             return
         await self._app(request.scope, request.receive, request.send)
 
 
 class _Watched:
-    """One request: its body is counted, its answer sent in pieces, so that none piles up."""
+    """One request, with its bytes counted and its response sent in pieces of PIECE bytes.
+
+    Pieces keep the send buffer small, and STALLED_SECONDS applies to each of them.
+    """
 
     def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -73,7 +76,7 @@ class _Watched:
         return message
 
     def hold(self, size: int) -> None:
-        """Count bytes that this request keeps in the memory until it is answered."""
+        """Count bytes that this request holds in memory until it is answered."""
         self.held += size
         self._service.held += size
 

@@ -1,4 +1,4 @@
-"""Many photos -> a zip that goes out while it comes into being, with a manifest at its end."""
+"""The results of many photos as a zip that is streamed while they are made, then a manifest."""
 
 import asyncio
 import json
@@ -13,14 +13,14 @@ from latefusion.server.orders import Result
 from latefusion.server.refusals import ERRORS, line_of
 
 MANIFEST = "manifest.jsonl"
-LONGEST = 180  # bytes of a name, of the 255 that most disks take
+LONGEST = 180  # bytes of a stem; most file systems allow 255 for a name
 NAMELESS = "photo"
 UNSAFE = re.compile(r"[^\w .()+-]")
-WHEN = (1980, 1, 1, 0, 0, 0)  # the same photos give the same bytes
+WHEN = (1980, 1, 1, 0, 0, 0)  # a constant date, so that the same photos give the same bytes
 
 
 def entry_names(uploads: Sequence[Upload], ending: str) -> list[str]:
-    """A name for each result, such as `me-cutout.png`: safe to unpack anywhere, none twice."""
+    """A unique name for each result, such as `me-cutout.png`, that is safe on any file system."""
     taken = {MANIFEST}
     names = []
     for stem in (_stem(upload.name) for upload in uploads):
@@ -34,14 +34,14 @@ def entry_names(uploads: Sequence[Upload], ending: str) -> list[str]:
 
 
 def _stem(name: str) -> str:
-    """What is left of a stranger's file name: no folder, no sign that means something to a disk."""
+    """The stem of a client's file name, without folders and unsafe characters."""
     plain = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
     stem = UNSAFE.sub("_", PurePosixPath(plain).stem).strip(" .")
     return stem.encode()[:LONGEST].decode(errors="ignore").strip(" .") or NAMELESS
 
 
 class _Pipe:
-    """A file without an end that can be sought: what is written to it is taken out again."""
+    """A write-only file that cannot seek; `take` removes and returns what was written."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
@@ -64,7 +64,10 @@ async def zip_of(
     work: Callable[[bytes], Awaitable[Result]],
     side_by_side: int,
 ) -> AsyncIterator[bytes]:
-    """The zip in pieces, an entry as each photo is done; bad photos stand in the manifest only."""
+    """Yield the zip in pieces, one as each photo is done.
+
+    A photo that fails has no entry, only a line with its error in the manifest.
+    """
     pipe = _Pipe()
     lines: dict[int, str] = {}
     results = _as_they_come(uploads, work, side_by_side)
@@ -90,7 +93,7 @@ async def zip_of(
 async def _as_they_come(
     uploads: list[Upload], work: Callable[[bytes], Awaitable[Result]], side_by_side: int
 ) -> AsyncIterator[tuple[int, Result | Exception]]:
-    """The results by the numbers of their photos; all is given up where nobody takes them."""
+    """Yield (number of the photo, result or error) as each is done; cancel the rest when closed."""
     waiting: Iterator[int] = iter(range(len(uploads)))
     tasks: dict[asyncio.Task[Result], int] = {}
     try:
@@ -116,5 +119,5 @@ async def _started(
     work: Callable[[bytes], Awaitable[Result]], uploads: list[Upload], number: int
 ) -> Result:
     data = uploads[number].data
-    uploads[number] = uploads[number]._replace(data=b"")  # not held any longer than needed
+    uploads[number] = uploads[number]._replace(data=b"")  # frees the photo once it is done
     return await work(data)

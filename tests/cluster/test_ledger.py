@@ -80,7 +80,7 @@ def test_another_file_of_that_name_is_left_alone(out: Storage, end: bytes) -> No
     out.write(NAME, b'{"name": "a web app"}' + end)
     commit(out, "000000", [record("a.jpg")])
     for refused in (roll_up, partial(read_index, shards=False)):
-        with pytest.raises(OutputError, match="no manifest of latefusion"):
+        with pytest.raises(OutputError, match="not a manifest of latefusion"):
             refused(out)
     assert out.read(NAME) == b'{"name": "a web app"}' + end
 

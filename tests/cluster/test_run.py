@@ -347,7 +347,7 @@ def test_results_of_a_shard_that_breaks_off_later_stay(
     source.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     code, _, err = ended(start(source, out, model, cluster[0], *options))
     assert code == 1
-    assert any("s.tar is not a whole tar file" in line for line in err), err
+    assert any("s.tar is not a complete tar file" in line for line in err), err
     assert results(out).items() >= first.items()
     assert len(records((out / NAME).read_bytes())) == 15
 
@@ -392,5 +392,5 @@ def test_another_manifest_is_refused_before_the_work(
     (tmp_path / NAME).write_bytes(b'{"name": "a web app"}\n')
     code, err = call(str(photos), "-r", "-o", str(tmp_path), "--model", str(model))
     assert code == 1
-    assert "no manifest of latefusion" in err
+    assert "not a manifest of latefusion" in err
     assert results(tmp_path) == {}

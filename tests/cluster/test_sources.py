@@ -186,7 +186,7 @@ def test_folders_of_shards_and_globs_of_them(tmp_path: Path) -> None:
     assert named(tmp_path) == expected
     assert named(tmp_path / "*.tar") == expected
     fill(tmp_path, "c.parquet")
-    with pytest.raises(LatefusionError, match="holds parquet, tar; give a glob"):
+    with pytest.raises(LatefusionError, match="contains parquet, tar; give a glob"):
         named(tmp_path)
 
 
@@ -197,7 +197,7 @@ def test_a_tar_that_breaks_off_gives_what_came_before(tmp_path: Path, end: float
     path.write_bytes(path.read_bytes()[: int(8 * 3584 * end)])
     groups = list(groups_of(find_source(str(path), OUT, False), "s.tar", 2))
     assert groups[-1].problem
-    assert "s.tar is not a whole tar file" in groups[-1].problem
+    assert "s.tar is not a complete tar file" in groups[-1].problem
     assert groups[-1].items[0].name == "s.tar"
     whole = [item.data for group in groups[:-1] for item in group.items]
     assert whole == [data for _, data in members][: len(whole)]
@@ -237,7 +237,7 @@ def test_parquet_without_photos_is_a_problem(tmp_path: Path) -> None:
     source = find_source(str(tmp_path), OUT, False)
     first, second = (next(groups_of(source, path, 2)).problem for path in source.paths)
     assert "no column of image bytes, only a, b" in str(first)
-    assert "not a whole Parquet file" in str(second)
+    assert "not a complete Parquet file" in str(second)
 
 
 def test_a_read_that_fails_goes_on_where_it_was(
@@ -295,11 +295,11 @@ def test_a_folder_whose_name_looks_like_a_glob(tmp_path: Path) -> None:
     [
         ("{}/never", "does not exist; check the spelling"),
         ("{}/deep", "no photos in"),
-        ("{}/*.webp", "no photos and no shards"),
+        ("{}/*.webp", "no photos or shards"),
         ("memory://bucket/never", "does not exist"),
-        ("{}", "lies in the folder of the results"),
+        ("{}", "is inside the output folder"),
         ("{}/out", "both source and target"),
-        ("{}/out/*.jpg", "lies in the folder of the results"),
+        ("{}/out/*.jpg", "is inside the output folder"),
     ],
 )
 def test_what_is_no_source_is_named(tmp_path: Path, place: str, message: str) -> None:

@@ -133,7 +133,7 @@ def test_what_is_missing_is_not_tried_again(place: Storage) -> None:
 
 
 def test_a_place_of_no_known_kind_is_named() -> None:
-    with pytest.raises(LatefusionError, match="nowhere://x is no place"):
+    with pytest.raises(LatefusionError, match="nowhere://x is not a valid location"):
         _ = storage_of("nowhere://x").fs
 
 

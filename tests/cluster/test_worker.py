@@ -233,7 +233,7 @@ def test_a_shard_that_breaks_off_is_a_record(tmp_path: Path, toy_model: Path) ->
     wanted = order(tmp_path / "s.tar", tmp_path / "out", toy_model)
     (done,) = do(wanted)
     assert done.record.photo == "s.tar"
-    assert "s.tar is not a whole tar file" in (done.record.error or "")
+    assert "s.tar is not a complete tar file" in (done.record.error or "")
     assert wanted.out.exists(part_of(f"{wanted.source.own_name}-s-broken"))
 
 

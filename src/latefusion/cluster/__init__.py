@@ -1,1 +1,1 @@
-"""Photos in folders or object storage in, their results there out, on many machines with Ray."""
+"""Photos from folders or object storage in, results to the same out, by Ray on many machines."""

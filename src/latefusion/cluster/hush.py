@@ -1,4 +1,4 @@
-"""Ray's own words kept off the terminal, and off stdout, where the results' names go."""
+"""Suppression of Ray's own output on stderr and on stdout, where the names of results go."""
 
 import os
 import sys
@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from typing import IO, Any
 
 STDERR = 2
-RAYS_THREADS = ("ray", "StreamingExecutor")  # the beginnings of their names
+RAYS_THREADS = ("ray", "StreamingExecutor")  # prefixes of their names
 
 
 @contextmanager
 def hushed() -> Iterator[None]:
-    """Drop what Ray's threads print, and what its C++ core writes to stderr past Python."""
+    """Drop what Ray's threads print and what its C++ core writes to file descriptor 2."""
     with ExitStack() as stack:
         err = stack.enter_context(_beside_stderr())
         stack.enter_context(redirect_stdout(_WithoutRay(sys.stdout)))
@@ -22,14 +22,14 @@ def hushed() -> Iterator[None]:
 
 
 class _WithoutRay:
-    """A text stream as it was, but deaf to Ray's threads."""
+    """A text stream that ignores what Ray's threads write."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         rays = threading.current_thread().name.startswith(RAYS_THREADS)
-        if rays and isinstance(text, str):  # bytes are how click finds out what stream this is
+        if rays and isinstance(text, str):  # click writes bytes to test if the stream is binary
             return len(text)
         return self._stream.write(text)
 
@@ -39,10 +39,10 @@ class _WithoutRay:
 
 @contextmanager
 def _beside_stderr() -> Iterator[IO[str]]:
-    """Where stderr went until now, while its file descriptor leads nowhere."""
+    """Yield a stream to the original stderr, while file descriptor 2 leads to the null device."""
     try:
         plain = sys.stderr.fileno() == STDERR
-    except (OSError, AttributeError, ValueError):  # captured, or closed
+    except (OSError, AttributeError, ValueError):  # stderr is captured or closed
         plain = False
     if not plain:
         yield sys.stderr

@@ -1,9 +1,9 @@
-"""What is done, in a form that a kill at any moment leaves true: one small file for each group.
+"""The manifest of a distributed run: a file for each finished group, merged at the end.
 
-A group is done when its part of the manifest is there, which is written last. The parts are rolled
-up into `manifest.jsonl`, the same that the folder mode writes. Of several records of a photo the
-last one counts; what an earlier run said of a shard falls where that shard has a part of its own.
-In memory are two numbers a photo, 16 bytes.
+A group is done when its file, a part of the manifest, exists; it is written after the results, so
+that a run can be killed at any moment. The parts are merged into `manifest.jsonl`, in the format of
+the folder mode. The last of several records of a photo counts. If a shard has a part, earlier
+records of that shard are dropped. An index holds two numbers (16 bytes) per photo in memory.
 """
 
 import hashlib
@@ -24,31 +24,31 @@ from latefusion.folder.manifest import BEGIN, NAME, Record, line_of, record_of
 
 PARTS = f"{NAME}.parts"
 AT_ONCE = 500  # parts that are read at a time
-UINT64 = "Q"  # as `array` calls it
+UINT64 = "Q"  # a typecode of `array`
 
 
 def part_of(key: str) -> str:
-    """Where a group's part of the manifest lies, in the folder of the results.
+    """The path of a group's part of the manifest, below the output folder.
 
-    The key of a group whose results make a shard is that shard's path.
+    If the group's results form a shard, `key` is the path of that shard.
     """
     return f"{PARTS}/{key}.jsonl"
 
 
 def commit(out: Storage, key: str, records: Iterable[Record]) -> None:
-    """Write a group's part: from now on it is done. Raises OutputError."""
+    """Write a group's part, which marks the group as done. Raises OutputError."""
     out.write(part_of(key), b"".join(map(line_of, records)))
 
 
 class Mark(NamedTuple):
-    """A photo's name as a number, and as another one all that a record says of how it was done."""
+    """Two 64-bit hashes of a record: of the photo's name, and of how the photo was done."""
 
     name: int
     facts: int
 
 
 def mark_of(record: Record) -> Mark:
-    """The mark of a photo's record; `settings` and outputs, or a failure, are among the facts."""
+    """Hash a record; its facts are the content's sha256, settings, outputs, and if it failed."""
     outputs = sorted(record.outputs)
     facts = [record.sha256, record.settings, outputs, record.error is not None]
     return Mark(_number(record.photo), _number(json.dumps(facts)))
@@ -61,20 +61,17 @@ def _number(text: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """What an earlier run did, to be looked up by many workers.
+    """The marks of an earlier run's records, for lookup by many workers."""
 
-    `sizes` says of each shard how many of its records are there.
-    """
-
-    names: NDArray[np.uint64]  # sorted
-    facts: NDArray[np.uint64]
-    sizes: dict[str, int]
+    names: NDArray[np.uint64]  # (N,), sorted
+    facts: NDArray[np.uint64]  # (N,), in the order of `names`
+    sizes: dict[str, int]  # number of records of each shard
 
     def __len__(self) -> int:
         return len(self.names)
 
     def holds(self, record: Record) -> bool:
-        """Whether just this is what the manifest says of the photo."""
+        """True if the manifest has a record of this photo with the same facts."""
         mark = mark_of(record)
         at = int(np.searchsorted(self.names, np.uint64(mark.name)))
         return (
@@ -88,9 +85,9 @@ NOTHING = Index(np.empty(0, np.uint64), np.empty(0, np.uint64), {})
 
 
 def read_index(out: Storage, shards: bool) -> Index:
-    """The index of a rolled-up manifest, empty where there is none. Raises OutputError.
+    """Read the index of a merged manifest; it is empty if there is none. Raises OutputError.
 
-    With `shards` its outputs lie in shards, whose sizes are counted.
+    `shards` means that outputs are in shards; then the records of each are counted.
     """
     names, facts = array(UINT64), array(UINT64)
     sizes: dict[str, int] = {}
@@ -106,7 +103,7 @@ def read_index(out: Storage, shards: bool) -> Index:
 
 
 def shard_of(output: str) -> str:
-    """The shard that an output lies in: `x.tar` of `tar://a/me-cutout.png::x.tar`."""
+    """The shard that contains an output: `x.tar` for `tar://a/me-cutout.png::x.tar`."""
     return output.rpartition("::")[2]
 
 
@@ -115,10 +112,10 @@ def _shard_in(record: Record) -> str:
 
 
 def roll_up(out: Storage, gone: Callable[[str], bool] | None = None) -> None:
-    """Bring all parts into the manifest, a line a photo, then remove them. Raises OutputError.
+    """Merge all parts into the manifest, one line per photo, then remove them. Raises OutputError.
 
-    `gone` tells the shards whose records are to be left out. All records lie in a temporary file
-    meanwhile.
+    Records of shards for which `gone` returns true are dropped. Records are kept in a temporary
+    file meanwhile, not in memory.
     """
     parts = [path for path in out.files(PARTS) if path.endswith(".jsonl")]
     if not parts and not (gone and out.exists(NAME)):
@@ -138,7 +135,7 @@ def roll_up(out: Storage, gone: Callable[[str], bool] | None = None) -> None:
 
 
 def _last_ones(names: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which ones of these have no equal behind them."""
+    """A mask, (N,) bool, of the last occurrence of each name."""
     kept = np.zeros(len(names), np.bool_)
     kept[len(names) - 1 - np.unique(names[::-1], return_index=True)[1]] = True
     return kept
@@ -147,7 +144,7 @@ def _last_ones(names: NDArray[np.uint64]) -> NDArray[np.bool_]:
 def _manifest(
     out: Storage, remade: Collection[str] = frozenset()
 ) -> Iterator[tuple[bytes, Record]]:
-    """Lines and records of the manifest, where there is one, but for shards that were `remade`."""
+    """Yield lines and records of the manifest, if it exists, except for the shards in `remade`."""
     if not out.exists(NAME):
         return
     with out.copied(NAME) as file:
@@ -157,7 +154,7 @@ def _manifest(
 
 
 def _parts(out: Storage, parts: Sequence[str]) -> Iterator[tuple[bytes, Record]]:
-    """Lines and records of the parts, many of which are fetched at a time."""
+    """Yield lines and records of the parts, reading AT_ONCE parts at a time."""
     for start in range(0, len(parts), AT_ONCE):
         paths = parts[start : start + AT_ONCE]
         for path, data in zip(paths, out.read_all(paths), strict=True):
@@ -165,12 +162,12 @@ def _parts(out: Storage, parts: Sequence[str]) -> Iterator[tuple[bytes, Record]]
 
 
 def _parsed(label: str, lines: Iterable[bytes]) -> Iterator[tuple[bytes, Record]]:
-    """Lines, each with its end, and their records. Raises OutputError."""
+    """Yield lines, each ending in a newline, and their records. Raises OutputError."""
     for line in lines:
         record = record_of(line)
         cut = not line.endswith(b"\n") and BEGIN.startswith(line[: len(BEGIN)])
         if record is None and cut:
-            continue  # the folder mode was killed in the middle of its last line
+            continue  # a run of the folder mode was killed while it wrote its last line
         if record is None:
-            raise OutputError(f"{label} is no manifest of latefusion; choose another -o")
+            raise OutputError(f"{label} is not a manifest of latefusion; choose another -o")
         yield line if line.endswith(b"\n") else line + b"\n", record

@@ -1,4 +1,4 @@
-"""Shards of photos, tar and Parquet, read from front to back: names and contents."""
+"""Readers of shards, tar and Parquet files of photos, as streams of names and contents."""
 
 import lzma
 import tarfile
@@ -18,7 +18,7 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 READ_AHEAD = 1 << 20  # bytes of a column
 
-# Columns of Parquet: the photo's content, and what it is called.
+# Columns of Parquet files with a photo's content and its name; the first that exists is used.
 IMAGE_COLUMNS = ("image", "bytes", "data", "content", "jpg", "jpeg", "png", "webp")
 NAME_COLUMNS = ("__key__", "key", "name", "path", "file_name", "filename", "id")
 
@@ -26,7 +26,7 @@ DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, Ke
 
 
 def kind_of(path: str) -> Kind | None:
-    """What a file of that name is; None where it is nothing to us."""
+    """The kind of a file by its name; None for hidden files and other types."""
     name = path.lower()
     if name.rpartition("/")[2].startswith("."):
         return None
@@ -38,25 +38,31 @@ def kind_of(path: str) -> Kind | None:
 
 
 def tar_members(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
-    """The photos of a tar, compressed or not. Raises DataError where it breaks off."""
+    """Yield (name, content) of each photo in a tar file, which may be compressed.
+
+    Raises DataError if the file is damaged or truncated.
+    """
     with (
         _whole(label, "tar file"),
         tarfile.open(fileobj=file, mode="r|*", tarinfo=Header) as shard,
     ):
         while header := shard.next():
-            shard.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+            shard.members.clear()  # type: ignore[attr-defined]  # it keeps all headers in memory
             stream = shard.extractfile(header) if header.isreg() else None
             if stream and kind_of(header.name) == "photos":
                 yield header.name, stream.read()
 
 
 def parquet_rows(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
-    """The rows of a Parquet file. Raises DataError where it is damaged or has no photos."""
+    """Yield (name, content) of each row of a Parquet file; the name is "" if it has none.
+
+    Raises DataError if the file is damaged or has no column of image bytes.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
     with _whole(label, "Parquet file", pa.ArrowException):
-        # With a buffer a row group is read as it comes; else all of it would be in memory.
+        # With a buffer, a row group is streamed; without one, it is read into memory as a whole.
         table = parquet.ParquetFile(file, buffer_size=READ_AHEAD, pre_buffer=False)
         image, name = _columns(table.schema_arrow, label)
         for batch in table.iter_batches(batch_size=16, columns=[image, *([name] if name else [])]):
@@ -73,7 +79,7 @@ READERS: dict[str, Callable[[Any, str], Iterator[tuple[str, bytes]]]] = {
 
 
 def _row(called: Any, content: Any) -> tuple[str, bytes]:
-    """Name and content of a row; a struct of both is what Hugging Face's datasets write."""
+    """The name and content of a row; Hugging Face's datasets store both in one struct."""
     if isinstance(content, dict):
         called = called or content.get("path")
         content = content.get("bytes")
@@ -81,7 +87,7 @@ def _row(called: Any, content: Any) -> tuple[str, bytes]:
 
 
 def _columns(schema: Any, label: str) -> tuple[str, str | None]:
-    """The columns of contents and of names. Raises DataError where there are no contents."""
+    """The names of the content column and the name column. Raises DataError without the first."""
     from pyarrow import types
 
     def holds_bytes(kind: Any) -> bool:
@@ -93,16 +99,16 @@ def _columns(schema: Any, label: str) -> tuple[str, str | None]:
     known = [name for name in IMAGE_COLUMNS if name in binary] or binary
     if not known:
         columns = ", ".join(schema.names)
-        raise DataError(f"{label} has no column of image bytes, only {columns}")
+        raise DataError(f"{label} has no column of image bytes, only {columns}; name one 'image'")
     named = [name for name in NAME_COLUMNS if name in schema.names and name not in binary]
     return known[0], named[0] if named else None
 
 
 @contextmanager
 def _whole(label: str, what: str, *more: type[Exception]) -> Iterator[None]:
-    """What a damaged shard raises as a DataError."""
+    """Turn the errors that a damaged shard raises into DataError."""
     damage: tuple[type[Exception], ...] = (*DAMAGE, *more)
     try:
         yield
     except damage as error:
-        raise DataError(f"{label} is not a whole {what}: {reason(error)}") from error
+        raise DataError(f"{label} is not a complete {what}: {reason(error)}") from error

@@ -1,4 +1,4 @@
-"""Where a group's results go: files of their own, or a tar or Parquet shard for the group."""
+"""Output of a group: a file for each result, or one tar or Parquet shard for all of them."""
 
 import io
 import tarfile
@@ -10,11 +10,11 @@ from latefusion.cluster.storage import Storage
 from latefusion.folder.manifest import Record
 from latefusion.inference.outputs import Into
 
-MARK = "latefusion-"  # begins the name of every shard that is written
+MARK = "latefusion-"  # prefix of the name of every shard that is written
 
 
 class Result(NamedTuple):
-    """A result's kind, its path below the folder of the results, and its bytes."""
+    """A result: its kind, its path below the output folder, and its encoded bytes."""
 
     kind: str
     path: str
@@ -22,19 +22,22 @@ class Result(NamedTuple):
 
 
 def shard_path(key: str, into: Into) -> str:
-    """Where the shard of a group lies, below the folder of the results."""
+    """The path of a group's shard, below the output folder."""
     path = PurePosixPath(key)
     return str(path.with_name(f"{MARK}{path.name}.{into}"))
 
 
 def is_shard_of(path: str, source: str, into: Into) -> bool:
-    """Whether a file is a shard made of the source with that name of its own."""
+    """True if a file is a shard that was written for the source; `source` is its `own_name`."""
     name = PurePosixPath(path).name
     return name.startswith(f"{MARK}{source}-") and name.endswith(f".{into}")
 
 
 def output_of(path: str, key: str, into: Into) -> str:
-    """A result as its record names it; one in a tar as fsspec opens it, in Parquet the shard."""
+    """The name of a result in its record, by `into`.
+
+    `files`: its path; `tar`: a chained URL, as fsspec opens it; `parquet`: the path of the shard.
+    """
     shard = shard_path(key, into)
     return {"files": path, "tar": f"tar://{path}::{shard}", "parquet": shard}[into]
 
@@ -42,9 +45,9 @@ def output_of(path: str, key: str, into: Into) -> str:
 def write_shard(
     out: Storage, key: str, into: Into, done: Iterable[tuple[Record, list[Result]]]
 ) -> None:
-    """Write a group's shard, whole or not at all; the same results make the same bytes.
+    """Write a group's shard atomically; the same results give the same bytes.
 
-    Photos without results are left out; if none has any, there is no shard. Raises OutputError.
+    Photos without results are skipped; without any result no shard is written. Raises OutputError.
     """
     found = [(record, results) for record, results in done if results]
     if not found:
@@ -63,7 +66,7 @@ def _write_tar(file: IO[bytes], done: list[tuple[Record, list[Result]]]) -> None
 
 
 def _write_parquet(file: IO[bytes], done: list[tuple[Record, list[Result]]]) -> None:
-    """A row for each photo: its name, its results by their kinds, and what is known of them."""
+    """Write a row for each photo: its record's fields, and a column for each kind of result."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -77,10 +80,10 @@ def _write_parquet(file: IO[bytes], done: list[tuple[Record, list[Result]]]) -> 
     }
     for number, kind in enumerate(result.kind for result in done[0][1]):
         columns[kind] = pa.array([results[number].data for _, results in done], pa.large_binary())
-    # The results are compressed already.
+    # The results are encoded images, which compress no further.
     parquet.write_table(pa.table(columns), file, compression="none")
 
 
 def printable(name: str) -> str:
-    """A file name as valid text, which on Linux it need not be."""
+    """A file name as valid Unicode; on Linux it may contain bytes that are not UTF-8."""
     return name.encode("utf-8", "backslashreplace").decode()

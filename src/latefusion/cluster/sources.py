@@ -1,7 +1,7 @@
-"""Photos wherever they lie, folders, tar shards or Parquet, as small groups, streamed.
+"""Streams of small groups of photos from folders, tar shards or Parquet files.
 
-A group is what one worker does at a time and what is committed at once. Which photos are in which
-group follows from the source alone, so that a group that is done twice comes out the same.
+A worker does one group at a time, and commits it as a whole. The groups depend on the source only,
+so that a group that is done twice has the same photos and the same key.
 """
 
 import hashlib
@@ -26,20 +26,20 @@ from latefusion.errors import DataError, LatefusionError, reason, shown
 from latefusion.folder.jobs import bases, key_of, stem_of
 from latefusion.folder.tars import is_hidden
 
-GROUP_BYTES = 128_000_000  # of photos that travel in one group
+GROUP_BYTES = 128_000_000  # most bytes of photos in one group
 BROKEN = "-broken"
 
 
 class Item(NamedTuple):
-    """A photo to be done; `data` is its content, None where its file is still to be read."""
+    """A photo to be done; `data` is its content, or None if the worker has to read the file."""
 
-    name: str  # below the source, with / between the parts
-    base: str  # what its results begin with
+    name: str  # path below the source, with / between the parts
+    base: str  # path of its results, less kind and suffix
     data: bytes | None = None
 
 
 class Group(NamedTuple):
-    """Some photos under a key of their own; `problem` is what ended their file too early."""
+    """Some photos with a unique key; `problem` says why a shard could not be read to its end."""
 
     key: str
     items: tuple[Item, ...]
@@ -48,29 +48,31 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Where the photos are: a folder to walk, photos by name, or shards; paths below `storage`."""
+    """The photos to do: a folder to walk, photos by name, or shards."""
 
     storage: Storage
     kind: Kind
-    place: str  # as it was given, made absolute
-    paths: tuple[str, ...] = ()
+    place: str  # the path, URL or glob that was given, made absolute
+    paths: tuple[str, ...] = ()  # of photos or shards, below `storage`
     recursive: bool = False
-    out: str = ""  # the folder of the results where that lies inside, with / at the end
-    shard_bases: dict[str, str] = field(default_factory=dict)
+    out: str = ""  # path of the output folder if it is inside the source, with / at the end
+    shard_bases: dict[str, str] = field(
+        default_factory=dict
+    )  # by shard: prefix of its photos' names
 
     @property
     def own_name(self) -> str:
-        """Eight letters that begin the keys of its groups, and of no other source's."""
+        """Eight hex digits that begin the keys of its groups, a hash of `place`."""
         place = self.place.encode(errors="surrogateescape")
         return hashlib.blake2b(place, digest_size=4).hexdigest()
 
     @property
     def shards(self) -> tuple[str, ...]:
-        """What is read one by one: its shards; "" stands for all of a source without any."""
+        """The arguments for `groups_of`: its shards, or "" if it has none."""
         return self.paths if self.shard_bases else ("",)
 
     def only(self, shards: tuple[str, ...]) -> "Source":
-        """The same source with some of its shards, for a reader that needs no others."""
+        """A copy of the source with some of its shards, small enough to send to a reader."""
         if not self.shard_bases:
             return self
         return replace(
@@ -78,14 +80,15 @@ class Source:
         )
 
     def label(self, name: str) -> str:
-        """A photo as error messages name it."""
+        """The full name of a photo for error messages."""
         return self.storage.label(name)
 
 
 def find_source(place: str, out: Storage, recursive: bool) -> Source:
-    """What lies at a path, URL or glob. A folder without photos may hold shards. LatefusionError.
+    """Find the photos or shards at a path, URL or glob. Raises LatefusionError.
 
-    Shards are .tar, .tar.gz and .parquet; of each glob all files have to be of one kind.
+    A folder without photos may contain shards: .tar, .tar.gz, .tgz, .parquet or .pq files. All
+    files must be of the same kind.
     """
     if has_magic(place) and not os.path.exists(place):  # noqa: PTH110 - never raises
         return _globbed(place, out)
@@ -102,10 +105,10 @@ def find_source(place: str, out: Storage, recursive: bool) -> Source:
 
 
 def groups_of(source: Source, path: str, size: int) -> Iterator[Group]:
-    """The groups of a shard of the source, or, where it has none, of all photos.
+    """Yield the groups of one of `source.shards`, with up to `size` photos each.
 
-    A shard that breaks off gives what came before, and then a group with the problem. A folder that
-    cannot be listed raises DataError.
+    For a damaged shard, yield the photos before the damage, then a group with the problem. Raises
+    DataError if a folder cannot be listed.
     """
     if source.kind in ("folder", "photos"):
         try:
@@ -123,7 +126,7 @@ def groups_of(source: Source, path: str, size: int) -> Iterator[Group]:
 
 
 def _shard_groups(source: Source, path: str, size: int) -> Iterator[Group]:
-    """The groups of a shard; a retry continues after those that were given."""
+    """Yield the groups of a shard; a retry resumes after the groups already yielded."""
     base, given = source.shard_bases[path], 0
     for attempt in patience():
         with attempt:
@@ -138,9 +141,9 @@ def _prefix(source: Source, path: str) -> str:
 
 
 def in_groups(items: Iterable[Item], prefix: str, size: int) -> Iterator[Group]:
-    """Items by the `size`, less where they are large, under numbered keys.
+    """Yield groups of up to `size` items and GROUP_BYTES bytes, with numbered keys.
 
-    Where a DataError ends them, those before it are given first.
+    If `items` raises DataError, yield the items before it first, then raise it.
     """
     held: list[Item] = []
     room, number = GROUP_BYTES, 0
@@ -155,20 +158,20 @@ def in_groups(items: Iterable[Item], prefix: str, size: int) -> Iterator[Group]:
             room -= length
     except DataError as error:
         broken = error
-    if held:  # where the rest is missing, not in the place of what an earlier run had whole
+    if held:  # an incomplete group has a key of its own, so as not to replace a complete one
         yield Group(f"{prefix}-{number:06}{'-cut' if broken else ''}", tuple(held))
     if broken:
         raise broken
 
 
 def _beside(base: str, own_name: str) -> str:
-    """What begins the keys of a shard's groups: in its folder, with the source's name in it."""
+    """The prefix of the keys of a shard's groups: the shard's base with the source's name."""
     path = PurePosixPath(base)
     return str(path.with_name(f"{own_name}-{path.name}"))
 
 
 def is_broken(key: str) -> bool:
-    """Whether a group with that key stands for what could not be read of its shard."""
+    """True if the group with this key reports the problem of a damaged shard."""
     return key.endswith(BROKEN)
 
 
@@ -179,9 +182,9 @@ def _broken(prefix: str, path: str, problem: str) -> Group:
 def _folder(storage: Storage, out: Storage, recursive: bool) -> Source:
     here, there = _real_root(storage), _real_root(out)
     if here == there:
-        raise LatefusionError(f"{storage.url} would be both source and target; give another -o")
+        raise LatefusionError(f"{storage.url} is both source and target; choose another -o")
     if here.startswith(there):
-        raise LatefusionError(f"{storage.url} lies in the folder of the results; give another -o")
+        raise LatefusionError(f"{storage.url} is inside the output folder; choose another -o")
     inside = there.removeprefix(here) if there.startswith(here) else ""
     source = Source(storage, "folder", storage.url, recursive=recursive, out=inside)
     if next(_folders(source), None):
@@ -189,11 +192,11 @@ def _folder(storage: Storage, out: Storage, recursive: bool) -> Source:
     shards = [name for name, is_folder in storage.entries() if not is_folder and kind_of(name)]
     if shards:
         return _of_files(storage, shards, storage.url)
-    raise LatefusionError(f"no photos in {storage.url}; -r looks into folders below it, too")
+    raise LatefusionError(f"no photos in {storage.url}; use -r to include its subfolders")
 
 
 def _real_root(storage: Storage) -> str:
-    """Where it is whatever links lead there, with / at the end."""
+    """The path with symbolic links resolved if it is local, and / at the end."""
     root = os.path.realpath(storage.root or "/") if storage.local else storage.root
     return f"{root.rstrip('/')}/"
 
@@ -207,9 +210,7 @@ def _globbed(pattern: str, out: Storage) -> Source:
         raise LatefusionError(f"{shown(pattern)} cannot be read: {reason(error)}") from None
     outside = [path for path in found if not path.startswith(f"{out.root}/")]
     if found and not outside:
-        raise LatefusionError(
-            f"{shown(pattern)} lies in the folder of the results; give another -o"
-        )
+        raise LatefusionError(f"{shown(pattern)} is inside the output folder; choose another -o")
     names = sorted(path.removeprefix(f"{storage.root}/") for path in outside)
     known = [name for name in names if kind_of(name) and not is_hidden(PurePosixPath(name))]
     return _of_files(storage, known, storage.label(wild))
@@ -225,10 +226,12 @@ def _split_glob(pattern: str) -> tuple[str, str]:
 def _of_files(storage: Storage, paths: list[str], place: str) -> Source:
     kinds = {kind_of(path) for path in paths} - {None}
     if not kinds:
-        raise LatefusionError(f"no photos and no shards at {shown(place)}")
+        raise LatefusionError(f"no photos or shards at {shown(place)}; check the spelling")
     if len(kinds) > 1:
         named = ", ".join(sorted(str(kind) for kind in kinds))
-        raise LatefusionError(f"{shown(place)} holds {named}; give a glob for one kind, like *.tar")
+        raise LatefusionError(
+            f"{shown(place)} contains {named}; give a glob for one kind, such as *.tar"
+        )
     kind = kinds.pop()
     assert kind
     kept = [path for path in paths if kind_of(path)]
@@ -237,14 +240,14 @@ def _of_files(storage: Storage, paths: list[str], place: str) -> Source:
 
 
 def _listed(source: Source) -> Iterator[Item]:
-    """The photos of a folder, one folder after the other, or those named."""
+    """Yield the photos of the source, folder by folder, or those given by name."""
     lists = _folders(source) if source.kind == "folder" else iter([list(source.paths)])
     for names in lists:
         yield from map(Item, names, bases(names))
 
 
 def _folders(source: Source) -> Iterator[list[str]]:
-    """The names of the photos in each folder that holds some; hidden files are left out."""
+    """Yield a list of photos for each folder that contains any; hidden files are skipped."""
     ahead = [""]
     while ahead:
         folder = ahead.pop()
@@ -264,7 +267,7 @@ def _folders(source: Source) -> Iterator[list[str]]:
 
 
 def _items(source: Source, path: str, base: str) -> Iterator[Item]:
-    """The photos in a shard, in their order, under names that are safe and their own."""
+    """Yield the photos of a shard in their order, with safe and unique names."""
     read = READERS[source.kind]
     names: dict[str, int] = {}
     taken: dict[str, int] = {}
@@ -276,19 +279,19 @@ def _items(source: Source, path: str, base: str) -> Iterator[Item]:
 
 
 def safe_name(name: str) -> str:
-    """A name as a path that stays below the folder it is put in; "" where nothing is left."""
+    """A name from a shard as a relative path without `..`; "" if nothing is left."""
     parts = (name.partition("://")[2] or name).replace("\0", "")
     return "/".join(part for part in parts.split("/") if part not in ("", ".", ".."))
 
 
 def _own_base(name: str, taken: dict[str, int]) -> str:
-    """The name without its suffix; with it, or numbered, where an earlier one took that."""
+    """The name without its suffix; with it, or with a number, if an earlier one took that."""
     stem = stem_of(name)
     return _untaken(name if key_of(stem) in taken else stem, taken, key_of)
 
 
 def _untaken(name: str, taken: dict[str, int], key: Callable[[str], str] = str) -> str:
-    """The name, numbered where an earlier one took it; `taken` says where to go on counting."""
+    """The name, with a number if it is taken; `taken` maps a name to the last number used."""
     own = name
     if number := taken.get(key(name), 0):
         while key(own) in taken:

@@ -1,4 +1,4 @@
-"""Folders and object storage as one: listed, read with patience, written whole or not at all."""
+"""One interface to local folders and object storage, with retries and atomic writes."""
 
 import os
 import shutil
@@ -29,11 +29,11 @@ from latefusion.images.writing import make_folder, whole_file
 T = TypeVar("T")
 
 TRIES = 7
-# Seconds, doubled after each try, plus a random part, so that workers do not retry in step.
+# Seconds, doubled after each try, plus a random part so that workers do not retry in step.
 WAIT = wait_exponential(multiplier=0.2, max=10) + wait_random(0, 0.2)
 FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
-# What the clients of object stores raise beside OSError.
+# Errors of object-store clients that are not OSErrors.
 FOREIGN = (
     ("botocore.exceptions", "BotoCoreError"),
     ("botocore.exceptions", "ClientError"),
@@ -44,9 +44,9 @@ FOREIGN = (
 
 @dataclass(frozen=True)
 class Storage:
-    """A place by its URL: a local folder, or one in an object store that fsspec knows.
+    """A local folder, or one in an object store that fsspec supports, given by its URL.
 
-    Paths are those below it, with / between the parts. It goes to other processes as its URL.
+    The methods take paths below it, with / between the parts. It is pickled as its URL only.
     """
 
     url: str
@@ -62,7 +62,7 @@ class Storage:
     @cached_property
     def _opened(self) -> tuple[AbstractFileSystem, str]:
         scheme = self.url.partition("://")[0]
-        if self.local:  # whose name may look like a chain of URLs
+        if self.local:  # not by url_to_fs, which takes :: in a name for a chain of URLs
             return LocalFileSystem(), self.url
         try:
             return url_to_fs(self.url, use_listings_cache=False)
@@ -73,31 +73,33 @@ class Storage:
                 f"{shown(self.url)} needs a package for {scheme}; {cure}"
             ) from None
         except ValueError as error:
-            raise LatefusionError(f"{shown(self.url)} is no place: {reason(error)}") from None
+            raise LatefusionError(
+                f"{shown(self.url)} is not a valid location: {reason(error)}"
+            ) from None
 
     def __getstate__(self) -> dict[str, str]:
         return {"url": self.url}
 
     @property
     def local(self) -> Path | None:
-        """The folder, where it is on a file system."""
+        """The path of the folder if it is local, else None."""
         return None if is_remote(self.url) else Path(self.url)
 
     def at(self, path: str) -> str:
-        """A path below it as fsspec takes it."""
+        """A path below it in the form that fsspec takes."""
         return f"{self.root}/{path}" if path else self.root
 
     def label(self, path: str) -> str:
-        """A path below it as people write it."""
+        """A path below it with its URL, for messages."""
         return f"{self.url.rstrip('/')}/{path}"
 
     def read(self, path: str) -> bytes:
-        """The bytes of a file. Raises OSError where several tries do not help."""
+        """Read a file. Raises OSError if all retries fail."""
         found: bytes = patiently(lambda: self.fs.cat_file(self.at(path)))
         return found
 
     def read_all(self, paths: Sequence[str]) -> list[bytes]:
-        """The bytes of several files, which remote ones are fetched side by side. OSError."""
+        """Read several files, remote ones concurrently. Raises OSError."""
         if self.local or not paths:
             return [self.read(path) for path in paths]
         there = [self.at(path) for path in paths]
@@ -106,17 +108,17 @@ class Storage:
         return [by_name[path.lstrip("/")] for path in there]
 
     def write(self, path: str, data: bytes | memoryview) -> None:
-        """Write a file, whole or not at all. Raises OutputError."""
+        """Write a file atomically. Raises OutputError."""
         if self.local:
             with self.writing(path) as file:
                 file.write(data)
             return
-        with _as_output_error(self.label(path)):  # an object appears when all of it is there
+        with _as_output_error(self.label(path)):  # an object appears once it is complete
             patiently(lambda: self.fs.pipe_file(self.at(path), bytes(data)))
 
     @contextmanager
     def writing(self, path: str) -> Iterator[IO[bytes]]:
-        """A file to write to that appears when the block ends well. Raises OutputError."""
+        """Open a file to write, which appears if the block ends without an error. OutputError."""
         if self.local:
             target = self.local / path
             make_folder(target.parent)
@@ -130,16 +132,13 @@ class Storage:
 
     @contextmanager
     def reading(self, path: str) -> Iterator[IO[bytes]]:
-        """A file to read from as it comes, which may break off. Raises OSError and what clients do.
-
-        Those are `transient_errors()`.
-        """
+        """Open a file to stream. Reading it is not retried and may raise `transient_errors()`."""
         with patiently(lambda: self.fs.open(self.at(path), "rb")) as file:
             yield file
 
     @contextmanager
     def copied(self, path: str) -> Iterator[IO[bytes]]:
-        """A file to read from that is whole and here. Raises OSError."""
+        """Open a local copy of a file to read. Raises OSError."""
         if self.local:
             with (self.local / path).open("rb") as file:
                 yield file
@@ -149,19 +148,18 @@ class Storage:
             yield spool
 
     def is_folder(self) -> bool:
-        """Whether the place itself is a folder. Raises OSError, also where there is nothing."""
+        """True if the location itself is a folder. Raises OSError, also if nothing exists."""
         return bool(patiently(lambda: self.fs.info(self.root))["type"] == "directory")
 
     def exists(self, path: str) -> bool:
-        """Whether there is a file or folder of that path. Raises OSError."""
+        """True if a file or folder of this path exists. Raises OSError."""
         return bool(patiently(lambda: self.fs.exists(self.at(path))))
 
     def entries(self, path: str = "") -> list[tuple[str, bool]]:
-        """The names in a folder, sorted, and whether each is a folder.
+        """List a folder as sorted (name, is a folder). Raises OSError.
 
-        Links to folders are left out, as they may lead in circles. A store has no folders of their
-        own, so there one that is missing is empty. All are held at once: on S3 a million names
-        take 1.5 GB. Raises OSError.
+        Links to folders are skipped, as they may form cycles. In an object store, a missing folder
+        is an empty one. The whole list is in memory: a million names on S3 take 1.5 GB.
         """
         if self.local:
             return _local_entries(self.local / path)
@@ -180,12 +178,12 @@ class Storage:
         )
 
     def files(self, path: str = "") -> list[str]:
-        """The paths of all files in a folder and below it, sorted."""
+        """The paths of all files in a folder and its subfolders, sorted."""
         found: list[str] = patiently(lambda: self.fs.find(self.at(path)))
         return sorted(name.removeprefix(f"{self.root}/") for name in found)
 
     def remove_tree(self, path: str) -> None:
-        """Remove a folder and all in it; one that is not there is fine."""
+        """Remove a folder and its contents; do nothing if it does not exist."""
         if not self.local:
             self.remove(self.files(path))
             return
@@ -193,10 +191,10 @@ class Storage:
             patiently(lambda: shutil.rmtree(self.at(path)))
 
     def remove(self, paths: Sequence[str]) -> None:
-        """Remove files; one that is not there is fine."""
-        for start in range(0, len(paths), 1000):  # what S3 takes in one request
+        """Remove files; those that do not exist are ignored."""
+        for start in range(0, len(paths), 1000):  # S3's limit for one request
             chunk = [self.at(path) for path in paths[start : start + 1000]]
-            wild = [path for path in chunk if has_magic(path)]  # which `rm` would take for globs
+            wild = [path for path in chunk if has_magic(path)]  # `rm` would treat them as globs
             if plain := [path for path in chunk if not has_magic(path)]:
                 with suppress(FileNotFoundError):
                     patiently(partial(self.fs.rm, plain))
@@ -206,12 +204,12 @@ class Storage:
 
 
 def is_remote(url: str) -> bool:
-    """Whether it is in an object store, or anywhere else that is no local path."""
+    """True if the URL has a scheme, that is, if it is not a local path."""
     return "://" in url
 
 
 def storage_of(place: str) -> Storage:
-    """A folder or URL from the command line; local ones absolute, for other processes."""
+    """The storage of a folder or URL from the command line; local paths are made absolute."""
     if place.startswith("file://"):
         place = place.removeprefix("file://")
     if is_remote(place):
@@ -221,7 +219,7 @@ def storage_of(place: str) -> Storage:
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """Return the value of a call, retried after errors that may pass: a network, a busy store.
+    """Return the value of a call, retried after transient errors of a network or a store.
 
     Raises the error of the last try, as an OSError.
     """
@@ -234,21 +232,21 @@ def patiently(call: Callable[[], T]) -> T:
 
 
 def patience() -> Retrying:
-    """The retries of an operation: up to TRIES tries, with waits between, then its own error."""
+    """The retry policy: up to TRIES tries with waits between, then the error of the last one."""
     return Retrying(
         stop=stop_after_attempt(TRIES),
         wait=WAIT,
-        retry=retry_if_exception(_may_pass),
+        retry=retry_if_exception(_is_transient),
         reraise=True,
     )
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     return isinstance(error, transient_errors()) and not isinstance(error, FINAL)
 
 
 def transient_errors() -> tuple[type[Exception], ...]:
-    """What may pass by itself: of the system, and of those clients that are in use."""
+    """Errors that a retry may solve: of the system, and of the object-store clients in use."""
     foreign = [
         getattr(import_module(module), name) for module, name in FOREIGN if module in sys.modules
     ]
@@ -266,16 +264,16 @@ def _local_entries(folder: Path) -> list[tuple[str, bool]]:
 
 @contextmanager
 def reached(place: Storage) -> Iterator[None]:
-    """What a place raises where it cannot be listed, read or written, as an OutputError."""
+    """Turn an OSError of listing, reading or writing a location into OutputError."""
     try:
         yield
     except OSError as error:
-        raise OutputError(f"{shown(place.url)} cannot be used: {reason(error)}") from None
+        raise OutputError(f"{shown(place.url)} cannot be accessed: {reason(error)}") from None
 
 
 @contextmanager
 def _as_output_error(name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, UnicodeError) as error:  # an object's name has to be text
+    except (OSError, UnicodeError) as error:  # an object's name must be valid Unicode
         raise OutputError(f"{shown(name)} cannot be written: {reason(error)}") from None

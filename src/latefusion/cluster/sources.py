@@ -56,9 +56,8 @@ class Source:
     paths: tuple[str, ...] = ()  # of photos or shards, below `storage`
     recursive: bool = False
     out: str = ""  # path of the output folder if it is inside the source, with / at the end
-    shard_bases: dict[str, str] = field(
-        default_factory=dict
-    )  # by shard: prefix of its photos' names
+    # For each shard, the prefix of its photos' names.
+    shard_bases: dict[str, str] = field(default_factory=dict)
 
     @property
     def own_name(self) -> str:

@@ -161,7 +161,7 @@ READ_BY_OPENCV_46 = {
 }
 
 
-@pytest.mark.parametrize("encoder", ["efficientnet-lite0", "densenet201"])
+@pytest.mark.parametrize("encoder", ["efficientnet-lite0", "mobilenetv2", "densenet201"])
 def test_the_graph_for_opencv_has_only_what_its_oldest_version_reads(encoder: str) -> None:
     small = {"blocks": (1, 1, 1, 1), "growth": 4} if encoder == "densenet201" else {}
     torch.manual_seed(0)

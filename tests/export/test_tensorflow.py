@@ -18,7 +18,11 @@ from tests.helpers.toy_network import perturb_norms
 
 SIZE = (64, 96)
 BORDER = 8
-SMALL = {"efficientnet-lite0": {}, "densenet201": {"blocks": (2, 1, 1, 1), "growth": 4}}
+SMALL = {
+    "efficientnet-lite0": {},
+    "mobilenetv2": {},
+    "densenet201": {"blocks": (2, 1, 1, 1), "growth": 4},
+}
 # What OpenCV's reader was seen to compute rightly; MirrorPad and DepthToSpace are not among it.
 RIGHT_IN_OPENCV = {
     *("AddV2", "AvgPool", "BiasAdd", "ConcatV2", "Const", "Conv2D", "DepthwiseConv2dNative"),

@@ -17,7 +17,13 @@ SMALL_DENSENET = NetworkConfig(
     "densenet201", 12, (10, 8, 6, 5, 7), {"blocks": (2, 3, 2, 2), "growth": 8}
 )
 WIDE = NetworkConfig(TOY.encoder, 64, (10, 8, 6, 5, 7), TOY.encoder_args)  # another first one
-NETWORKS = {"toy": TOY, "wide": WIDE, "lite": PRESETS["lite"], "densenet": SMALL_DENSENET}
+NETWORKS = {
+    "toy": TOY,
+    "wide": WIDE,
+    "lite": PRESETS["lite"],
+    "lite-mobilenetv2": PRESETS["lite-mobilenetv2"],
+    "densenet": SMALL_DENSENET,
+}
 
 
 @pytest.mark.parametrize("size", [(64, 160), (128, 32), (32, 32)])

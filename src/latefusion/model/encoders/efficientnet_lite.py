@@ -7,26 +7,21 @@ The blocks of MobileNetV2 with EfficientNet's widths, ReLU6 and no squeeze-and-e
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from latefusion.errors import WeightsError
+from latefusion.model.encoders.inverted import (
+    StageSpec,
+    feature_blocks,
+    features_of,
+    make_blocks,
+)
 from latefusion.model.encoders.stock import check_matches, read_state_dict
 
 NORM_EPSILON = 1e-3
-
-
-class StageSpec(NamedTuple):
-    """One row of the network's table; `skip` marks the stages whose output is a feature."""
-
-    kernel: int
-    stride: int
-    expand: int
-    out: int
-    repeats: int
-    skip: bool
+STEM = 32  # channels of the first convolution
 
 
 LITE0 = (
@@ -58,23 +53,6 @@ class ConvNorm(nn.Module):
         return self.norm(self.conv(F.pad(x, self.padding) if self.pad else x))
 
 
-class Block(nn.Module):
-    """Inverted residual: expand 1x1, depthwise, project 1x1."""
-
-    def __init__(self, inputs: int, out: int, kernel: int, stride: int, expand: int):
-        super().__init__()
-        hidden = inputs * expand
-        self.expand = ConvNorm(inputs, hidden, 1) if expand != 1 else None
-        self.depthwise = ConvNorm(hidden, hidden, kernel, stride, groups=hidden)
-        self.project = ConvNorm(hidden, out, 1)
-        self.residual = stride == 1 and inputs == out
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.residual else y
-
-
 class EfficientNetLite(nn.Module):
     """Features at 1/2 .. 1/32 of an image scaled to (pixels - 127) / 128."""
 
@@ -83,27 +61,13 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self, stages: tuple[StageSpec, ...]) -> None:
         super().__init__()
-        self.stem = ConvNorm(3, 32, 3, stride=2)
-        blocks, ends, inputs = [], [], 32
-        for stage in stages:
-            for i in range(stage.repeats):
-                stride = stage.stride if i == 0 else 1
-                blocks.append(Block(inputs, stage.out, stage.kernel, stride, stage.expand))
-                inputs = stage.out
-            if stage.skip:
-                ends.append(len(blocks) - 1)
-        self.blocks = nn.ModuleList(blocks)
-        self.ends = frozenset(ends)
+        self.stem = ConvNorm(3, STEM, 3, stride=2)
+        self.blocks = nn.ModuleList(make_blocks(ConvNorm, STEM, stages))
+        self.wanted = feature_blocks(stages)
         self.widths = tuple(stage.out for stage in stages if stage.skip)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = F.relu6(self.stem(x))
-        features = []
-        for i, block in enumerate(self.blocks):
-            x = block(x)
-            if i in self.ends:
-                features.append(x)
-        return features
+        return features_of(F.relu6(self.stem(x)), self.blocks, self.wanted)
 
 
 def lite0() -> EfficientNetLite:

@@ -123,6 +123,64 @@ def test_a_composite_shows_the_subject_and_the_new_background_only() -> None:
     assert not (strongest == 0).any()
 
 
+@pytest.mark.parametrize("composite", [0.0, 0.5])
+def test_a_cutout_is_always_composited_and_a_photo_only_as_drawn(composite: float) -> None:
+    """The cut-outs of this batch are red photos with a green foreground: red must not be seen."""
+    torch.manual_seed(2)
+    pixels, backgrounds = canvases(flat(RED), 48), flat(BLUE, 48)
+    cutout = torch.arange(48) % 3 == 0
+    recipe = Recipe(composite=composite, harmonise=(0.0, 0.0))
+    image, alpha = augment(
+        pixels, torch.ones(48), backgrounds, (64, 64), recipe, as_it_is, cutout=cutout
+    )
+    coloured = (image.amax(dim=1) - image.amin(dim=1)).flatten(1).amin(dim=1) > 20
+    reds = (image.argmax(dim=1) == 0).flatten(1).any(dim=1)
+    assert not reds[cutout & coloured].any()
+    photos = reds[~cutout & coloured]
+    assert photos.all() if composite == 0 else 0 < photos.sum() < len(photos)
+    strongest, soft = image[cutout & coloured].argmax(dim=1), alpha[cutout & coloured, 0]
+    assert (strongest[soft == 0] == 2).all()
+    assert (strongest[soft == 1] == 1).all()
+
+
+def test_an_empty_view_is_the_bare_background_and_its_alpha_is_zero() -> None:
+    torch.manual_seed(2)
+    pixels, backgrounds = canvases(flat(RED), 64), flat(BLUE, 64)
+    recipe = Recipe(composite=0.5, empty=0.5)
+    image, alpha = augment(pixels, torch.ones(64), backgrounds, (64, 64), recipe, as_it_is)
+    coloured = (image.amax(dim=1) - image.amin(dim=1)).flatten(1).amin(dim=1) > 20
+    empty = alpha.flatten(1).amax(dim=1) == 0
+    assert 8 <= empty.sum() <= 24  # half of the composites, which are half of all
+    assert (image[empty & coloured].argmax(dim=1) == 2).all()
+    spread = image[empty].flatten(2).amax(dim=2) - image[empty].flatten(2).amin(dim=2)
+    assert spread.max() < 1e-3  # no trace of the subject
+    photos = (image.argmax(dim=1) == 0).flatten(1).any(dim=1) & coloured
+    assert photos.sum() >= 16
+    assert not (photos & empty).any()  # a photo keeps its subject
+
+
+def test_without_empty_views_every_view_keeps_its_subject() -> None:
+    torch.manual_seed(2)
+    recipe = Recipe(composite=1.0, crop=0.0)
+    pixels, backgrounds = canvases(flat(RED), 64), flat(BLUE, 64)
+    _, alpha = augment(pixels, torch.ones(64), backgrounds, (64, 64), recipe, as_it_is)
+    assert (alpha.flatten(1).amax(dim=1) > 0.5).all()
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_body_that_is_cut_off_below_stands_on_the_lower_edge(cut: bool) -> None:
+    """Views larger than the canvas, whose lower edges would else be anywhere near."""
+    torch.manual_seed(0)
+    alpha = torch.zeros(32, SIDE, SIDE, dtype=torch.uint8)
+    alpha[:, 20 : SIDE if cut else SIDE - 20, 30:50] = 255
+    recipe = Recipe(crop=0.0, composite_scale=(1.2, 2.5), rotation=0.0)
+    composited = torch.arange(32) % 2 == 0
+    theta = view_transforms(alpha, torch.ones(32), (64, 64), composited, recipe)
+    lower_edge = theta[:, 1, 1] + theta[:, 1, 2]  # in the canvas, whose own is at 1
+    stands = (lower_edge - 1).abs() < 1e-5
+    assert torch.equal(stands, composited & torch.tensor(cut))
+
+
 def test_an_untouched_photo_stays_on_its_own_background() -> None:
     torch.manual_seed(3)
     recipe = Recipe(composite=0.0)

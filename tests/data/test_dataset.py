@@ -10,13 +10,17 @@ from torch.utils.data import DataLoader
 
 from latefusion.data.dataset import (
     Decoded,
+    Numbers,
     RandomOrder,
+    Resident,
     WithBackgrounds,
     background_canvas,
+    canvas,
     pair_canvas,
     pair_view,
 )
-from latefusion.data.sources import Pair
+from latefusion.data.share import Share
+from latefusion.data.sources import Cutout, Pair
 
 
 @pytest.fixture
@@ -44,6 +48,37 @@ def test_a_canvas_is_the_stretched_photo_with_alpha_and_foreground(pair: Pair) -
     orange, blue = pixels[4:, 30, 22].int(), pixels[4:, 30, 55].int()
     assert orange[0] > orange[2] + 100  # beyond the outline the subject's colour goes on
     assert blue.tolist() == [0, 0, 0]
+
+
+@pytest.fixture
+def cutout() -> Cutout:
+    """A wide picture: an orange left third with a soft edge; what is transparent is black."""
+    rgba = np.zeros((40, 120, 4), np.uint8)
+    rgba[:, :40] = (240, 120, 10, 255)
+    rgba[:, 40:44] = (240, 120, 10, 100)
+    bgra = rgba[:, :, [2, 1, 0, 3]]
+    return Cutout("c", cv2.imencode(".png", bgra)[1].tobytes())
+
+
+def test_the_canvas_of_a_cutout_has_its_colour_beyond_the_outline(cutout: Cutout) -> None:
+    sample = canvas(cutout, 60)
+    pixels = sample["pixels"]
+    assert (sample["key"], sample["cutout"], sample["aspect"]) == ("c", True, 3)
+    assert pixels.shape == (7, 60, 60)
+    assert torch.equal(pixels[:3], pixels[4:])  # there is nothing else but the foreground
+    assert pixels[3, 30].tolist() == [255] * 20 + [100] * 2 + [0] * 38
+    around = pixels[4:, :, :32].flatten(1)  # ten pixels more than are opaque or soft
+    assert around.unique(dim=1).tolist() == [[240], [120], [10]]
+
+
+def test_a_shrunk_cutout_has_no_dark_fringe() -> None:
+    """Thin strands: black transparent pixels must not be mixed into their colour."""
+    rgba = np.zeros((64, 64, 4), np.uint8)
+    rgba[:, ::4] = (240, 120, 10, 255)
+    shrunk = canvas(Cutout("c", cv2.imencode(".png", rgba[:, :, [2, 1, 0, 3]])[1].tobytes()), 16)
+    assert 40 < shrunk["pixels"][3].float().mean() < 90  # a quarter of 255
+    colours = shrunk["pixels"][4:].flatten(1).float()
+    assert (colours - torch.tensor([[240.0], [120], [10]])).abs().max() <= 1
 
 
 def test_a_background_canvas_is_the_middle_square(tmp_path: Path) -> None:
@@ -82,6 +117,64 @@ def test_every_pair_is_seen_once_an_epoch_in_an_order_of_seed_and_epoch() -> Non
     assert order(0, 0) == first
     assert order(0, 1) != first
     assert order(1, 0) != first
+
+
+def test_cutouts_are_drawn_among_the_pairs_as_their_portion() -> None:
+    sampler = RandomOrder(30, 7, seed=0, cutouts=5, portion=0.25, passes=2)
+    drawn = [item for item, _ in sampler]
+    assert len(sampler) == len(drawn) == 80
+    assert sorted(item for item in drawn if item < 30) == sorted(2 * list(range(30)))
+    cut = [item for item in drawn if item >= 30]
+    assert len(cut) == 20  # a quarter
+    assert set(cut) == set(range(30, 35))
+    for part in (drawn[:40], drawn[40:]):
+        assert 5 <= sum(item >= 30 for item in part) <= 15
+
+
+def test_the_order_with_cutouts_is_of_seed_and_epoch_only() -> None:
+    def order(seed: int, epoch: int) -> list[tuple[int, int]]:
+        sampler = RandomOrder(30, 7, seed, cutouts=5, portion=0.25, passes=2)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    first = order(0, 0)
+    assert order(0, 0) == first
+    assert order(0, 1) != first
+    assert order(1, 0) != first
+
+
+def test_two_shares_with_cutouts_and_passes_make_up_the_batches_of_one() -> None:
+    def order(share: Share) -> RandomOrder:
+        return RandomOrder(15, 7, 3, batch=8, share=share, cutouts=4, portion=0.2, passes=3)
+
+    whole = list(order(Share()))
+    shares = [list(order(Share(rank, 2))) for rank in range(2)]
+    assert len(whole) == 2 * len(shares[0]) == 2 * len(order(Share(1, 2))) == 56
+    for batch in range(7):
+        part = slice(4 * batch, 4 * batch + 4)
+        assert shares[0][part] + shares[1][part] == whole[8 * batch : 8 * batch + 8]
+
+
+@pytest.mark.parametrize("rooms", [0, 3])
+def test_a_resident_batch_is_what_the_loader_would_give(
+    pair: Pair, cutout: Cutout, rooms: int
+) -> None:
+    def data() -> WithBackgrounds:
+        return WithBackgrounds(
+            Decoded([pair, cutout], lambda item: canvas(item, 32), cache=False),
+            Decoded(range(rooms), lambda level: torch.full((3, 32, 32), level), cache=False),
+        )
+
+    order = RandomOrder(1, rooms, 0, cutouts=1, portion=0.5)
+    (decoded,) = DataLoader(data(), batch_size=2, sampler=order)
+    ((items, behind),) = DataLoader(Numbers(data()), batch_size=2, sampler=order)
+    resident = Resident(data(), torch.device("cpu")).batch(items, behind)
+    assert resident.keys() == decoded.keys()
+    assert resident["key"] == decoded["key"]
+    for name in decoded.keys() - {"key"}:
+        assert torch.equal(resident[name], decoded[name]), name
+        assert resident[name].dtype == decoded[name].dtype, name
+    assert sorted(resident["cutout"].tolist()) == [False, True]
 
 
 def test_canvases_come_in_batches_with_their_backgrounds(pair: Pair) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from latefusion.data import prepare as module
 from latefusion.data.prepare import Report, prepare, read_matte
-from latefusion.data.sources import decode_pair, read_pairs
+from latefusion.data.sources import Cutout, decode_pair, read_cutouts, read_pairs
 from latefusion.errors import DataError, OutputError
 
 Pixels = NDArray[np.uint8]
@@ -125,7 +125,8 @@ def test_what_does_not_fit_is_listed_with_the_reason(tmp_path: Path) -> None:
     save(src / "masks" / "colour.png", RED)
     (src / "masks" / "gone.png").unlink()
     save(src / "masks" / "lonely.png", ALPHA)
-    save(src / "cutout.png", RGBA)
+    save(src / "plain.png", RED)
+    save(src / "opaque.png", np.dstack([RED, np.full_like(ALPHA, 255)]))
     (src / "phone.HEIC").write_bytes(b"x")
     save(src / "twice.jpg", RED)
     save(src / "twice.jpeg", RED)
@@ -143,7 +144,8 @@ def test_what_does_not_fit_is_listed_with_the_reason(tmp_path: Path) -> None:
         "colour.jpg": "is in colour",
         "gone.jpg": "no matte of this name",
         "lonely.png": "no photo of this name",
-        "cutout.png": "a cut-out without its photo",
+        "plain.png": "no matte of this name, and it is no cut-out",
+        "opaque.png": "less than 1 % of the cut-out is transparent",
         "phone.HEIC": "is not read here",
         "twice.jpg": "2 photos and 1 mattes",
         "twice.jpeg": "2 photos and 1 mattes",
@@ -160,6 +162,27 @@ def test_what_does_not_fit_is_listed_with_the_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_rgba_pictures_without_a_photo_become_cutouts(tmp_path: Path) -> None:
+    src, out = tmp_path / "src", tmp_path / "out"
+    save(src / "pair.jpg", RED)
+    save(src / "pair.png", RGBA)
+    original = save(src / "deep" / "a.b.png", RGBA)
+    report = prepare(src, out, train_ratio=1)
+    assert (report.train, report.val, report.cutouts, report.rejected) == (1, 0, 1, ())
+    (cutout,) = read_cutouts([out / "cutouts"])
+    assert cutout == Cutout(str(out / "cutouts/deep/a.b"), out / "cutouts/deep/a.b.png")
+    assert (out / "cutouts/deep/a.b.png").read_bytes() == original.read_bytes()
+    assert listed(out).keys() == {"pair"}
+
+
+def test_a_folder_of_cutouts_alone_is_prepared(tmp_path: Path) -> None:
+    save(tmp_path / "src" / "a.png", RGBA)
+    save(tmp_path / "src" / "b.webp", RGBA)
+    report = prepare(tmp_path / "src", tmp_path / "out")
+    assert (report.train, report.val, report.cutouts) == (0, 0, 2)
+    assert len(read_cutouts([tmp_path / "out" / "cutouts"])) == 2
+
+
 def test_names_that_no_list_can_hold_are_rejected(tmp_path: Path) -> None:
     src = tmp_path / "src"
     save(src / "good.jpg", RED)

@@ -28,7 +28,15 @@ from latefusion.data.dataset import Decoded, pair_view
 from latefusion.data.members import read_encoded
 from latefusion.data.prepare import prepare
 from latefusion.data.shards import safe_keys, write_shards
-from latefusion.data.sources import Pair, decode_pair, list_line, read_images, read_pairs
+from latefusion.data.sources import (
+    Pair,
+    decode_cutout,
+    decode_pair,
+    list_line,
+    read_cutouts,
+    read_images,
+    read_pairs,
+)
 from latefusion.errors import DataError, OutputError
 
 Pixels = NDArray[np.uint8]
@@ -244,7 +252,7 @@ def test_backgrounds_become_shards_of_photos_alone(tmp_path: Path) -> None:
     photos = [save(rooms / name, RED - np.uint8(i)) for i, name in enumerate(("a.jpg", "b/a.jpg"))]
     save(rooms / "a.png", RED)
     (rooms / "cut.jpg").write_bytes(photos[0].read_bytes()[:200])
-    written = write_shards([rooms], tmp_path / "out", backgrounds=True)
+    written = write_shards([rooms], tmp_path / "out", kind="backgrounds")
     (shard,) = written.shards
     assert sorted(names_in(shard)) == ["a-2.png", "a.jpg", "b/a.jpg"]
     images = [read_encoded(image) for image in read_images([tmp_path / "out"])]
@@ -253,6 +261,32 @@ def test_backgrounds_become_shards_of_photos_alone(tmp_path: Path) -> None:
     assert [f"{each.path}: {each.reason}" for each in written.rejected] == [
         f"{rooms / 'cut.jpg'}: photo cannot be decoded; it is damaged or not a picture"
     ]
+
+
+def test_cutouts_become_shards_of_rgba_pictures(tmp_path: Path) -> None:
+    rgba = np.dstack([RED, ALPHA])
+    src = tmp_path / "src"
+    kept = save(src / "a.b.png", rgba).read_bytes()
+    Image.fromarray(rgba).save(src / "web.webp", lossless=True, exact=True)
+    Image.fromarray(rgba).save(src / "named.png", "TIFF")
+    for name, pixels in (
+        ("photo.png", RED),
+        ("opaque.png", np.dstack([RED, np.full_like(ALPHA, 255)])),
+        ("nothing.png", np.dstack([RED, 0 * ALPHA])),
+    ):
+        save(src / name, pixels)
+    written = write_shards([src], tmp_path / "out", kind="cutouts")
+    assert sorted(names_in(written.shards[0])) == ["a_b.png", "web.webp"]
+    found = {cutout.key: cutout for cutout in read_cutouts([tmp_path / "out"])}
+    assert read_encoded(found["a_b"].image) == kept
+    for cutout in found.values():
+        assert np.array_equal(decode_cutout(cutout), rgba)
+    reasons = {each.path.name: each.reason for each in written.rejected}
+    assert reasons.keys() == {"named.png", "photo.png", "opaque.png", "nothing.png"}
+    assert "neither PNG nor WebP" in reasons["named.png"]
+    assert "not 8-bit RGBA" in reasons["photo.png"]
+    assert "less than 1 % of the cut-out is transparent" in reasons["opaque.png"]
+    assert "all of it is transparent" in reasons["nothing.png"]
 
 
 def test_a_folder_that_holds_shards_or_pictures_is_refused(tmp_path: Path) -> None:

@@ -10,10 +10,13 @@ import pytest
 
 from latefusion.data.members import read_encoded
 from latefusion.data.sources import (
+    Cutout,
     Pair,
+    decode_cutout,
     decode_image,
     decode_pair,
     list_line,
+    read_cutouts,
     read_images,
     read_pairs,
 )
@@ -268,3 +271,46 @@ def test_a_photo_is_turned_upright() -> None:
 def test_a_pair_that_does_not_fit_is_named(photo: bytes, alpha: bytes, problem: str) -> None:
     with pytest.raises(DataError, match=problem):
         decode_pair(Pair("k", photo, alpha))
+
+
+def rgba_png(depth: type = np.uint8) -> bytes:
+    bgra = np.dstack([RED[:, :, ::-1], LEFT])
+    return cv2.imencode(".png", bgra.astype(depth))[1].tobytes()
+
+
+def test_cutouts_come_from_folders_and_shards(tmp_path: Path) -> None:
+    deep = write(tmp_path / "people" / "deep" / "b.v2.PNG", rgba_png())
+    first = write(tmp_path / "people" / "a.png", rgba_png())
+    shard = write_shard(tmp_path / "cut.tar", [("z.webp", b"z"), ("c.png", b"c")])
+    cutouts = read_cutouts([tmp_path / "people", shard])
+    assert cutouts[:2] == [
+        Cutout(str(first.with_suffix("")), first),
+        Cutout(str(deep.with_suffix("")), deep),
+    ]
+    assert [(cutout.key, read_encoded(cutout.image)) for cutout in cutouts[2:]] == [
+        ("c", b"c"),
+        ("z", b"z"),
+    ]
+    with pytest.raises(DataError, match="gone: does not exist"):
+        read_cutouts([tmp_path / "gone"])
+
+
+def test_a_cutout_is_decoded_to_straight_rgba() -> None:
+    rgba = decode_cutout(Cutout("k", rgba_png()))
+    assert np.array_equal(rgba[:, :, :3], RED)  # also where it is transparent
+    assert np.array_equal(rgba[:, :, 3], LEFT)
+
+
+@pytest.mark.parametrize(
+    ("picture", "problem"),
+    [
+        (png(RED), "k: the cut-out is not 8-bit RGBA; save it with transparency"),
+        (png(LEFT), "k: the cut-out is not 8-bit RGBA"),
+        (rgba_png(np.uint16), "k: the cut-out is not 8-bit RGBA"),
+        (b"a text", "k: cut-out cannot be decoded"),
+        (Path("gone.png"), "k: cut-out cannot be read: No such file"),
+    ],
+)
+def test_a_picture_that_is_no_cutout_is_named(picture: bytes, problem: str) -> None:
+    with pytest.raises(DataError, match=problem):
+        decode_cutout(Cutout("k", picture))

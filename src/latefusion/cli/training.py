@@ -28,7 +28,10 @@ def prepare(
         left_out = f"{len(report.rejected)} pictures left out"
         typer.echo(f"{left_out}; {out}/rejected.txt has the reasons", err=True)
     refined = f", {report.refined} mattes refined" if refine else ""
-    typer.echo(f"{out}: {report.train} pairs to train on, {report.val} to validate{refined}")
+    if report.train + report.val or not report.cutouts:
+        typer.echo(f"{out}: {report.train} pairs to train on, {report.val} to validate{refined}")
+    if report.cutouts:
+        typer.echo(f"{out}/cutouts: {report.cutouts} cut-outs for --cutouts")
 
 
 @training_app.command()
@@ -42,12 +45,18 @@ def shard(
     backgrounds: Annotated[
         bool, typer.Option("--backgrounds", help="SRC holds photos without people, and no alphas.")
     ] = False,
+    cutouts: Annotated[
+        bool, typer.Option("--cutouts", help="SRC holds RGBA cut-outs of people.")
+    ] = False,
 ) -> None:
-    """Pack pairs or backgrounds into tar shards, checked and in a random order."""
-    from latefusion.data.shards import write_shards
+    """Pack pairs, backgrounds or cut-outs into tar shards, checked and in random order."""
+    from latefusion.data.shards import Kind, write_shards
 
-    written = write_shards(sources, out, pairs, seed, backgrounds)
-    what = "photos" if backgrounds else "pairs"
+    if backgrounds and cutouts:
+        raise typer.BadParameter("--backgrounds and --cutouts exclude each other; give one of them")
+    kind: Kind = "backgrounds" if backgrounds else "cutouts" if cutouts else "pairs"
+    written = write_shards(sources, out, pairs, seed, kind)
+    what = {"pairs": "pairs", "backgrounds": "photos", "cutouts": "cut-outs"}[kind]
     if written.rejected:
         left_out = f"{len(written.rejected)} {what} left out"
         typer.echo(f"{left_out}; {out}/rejected.txt has the reasons", err=True)

@@ -7,8 +7,9 @@
 | marked names | a/X.jpg or a/X.png | a/X_alpha.png, a/X-mask.png, a/X_matte.png |
 | AISegment | clip_img/1803/clip_00000000/X.jpg | matting/1803/matting_00000000/X.png |
 
-All of them say the same: a picture's key is its path without what tells photo from matte, and one
-photo and one matte with the same key are a pair. What does not pair up is rejected with a reason.
+In all of them a picture's key is its path without what tells photo from matte, and one photo and
+one matte with the same key are a pair. A PNG or WebP without a matte may be a cut-out, whose alpha
+is its own transparency. All other pictures are rejected with a reason.
 """
 
 import re
@@ -24,16 +25,20 @@ MARK = re.compile(r"(.+)[-_](?:alpha|mask|matte)", re.IGNORECASE)
 AISEGMENT_FOLDER = re.compile(r"(?:clip|matting)_(\d+)")
 
 READ_SUFFIXES = (".jpg", ".jpeg", ".webp", ".png", ".bmp", ".tif", ".tiff")
+CUTOUT_SUFFIXES = (".png", ".webp")
 UNREAD_SUFFIXES = (".heic", ".heif", ".avif", ".gif", ".jxl")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A photo and the matte that by its name belongs to it; neither has been opened."""
+    """A photo and its matte, matched by name, or a picture that may be a cut-out (no matte).
+
+    Neither has been opened.
+    """
 
     key: str
     photo: Path
-    matte: Path
+    matte: Path | None
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Rejected:
 
 
 def find_candidates(src: Path, leave_out: Path) -> tuple[list[Candidate], list[Rejected]]:
-    """The pairs below `src` by their names, ordered by key, and the pictures that are in none.
+    """The pairs and possible cut-outs below `src`, ordered by key, and the rejected pictures.
 
     What lies below `leave_out` is not looked at.
     """
@@ -62,6 +67,8 @@ def find_candidates(src: Path, leave_out: Path) -> tuple[list[Candidate], list[R
     for key in sorted(photos.keys() | mattes.keys()):
         if len(photos[key]) == len(mattes[key]) == 1:
             candidates.append(Candidate(key, photos[key][0], mattes[key][0]))
+        elif not mattes[key] and _may_be_cutout(*photos[key]):
+            candidates.append(Candidate(key, photos[key][0], None))
         else:
             reason = _why_no_pair(photos[key], mattes[key])
             rejected += [Rejected(path, reason) for path in photos[key] + mattes[key]]
@@ -126,11 +133,13 @@ def _unusable(path: Path) -> str | None:
     return None
 
 
+def _may_be_cutout(photo: Path, *others: Path) -> bool:
+    return not others and photo.suffix.lower() in CUTOUT_SUFFIXES
+
+
 def _why_no_pair(photos: list[Path], mattes: list[Path]) -> str:
     if not photos:
         return "no photo of this name"
-    if not mattes and photos[0].suffix.lower() == ".png":
-        return "no matte of this name (a cut-out without its photo is not a pair)"
     if not mattes:
         return "no matte of this name"
     names = ", ".join(map(str, photos + mattes))

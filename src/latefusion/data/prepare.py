@@ -1,4 +1,4 @@
-"""Folders of photos with mattes become checked pairs: an 8-bit grey alpha each, and two lists."""
+"""Folders of photos with mattes become checked pairs and lists; RGBA pictures become cut-outs."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -15,12 +15,22 @@ from rich.progress import track
 from latefusion.data.layouts import Candidate, Rejected, find_candidates
 from latefusion.data.refine import is_binary
 from latefusion.data.refine import refine as refine_mask
-from latefusion.data.sources import TRAIN_LIST, VAL_LIST, decode_image, list_line, size_text
+from latefusion.data.sources import (
+    TRAIN_LIST,
+    VAL_LIST,
+    Cutout,
+    check_transparency,
+    decode_cutout,
+    decode_image,
+    list_line,
+    size_text,
+)
 from latefusion.errors import DataError, ImageError
 from latefusion.images.reading import read_photo
 from latefusion.images.writing import Picture, make_folder, whole_file, write_picture
 
 ALPHA_FOLDER = "alphas"
+CUTOUT_FOLDER = "cutouts"
 REJECTED_LIST = "rejected.txt"
 COLOUR_TOLERANCE = 8  # levels between the channels of a grey mask that was stored as a colour JPEG
 WORKERS = 4  # refining takes up to a gigabyte each
@@ -28,11 +38,12 @@ WORKERS = 4  # refining takes up to a gigabyte each
 
 @dataclass(frozen=True)
 class Report:
-    """What `prepare` made and what it left out."""
+    """Counts of what `prepare` made, and the pictures that it left out."""
 
     out: Path
     train: int  # pairs in train_set.txt
     val: int  # pairs in val_set.txt
+    cutouts: int  # pictures in `cutouts`, for `train --cutouts`
     refined: int  # binary masks that became soft alphas
     rejected: tuple[Rejected, ...]  # also in rejected.txt, a line `path: reason`
 
@@ -52,13 +63,14 @@ def prepare(
 ) -> Report:
     """Write OUT/alphas/KEY.png, train_set.txt, val_set.txt and rejected.txt for the pairs in `src`.
 
-    The folder layouts that are understood stand in layouts.py. Photos are not copied: the lists
-    hold their absolute paths. The lists are written last and each file whole or not at all, so that
-    an interrupted run leaves nothing half-written and can be started again. Which list a pair is in
-    depends on its key and the seed only, so that adding photos moves no others.
+    layouts.py lists the folder layouts. Photos are not copied: the lists hold their absolute paths.
+    The lists are written last and each file whole or not at all, so that an interrupted run leaves
+    nothing half-written and can be started again. Which list a pair is in depends on its key and
+    the seed only, so that adding photos moves no others. 8-bit RGBA pictures without a matte are
+    cut-outs and are copied to OUT/cutouts.
 
-    Raises DataError where an argument does not fit or no pair is left, and OutputError where `out`
-    cannot be written.
+    Raises DataError where an argument does not fit or neither a pair nor a cut-out is left, and
+    OutputError where `out` cannot be written.
     """
     src, out = Path(src), Path(out)
     _check_arguments(src, out, train_ratio)
@@ -66,22 +78,25 @@ def prepare(
     if not candidates and not rejected:
         raise DataError(f"{src}: no pictures in it; expected photos with their mattes")
     done: list[_Done] = []
-    for result in _prepare_all(candidates, out / ALPHA_FOLDER, refine):
-        if isinstance(result, _Done):
-            done.append(result)
-        else:
+    cutouts = 0
+    for result in _prepare_all(candidates, out, refine):
+        if isinstance(result, Rejected):
             rejected.append(result)
+        elif isinstance(result, Cutout):
+            cutouts += 1
+        else:
+            done.append(result)
     train = [pair for pair in done if _share(pair.key, seed) < train_ratio]
     val = [pair for pair in done if _share(pair.key, seed) >= train_ratio]
     write_lines(out / REJECTED_LIST, (f"{each.path}: {each.reason}" for each in rejected))
     write_lines(out / TRAIN_LIST, (_line(out, pair) for pair in train))
     write_lines(out / VAL_LIST, (_line(out, pair) for pair in val))
-    if not done:
+    if not done and not cutouts:
         why = f"{rejected[0].path}: {rejected[0].reason}"
-        count = f"none of its {len(rejected)} pictures is half of a usable pair"
+        count = f"none of its {len(rejected)} pictures is half of a usable pair, or a cut-out"
         raise DataError(f"{src}: {count}; {out / REJECTED_LIST} has the reasons, the first: {why}")
     refined = sum(pair.refined for pair in done)
-    return Report(out, len(train), len(val), refined, tuple(rejected))
+    return Report(out, len(train), len(val), cutouts, refined, tuple(rejected))
 
 
 def read_matte(path: Path) -> NDArray[np.uint8]:
@@ -124,14 +139,14 @@ def _check_arguments(src: Path, out: Path, train_ratio: float) -> None:
 
 
 def _prepare_all(
-    candidates: list[Candidate], alpha_folder: Path, refine: bool
-) -> Iterator[_Done | Rejected]:
-    prepare_one = partial(_prepare_pair, alpha_folder=alpha_folder, refine=refine)
+    candidates: list[Candidate], out: Path, refine: bool
+) -> Iterator[_Done | Cutout | Rejected]:
+    prepare_one = partial(_prepare_one, out=out, refine=refine)
     pool = ThreadPoolExecutor(WORKERS)
     try:
         yield from track(
             pool.map(prepare_one, candidates),
-            description="Checking pairs",
+            description="Checking pictures",
             total=len(candidates),
             console=Console(stderr=True),
         )
@@ -139,19 +154,40 @@ def _prepare_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare_pair(candidate: Candidate, alpha_folder: Path, refine: bool) -> _Done | Rejected:
+def _prepare_one(candidate: Candidate, out: Path, refine: bool) -> _Done | Cutout | Rejected:
     try:
-        image = decode_image(candidate.photo)
-        alpha = read_matte(candidate.matte)
-        _check_sizes(image, alpha)
-        soften = refine and is_binary(alpha)
-        alpha = refine_mask(image, alpha) if soften else alpha
+        if candidate.matte is None:
+            return _prepare_cutout(candidate, out / CUTOUT_FOLDER)
+        return _prepare_pair(candidate, candidate.matte, out / ALPHA_FOLDER, refine)
     except (DataError, ImageError) as error:
         return Rejected(candidate.photo, str(error))
-    path = alpha_folder / f"{candidate.key}.png"
+
+
+def _prepare_pair(candidate: Candidate, matte: Path, folder: Path, refine: bool) -> _Done:
+    image = decode_image(candidate.photo)
+    alpha = read_matte(matte)
+    _check_sizes(image, alpha)
+    soften = refine and is_binary(alpha)
+    alpha = refine_mask(image, alpha) if soften else alpha
+    path = folder / f"{candidate.key}.png"
     make_folder(path.parent)
     write_picture(path, Picture(alpha))
     return _Done(candidate.key, candidate.photo, path, soften)
+
+
+def _prepare_cutout(candidate: Candidate, folder: Path) -> Cutout:
+    """Copy the picture if it is one without background. Raises DataError where it is not."""
+    try:
+        data = candidate.photo.read_bytes()
+        cutout = Cutout(candidate.key, data)
+        check_transparency(decode_cutout(cutout), candidate.key)
+    except (DataError, OSError) as error:
+        raise DataError(f"no matte of this name, and it is no cut-out: {error}") from error
+    path = folder / f"{candidate.key}{candidate.photo.suffix.lower()}"
+    make_folder(path.parent)
+    with whole_file(path) as file:
+        file.write(data)
+    return cutout
 
 
 def _check_sizes(image: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> None:

@@ -1,4 +1,4 @@
-"""Pairs or backgrounds become tar shards: checked, in a random order, under safe names.
+"""Pairs, backgrounds or cut-outs become tar shards: checked, in random order, under safe names.
 
 Members lie as WebDataset has them: KEY.jpg and KEY.png side by side, and no dot in KEY, since there
 a key ends at the first one. JPEG, WebP and PNG go in untouched. What else OpenCV reads is encoded
@@ -18,6 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path, PurePath, PurePosixPath
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,10 @@ from latefusion.data.members import Encoded, read_encoded
 from latefusion.data.prepare import REJECTED_LIST, write_lines
 from latefusion.data.sources import (
     IMAGE_SUFFIXES,
+    Cutout,
     Pair,
+    check_transparency,
+    decode_cutout,
     decode_image,
     decode_pair,
     folder_files,
@@ -49,6 +53,7 @@ from latefusion.images.writing import (
 from latefusion.parallel import MOST_WORKERS, in_order, usable_cores
 
 Files = list[tuple[str, bytes]]  # the members of one sample: name and content
+Kind = Literal["pairs", "backgrounds", "cutouts"]
 
 SHARD_NAME = "shard-{:05}.tar"
 BEGINNINGS = {
@@ -61,21 +66,22 @@ UNSAFE = re.compile(r"[^\w-]")  # in one part of a key; \w are the letters and d
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_shards` made and what it left out."""
+    """The shards that `write_shards` made, and the pictures that it left out."""
 
     shards: tuple[Path, ...]
-    samples: int  # pairs or backgrounds
+    samples: int  # pairs, backgrounds or cut-outs
     rejected: tuple[Rejected, ...]  # also in rejected.txt, a line `path: reason`
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """A pair, or a background that has no alpha, and what it is called in a shard."""
+    """A pair, or a background or cut-out, which has no alpha of its own; and its key in a shard."""
 
+    kind: Kind
     key: str
-    name: str  # what it is called now
+    name: str  # in its source
     image: Encoded
-    alpha: Encoded | None
+    alpha: Encoded | None = None
 
 
 def write_shards(
@@ -83,12 +89,13 @@ def write_shards(
     out: Path,
     per_shard: int = 500,
     seed: int = 0,
-    backgrounds: bool = False,
+    kind: Kind = "pairs",
 ) -> Written:
     """Write OUT/shard-00000.tar and so on, and rejected.txt, from lists, folders and shards.
 
-    `backgrounds` stands for photos without alphas. Each sample is decoded first; what fails is left
-    out. The order depends on the keys and the seed only, and the same sources give the same bytes.
+    Backgrounds are photos without alphas, cut-outs 8-bit RGBA pictures with transparency. Each
+    sample is decoded first; what fails is left out. The order depends on the keys and the seed
+    only, and the same sources give the same bytes.
     A shard appears whole or not at all; an interrupted run leaves those that it finished.
 
     Raises DataError where an argument or a source does not fit, `out` holds shards already or no
@@ -98,7 +105,7 @@ def write_shards(
     if per_shard < 1:
         raise DataError(f"{per_shard} samples a shard are too few; try 500")
     _refuse_used(out)
-    samples = _backgrounds_of(sources) if backgrounds else _pairs_of(sources)
+    samples = _pairs_of(sources) if kind == "pairs" else _pictures_of(sources, kind)
     samples.sort(key=lambda sample: hashlib.sha256(f"{seed}:{sample.key}".encode()).digest())
     make_folder(out)
     remove_parts(out)
@@ -148,17 +155,17 @@ def _pairs_of(sources: Sequence[Path]) -> list[_Sample]:
     pairs = read_pairs(sources)
     keys = safe_keys(_relative([(pair.key, pair.image) for pair in pairs]))
     return [
-        _Sample(key, pair.key, pair.image, pair.alpha)
+        _Sample("pairs", key, pair.key, pair.image, pair.alpha)
         for key, pair in zip(keys, pairs, strict=True)
     ]
 
 
-def _backgrounds_of(sources: Sequence[Path]) -> list[_Sample]:
+def _pictures_of(sources: Sequence[Path], kind: Kind) -> list[_Sample]:
     images = named_images(sources)
     plain = [(str(PurePosixPath(name).with_suffix("")), image) for name, image in images]
     keys = safe_keys(_relative(plain))
     return [
-        _Sample(key, name, image, None) for key, (name, image) in zip(keys, images, strict=True)
+        _Sample(kind, key, name, image) for key, (name, image) in zip(keys, images, strict=True)
     ]
 
 
@@ -207,6 +214,8 @@ def _check(sample: _Sample) -> Files | Rejected:
 
 def _files_of(sample: _Sample) -> Files:
     photo = read_encoded(sample.image)
+    if sample.kind == "cutouts":
+        return [_cutout_file(sample, photo)]
     if sample.alpha is None:
         image = decode_image(photo, f"{sample.name}: photo")
         return [_photo_file(sample.key, photo, image, {".jpg", ".webp", ".png"})]
@@ -218,8 +227,16 @@ def _files_of(sample: _Sample) -> Files:
     return [file, (f"{sample.key}.png", matte)]
 
 
+def _cutout_file(sample: _Sample, cutout: bytes) -> tuple[str, bytes]:
+    ending = _ending(cutout)
+    if ending not in (".png", ".webp"):  # OpenCV multiplies the colours of a TIFF by its alpha
+        raise DataError(f"{sample.name}: the cut-out is neither PNG nor WebP; save it as PNG")
+    check_transparency(decode_cutout(Cutout(sample.name, cutout)), sample.name)
+    return f"{sample.key}{ending}", cutout
+
+
 def _ending(data: bytes) -> str:
-    """What a file has to be called by its first bytes; nothing where it is of another format."""
+    """The name ending that a file's first bytes ask for; empty for other formats."""
     return next((ending for ending, begin in BEGINNINGS.items() if begin.match(data)), "")
 
 

@@ -32,6 +32,7 @@ TRAIN_LIST = "train_set.txt"
 VAL_LIST = "val_set.txt"
 LAYOUT_HINT = "KEY.jpg with KEY.png; for other layouts run `latefusion prepare`"
 NAMED_AT_MOST = 5  # things named in one error message
+MIN_CLEAR = 0.01  # share of a cut-out that is fully transparent, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,20 @@ def decode_cutout(cutout: Cutout) -> NDArray[np.uint8]:
     if bgra.ndim != 3 or bgra.shape[2] != 4 or bgra.dtype != np.uint8:
         raise DataError(f"{cutout.key}: the cut-out is not 8-bit RGBA; save it with transparency")
     return cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)  # type: ignore[return-value]
+
+
+def check_transparency(rgba: NDArray[np.uint8], name: str) -> None:
+    """Raise DataError, beginning with `name`, unless (H, W, 4) shows a subject without background.
+
+    A photo or a screenshot that was saved with an alpha channel is opaque all over or but for its
+    corners.
+    """
+    alpha = rgba[:, :, 3]
+    if alpha.max() == 0:
+        raise DataError(f"{name}: the cut-out is empty: all of it is transparent")
+    if np.count_nonzero(alpha == 0) < MIN_CLEAR * alpha.size:
+        cure = "cut out the subject, or leave the picture out"
+        raise DataError(f"{name}: less than 1 % of the cut-out is transparent; {cure}")
 
 
 def decode_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

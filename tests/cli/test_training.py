@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from latefusion.cli import app
-from latefusion.model.checkpoint import save_network
-from tests.helpers.toy_network import add_toy_preset, toy_network
+from latefusion.model.checkpoint import read_notes, save_network
+from tests.helpers.toy_network import add_toy_preset, toy_network, write_toy_cutouts
 
 Run = Callable[..., Result]
 
@@ -67,6 +67,42 @@ def test_shards_are_trained_on(run: Run, pairs: Path) -> None:
     assert (pairs.parent / "run" / "best.safetensors").is_file()
 
 
+def test_cutouts_are_prepared_packed_and_trained_on(run: Run, pairs: Path) -> None:
+    src = write_toy_cutouts(pairs.parent / "src", 3)
+    prepared = run("prepare", src, "--out", pairs.parent / "ready")
+    assert prepared.exit_code == 0, prepared.output
+    cutouts = pairs.parent / "ready" / "cutouts"
+    assert prepared.stdout == f"{cutouts}: 3 cut-outs for --cutouts\n"
+    packed = run("shard", cutouts, "--cutouts", "--out", pairs.parent / "shards")
+    assert f"{pairs.parent / 'shards'}: 3 cut-outs in 1 shards" in packed.stdout
+    words = ("--data", pairs, "--backgrounds", pairs, "--cutouts", pairs.parent / "shards")
+    sizes = ("--input-size", "64,64", "--epochs", 1, "--batch-size", 2, "--cutout-portion", 0.5)
+    out = ("--preset", "toy", "--out", pairs.parent / "run")
+    trained = run("train", "segmentation", *words, *sizes, *out)
+    assert trained.exit_code == 0, trained.output
+    assert read_notes(pairs.parent / "run" / "best.safetensors")["step"] == "3"  # six pictures
+
+
+def test_a_shard_is_of_one_kind(run: Run, pairs: Path) -> None:
+    result = run("shard", pairs, "--out", pairs.parent / "out", "--backgrounds", "--cutouts")
+    assert result.exit_code == 2
+    assert "exclude each other" in result.stderr
+
+
+def test_cutouts_need_backgrounds(run: Run, pairs: Path) -> None:
+    words = ("--data", pairs, "--cutouts", pairs, "--out", pairs.parent / "run")
+    result = run("train", "segmentation", *words)
+    assert result.exit_code == 1
+    assert "pass --backgrounds" in result.stderr
+
+
+def test_an_unknown_preset_is_a_wrong_use(run: Run, pairs: Path) -> None:
+    words = ("--data", pairs, "--out", pairs.parent / "run", "--preset", "big")
+    result = run("train", "segmentation", *words)
+    assert result.exit_code == 1
+    assert "'big' is unknown; use one of lite, lite-mobilenetv2, densenet201" in result.stderr
+
+
 def test_info_counts_a_preset(run: Run) -> None:
     printed = run("info", "lite").stdout
     assert "3,184,017 parameters, 11.74 GMAC at 512 x 512" in printed
@@ -90,8 +126,8 @@ def test_an_input_size_is_two_numbers(run: Run, pairs: Path, size: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        (("joint",), "joint goes on from fusion"),
-        (("fusion", "--preset", "lite"), "holds no lite network"),
+        (("joint",), "stage joint starts from fusion"),
+        (("fusion", "--preset", "lite"), "does not hold a lite network"),
     ],
 )
 def test_weights_of_the_wrong_stage_or_preset_are_refused(

@@ -235,7 +235,7 @@ def test_backgrounds_come_from_folders_and_shards(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty: no pictures"):
         read_images([tmp_path / "empty"])
-    with pytest.raises(DataError, match=r"a\.jpg: backgrounds come from"):
+    with pytest.raises(DataError, match=r"a\.jpg: backgrounds and cut-outs come from"):
         read_images([first])
 
 

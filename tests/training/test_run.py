@@ -21,9 +21,24 @@ from latefusion.model.matting import PRESETS, MattingNetwork, MattingOutput
 from latefusion.training.callbacks import averaging
 from latefusion.training.module import Training, softest_window
 from latefusion.training.optimizers import Horizon, adamw_cosine, optimization, sgd_cyclical
-from latefusion.training.run import Settings, leave_out, loaders, order_digest, start_network, train
+from latefusion.training.run import (
+    Settings,
+    canvases_of,
+    leave_out,
+    loaders,
+    order_digest,
+    start_network,
+    train,
+)
 from latefusion.training.stages import STAGES
-from tests.helpers.toy_network import TOY, toy_network, write_toy_backgrounds, write_toy_pairs
+from tests.helpers.toy_network import (
+    TOY,
+    toy_network,
+    write_toy_backgrounds,
+    write_toy_cutouts,
+    write_toy_pairs,
+)
+from tests.helpers.training_runs import Recorder
 
 pytestmark = pytest.mark.usefixtures("toy_preset")
 
@@ -37,6 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_toy_pairs(folder / "train", 4, seed=0)
     write_toy_pairs(folder / "dev", 2, seed=1)
     write_toy_backgrounds(folder / "backgrounds", 3)
+    write_toy_cutouts(folder / "cutouts", 2)
     save_network(folder / "start.safetensors", toy_network())
     return folder
 
@@ -128,6 +144,39 @@ def assert_same(one: Any, other: Any) -> None:
         assert one == other
 
 
+def test_resident_canvases_give_the_same_losses_as_decoded_ones(data: Path, tmp_path: Path) -> None:
+    seen = {}
+    for resident in (False, True):
+        recorder = Recorder()
+        out = tmp_path / str(resident)
+        more = {"cutouts": [data / "cutouts"], "cutout_portion": 0.5, "passes": 2}
+        train(settings(data, out, epochs=2, resident=resident, **more), [recorder])
+        seen[resident] = recorder
+    assert len(seen[True].losses) == 2 * 8  # 4 pairs twice and as many cut-outs, by twos
+    assert seen[True].losses == seen[False].losses
+    assert seen[True].keys == seen[False].keys
+    assert {"cut-0", "cut-1", "00"} <= {*seen[True].keys[0]}
+    assert_same(saved_state(tmp_path / "True")["state_dict"],
+                saved_state(tmp_path / "False")["state_dict"])  # fmt: skip
+
+
+def test_a_run_with_cutouts_is_resumed_exactly(data: Path, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"horizon": 2, "cutouts": [data / "cutouts"], "resident": True}
+    train(settings(data, tmp_path / "once", epochs=2, **common))
+    train(settings(data, tmp_path / "twice", epochs=1, **common))
+    train(settings(data, tmp_path / "twice", epochs=2, resume=True, **common))
+    once, twice = saved_state(tmp_path / "once"), saved_state(tmp_path / "twice")
+    assert_same(once["state_dict"], twice["state_dict"])
+
+
+def test_cutouts_in_the_exclude_file_are_left_out(data: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "exclude.txt"
+    keys.write_text("cut-0\n02\n")
+    run = settings(data, tmp_path, cutouts=[data / "cutouts"], exclude=keys)
+    items = canvases_of(loaders(run)[0]).pairs.items
+    assert [Path(item.key).name for item in items] == ["00", "01", "03", "cut-1"]
+
+
 def test_the_files_hold_the_averaged_weights_that_were_validated(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,7 +256,7 @@ def test_pairs_in_the_exclude_file_are_left_out(tmp_path: Path) -> None:
     assert leave_out(pairs, None) == pairs
     with pytest.raises(DataError, match="absent: cannot be read as a list of keys"):
         leave_out(pairs, tmp_path / "absent")
-    with pytest.raises(DataError, match="leaves no pair"):
+    with pytest.raises(DataError, match="leaves nothing to train on"):
         leave_out(pairs[:1], keys)
 
 
@@ -290,9 +339,26 @@ def test_augmentation_keeps_single_precision_under_autocast(data: Path) -> None:
         ({"stage": "fusion", "weights": None}, TrainingError, "best.safetensors of a segmentation"),
         ({"resume": True}, TrainingError, "nothing to resume: .*last.ckpt does not exist"),
         ({"weights": Path("absent.safetensors")}, WeightsError, "absent.safetensors: no such file"),
-        ({"window": (33, 64)}, DataError, "window 33 is no even length from 32 to 64; use 32"),
-        ({"window": (64, 66)}, DataError, "window 66 is no even length from 32 to 64; use 32"),
+        (
+            {"window": (33, 64)},
+            DataError,
+            "window side 33 is not an even number .*; use 32",
+        ),
+        (
+            {"window": (64, 66)},
+            DataError,
+            "window side 66 is not an even number .*; use 32",
+        ),
         ({"data": [Path("absent")]}, DataError, "absent: does not exist"),
+        ({"cutouts": [Path("absent")]}, DataError, "absent: does not exist"),
+        (
+            {"cutouts": [Path("absent")], "backgrounds": ()},
+            TrainingError,
+            "cut-outs have no background of their own; pass --backgrounds",
+        ),
+        ({"cutout_portion": 0.0}, TrainingError, "portion 0.0 is not between 0 and 1; use 0.2"),
+        ({"cutout_portion": 1.0}, TrainingError, "portion 1.0 is not between 0 and 1; use 0.2"),
+        ({"passes": 0}, TrainingError, "passes is 0; use 1 or more"),
     ],
 )
 def test_wrong_settings_are_named(
@@ -322,7 +388,7 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(data: Path, tmp_path: P
         train(settings(data, out))
     with pytest.raises(TrainingError, match="with stage segmentation, not joint"):
         train(settings(data, out, stage="joint", epochs=2, resume=True))
-    with pytest.raises(TrainingError, match="has 1 epochs already; ask for more than 1"):
+    with pytest.raises(TrainingError, match="has 1 epochs already; pass --epochs above 1"):
         train(settings(data, out, resume=True))
     assert (out / "last.ckpt").read_bytes() == kept
 
@@ -368,11 +434,13 @@ def test_the_order_depends_on_pairs_batch_and_seed_but_not_on_the_folder(
         return order_digest(changed, loaders(changed)[0])
 
     assert digest(data=[tmp_path / "elsewhere"]) == digest()
+    assert digest(resident=True) == digest()
     others = [digest(data=[tmp_path / "fewer"]), digest(seed=1), digest(batch_size=3)]
-    assert len({digest(), *others, digest(backgrounds=())}) == 5
+    cut = digest(cutouts=[data / "cutouts"])
+    assert len({digest(), *others, digest(backgrounds=()), digest(passes=2), cut}) == 7
 
 
-def test_a_new_run_starts_from_imagenet(
+def test_a_new_run_starts_from_a_pretrained_encoder(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load_pretrained(encoder: Any, path: Path | None) -> None:
@@ -427,4 +495,6 @@ def test_the_papers_penalty_is_on_kernels_by_their_size() -> None:
 
 def test_only_the_papers_network_trains_as_in_the_paper() -> None:
     assert optimization("densenet201").make is sgd_cyclical
-    assert optimization("efficientnet-lite0").make is optimization("toy").make is adamw_cosine
+    assert (
+        optimization("efficientnet-lite0").make is optimization("mobilenetv2").make is adamw_cosine
+    )

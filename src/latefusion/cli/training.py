@@ -1,4 +1,4 @@
-"""The commands for people who train: prepare, shard and train."""
+"""The training commands: prepare, shard and train."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,29 +9,37 @@ from latefusion.cli.terminal import extra_packages, parse_size
 
 training_app = typer.Typer()
 
+DATA, NETWORK, VIEWS, SCHEDULE, MACHINE = "Data", "Network", "Views", "Schedule", "Machine"
+
 
 @training_app.command()
 def prepare(
     source: Annotated[
-        Path, typer.Argument(metavar="SRC", help="Folder of photos with mattes or masks.")
+        Path,
+        typer.Argument(
+            metavar="SRC", help="Folder of photos with mattes or masks, or of cut-outs."
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the checked pairs and the lists.")],
-    train_ratio: Annotated[float, typer.Option(help="Share of the pairs to train on.")] = 0.9,
+    out: Annotated[Path, typer.Option(help="Folder for the alphas, the lists and the cut-outs.")],
+    train_ratio: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the pairs to train on.")
+    ] = 0.9,
     seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
     refine: Annotated[bool, typer.Option(help="Turn binary masks into soft alphas.")] = False,
 ) -> None:
-    """Turn photos with mattes or masks into checked pairs and lists to train on."""
+    """Turn photos with mattes or masks into checked pairs, and RGBA pictures into cut-outs."""
     with extra_packages("train"):
+        from latefusion.data.prepare import CUTOUT_FOLDER
         from latefusion.data.prepare import prepare as prepare_pairs
     report = prepare_pairs(source, out, train_ratio, seed, refine)
     if report.rejected:
         left_out = f"{len(report.rejected)} pictures left out"
         typer.echo(f"{left_out}; {out}/rejected.txt has the reasons", err=True)
-    refined = f", {report.refined} mattes refined" if refine else ""
-    if report.train + report.val or not report.cutouts:
+    if report.train or report.val:
+        refined = f", {report.refined} mattes refined" if refine else ""
         typer.echo(f"{out}: {report.train} pairs to train on, {report.val} to validate{refined}")
     if report.cutouts:
-        typer.echo(f"{out}/cutouts: {report.cutouts} cut-outs for --cutouts")
+        typer.echo(f"{out / CUTOUT_FOLDER}: {report.cutouts} cut-outs for --cutouts")
 
 
 @training_app.command()
@@ -40,7 +48,9 @@ def shard(
         list[Path], typer.Argument(metavar="SRC...", help="Lists, folders or shards of pairs.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the shards, with nothing else in it.")],
-    pairs: Annotated[int, typer.Option(min=1, help="Pairs, or backgrounds, in a shard.")] = 500,
+    pairs: Annotated[
+        int, typer.Option(min=1, help="Pairs, backgrounds or cut-outs in a shard.")
+    ] = 500,
     seed: Annotated[int, typer.Option(help="The same seed gives the same shards.")] = 0,
     backgrounds: Annotated[
         bool, typer.Option("--backgrounds", help="SRC holds photos without people, and no alphas.")
@@ -65,58 +75,124 @@ def shard(
 
 @training_app.command()
 def train(
-    stage: Annotated[Literal["segmentation", "fusion", "joint"], typer.Argument(metavar="STAGE")],
-    data: Annotated[
-        list[Path], typer.Option(help="Pairs: list files, folders or tar shards; repeatable.")
+    stage: Annotated[
+        Literal["segmentation", "fusion", "joint"],
+        typer.Argument(metavar="STAGE", help="segmentation, fusion or joint."),
     ],
-    out: Annotated[Path, typer.Option(help="The run's folder, for example runs/mine.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Pairs: list files, folders or tar shards; repeatable.", rich_help_panel=DATA
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run, for example runs/mine.", rich_help_panel=DATA)
+    ],
     backgrounds: Annotated[
-        list[Path] | None, typer.Option(help="Folders or shards of photos without people.")
+        list[Path] | None,
+        typer.Option(help="Folders or shards of photos without people.", rich_help_panel=DATA),
     ] = None,
     cutouts: Annotated[
-        list[Path] | None, typer.Option(help="Folders or shards of RGBA cut-outs of people.")
+        list[Path] | None,
+        typer.Option(help="Folders or shards of RGBA cut-outs of people.", rich_help_panel=DATA),
     ] = None,
     cutout_portion: Annotated[
-        float, typer.Option(help="Share of the pictures that are cut-outs.")
+        float, typer.Option(help="Share of cut-outs in an epoch.", rich_help_panel=DATA)
     ] = 0.2,
     validation: Annotated[
-        list[Path] | None, typer.Option(help="Pairs that choose the best weights.")
+        list[Path] | None,
+        typer.Option(help="Pairs that choose the best weights.", rich_help_panel=DATA),
     ] = None,
     exclude: Annotated[
-        Path | None, typer.Option(help="Text file with the keys of pairs to leave out.")
+        Path | None,
+        typer.Option(
+            help="Text file with the keys of pairs and cut-outs to leave out.", rich_help_panel=DATA
+        ),
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="lite (default), lite-mobilenetv2, densenet201; weights know theirs."),
+        typer.Option(
+            metavar="PRESET",
+            help="lite (default), lite-mobilenetv2 or densenet201; --weights hold their own.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights that the stage before saved (.safetensors).", rich_help_panel=NETWORK
+        ),
+    ] = None,
+    encoder_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Pretrained encoder (.pth, .safetensors; MODNet's .onnx).", rich_help_panel=NETWORK
+        ),
     ] = None,
     input_size: Annotated[
-        str, typer.Option(metavar="H,W", help="Size of the views, multiples of 32.")
+        str,
+        typer.Option(
+            metavar="H,W", help="Size of the views, multiples of 32.", rich_help_panel=VIEWS
+        ),
     ] = "256,256",
     window: Annotated[
         str | None,
-        typer.Option(metavar="H,W", help="Train the fusion network on windows of this size."),
+        typer.Option(
+            metavar="H,W",
+            help="Train the fusion network on windows of this size.",
+            rich_help_panel=VIEWS,
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the paper's.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs (default: segmentation 15, fusion 4, joint 7, as in the paper).",
+            rich_help_panel=SCHEDULE,
+        ),
+    ] = None,
     horizon: Annotated[
-        int | None, typer.Option(min=1, help="Epoch at which the learning rate has come down.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epoch at which the learning rate has come down (default: --epochs).",
+            rich_help_panel=SCHEDULE,
+        ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Of all processes together.")] = 16,
-    weights: Annotated[
-        Path | None, typer.Option(help="What the stage before saved (.safetensors).")
+    batch_size: Annotated[
+        int,
+        typer.Option(min=1, help="Of all processes together.", rich_help_panel=SCHEDULE),
+    ] = 16,
+    max_lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Peak learning rate (default: that of the stage).", rich_help_panel=SCHEDULE
+        ),
     ] = None,
-    encoder_weights: Annotated[
-        Path | None, typer.Option(help="Pretrained encoder (.pth, .safetensors; MODNet's .onnx).")
-    ] = None,
-    max_lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode photos.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(help="The same seed gives the same views.", rich_help_panel=SCHEDULE),
+    ] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume the run in --out.", rich_help_panel=SCHEDULE)
+    ] = False,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that decode photos.", rich_help_panel=MACHINE)
+    ] = 0,
     devices: Annotated[
-        int | None, typer.Option(min=1, help="GPUs, or processes without any; not with torchrun.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="GPUs, or processes where there are none; not with torchrun.",
+            rich_help_panel=MACHINE,
+        ),
     ] = None,
     nodes: Annotated[
-        int | None, typer.Option(min=1, help="Machines, each running this command (SLURM).")
+        int | None,
+        typer.Option(
+            min=1, help="Machines, each running this command (SLURM).", rich_help_panel=MACHINE
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option()] = 0,
-    resume: Annotated[bool, typer.Option(help="Go on where the run in --out stopped.")] = False,
 ) -> None:
     """Train one stage: segmentation, then fusion, then joint, each from the one before."""
     size = parse_size(input_size)

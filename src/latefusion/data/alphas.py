@@ -1,4 +1,4 @@
-"""Folders of ready alphas, as any tool writes them: which file is meant, and its pixels."""
+"""Folders of ready alphas of any tool: finding the file for a key, and reading its alpha."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,7 +61,7 @@ def read_alpha(path: Path) -> Alpha:
 
 
 def _is_opaque_grey(picture: NDArray[Any]) -> bool:
-    """Whether an (H, W, 4) picture hides a mask in its colours: grey, not of one level, opaque."""
+    """True for an (H, W, 4) picture that is opaque with a grey mask in its colours."""
     colour, alpha = picture[:, :, :3], picture[:, :, 3]
     grey = bool((colour == colour[:, :, :1]).all())
     return grey and alpha.min() == alpha.max() > 0 and colour.min() < colour.max()

@@ -66,7 +66,7 @@ class WithBackgrounds(Dataset[Sample]):
 
 
 class Numbers(Dataset[tuple[int, int]]):
-    """The items of `WithBackgrounds` by number alone: for canvases that are on the device."""
+    """The indices of `WithBackgrounds` in place of its items, which are on the device."""
 
     def __init__(self, data: WithBackgrounds) -> None:
         self.data = data
@@ -92,7 +92,7 @@ class Resident:
         self.backgrounds = stacked(behind).to(device) if behind else None
 
     def batch(self, items: Tensor, behind: Tensor) -> Sample:
-        """What the loader gives for the pairs and the backgrounds of these numbers, (B,) each."""
+        """The loader's batch for these indices of pairs and cut-outs, and of backgrounds, (B,)."""
         sample: Sample = {name: field[items] for name, field in self.fields.items()}
         if self.backgrounds is not None:
             sample["background"] = self.backgrounds[behind]
@@ -116,13 +116,13 @@ def stacked(values: list[Any]) -> Tensor:
 
 
 class RandomOrder(Sampler[tuple[int, int]]):
-    """A process's share of all pairs, in an order, and with backgrounds, of seed and epoch only.
+    """A process's share of an epoch: pairs and cut-outs in random order, each with a background.
 
-    So a resumed run sees what the uninterrupted one would have seen, and the shares of several
-    processes, which never overlap, make up in their order every batch of one process. Pairs that
-    fill no batch are left for another epoch. Cut-outs, whose numbers follow those of the pairs, are
-    drawn among them as `portion` of an epoch. `passes` times all pairs make up an epoch. Lightning
-    calls `set_epoch`.
+    The order depends on seed and epoch only, so that a resumed run sees what the uninterrupted one
+    would have seen. The shares of several processes never overlap; put together in the order of
+    the processes they are the batches of a single process. An epoch has all pairs `passes` times,
+    and cut-outs, whose indices follow those of the pairs, as `portion` of its pictures. Pictures
+    that fill no whole batch are left for another epoch. Lightning calls `set_epoch`.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class RandomOrder(Sampler[tuple[int, int]]):
 def canvas(item: Pair | Cutout, size: int) -> Sample:
     """`pixels` (7, S, S) uint8: image RGB, alpha, straight foreground; `aspect` W / H; `key`.
 
-    Where `cutout` is set the image is the bare foreground, which always goes on a background.
+    Where `cutout` is set the image is the bare foreground; it has to be put on a background.
     """
     return pair_canvas(item, size) if isinstance(item, Pair) else cutout_canvas(item, size)
 

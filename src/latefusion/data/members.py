@@ -25,7 +25,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Where the bytes of one picture lie in a shard that is not compressed."""
+    """Place of the bytes of one picture in an uncompressed shard."""
 
     shard: Shard
     offset: int
@@ -55,18 +55,18 @@ def read_encoded(source: Encoded) -> bytes:
             file.seek(source.offset)
             data = file.read(source.size)
     except OSError as error:
-        raise DataError(f"{shard.path} cannot be read any more: {reason(error)}") from error
+        raise DataError(f"{shard.path} can no longer be read: {reason(error)}") from error
     if (now.st_size, now.st_mtime_ns) != (shard.size, shard.mtime_ns):
-        raise DataError(f"{shard.path} is not what it was when it was opened; start again")
+        raise DataError(f"{shard.path} has changed since it was opened; start again")
     return data
 
 
 def shard_members(path: Path, suffixes: Collection[str]) -> Iterator[tuple[str, Member | bytes]]:
     """Name and place of the files with one of the endings, hidden ones left out, as they lie.
 
-    The headers alone are read. In a compressed tar no place can be found without all that is before
-    it: of such a one, name and bytes. Raises DataError for a file that is no whole tar, and where a
-    picture is a link: it would silently be missing.
+    Only the headers are read. A compressed tar cannot be read from the middle, so its pictures come
+    as bytes. Raises DataError for a file that is not a whole tar, and where a picture is a link,
+    since that would silently be missing.
     """
     try:
         with path.open("rb") as file:

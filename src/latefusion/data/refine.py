@@ -23,7 +23,7 @@ SOFT_SHARE = 0.75
 
 
 def is_binary(alpha: NDArray[np.uint8]) -> bool:
-    """Whether an alpha (H, W) 0..255 is a mask: next to no soft pixels for the outline it has.
+    """True for an alpha (H, W) 0..255 with hardly any soft pixels for the length of its outline.
 
     A mask that was resized or stored as JPEG has a soft rim one pixel wide and counts as binary.
     """

@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class Share(NamedTuple):
-    """What one process of `world` does of every batch; the default is a process alone.
+    """The part of every batch that process `rank` of `world` takes; the default is all of it.
 
     Every process draws the random numbers of the whole batch from the same seed and keeps its own
-    rows, so that a picture is changed in the same way however many processes there are.
+    rows, so that a picture is changed in the same way whatever the number of processes.
     """
 
     rank: int = 0
@@ -34,7 +34,7 @@ class Share(NamedTuple):
         return self.own(torch.randn(count * self.world, *shape, device=device))
 
     def seeds(self, count: int) -> list[int]:
-        """A seed for each picture, for noise that would be dear to draw for all processes."""
+        """A seed for each picture, for noise that is too expensive to draw for all processes."""
         drawn: list[int] = self.own(torch.randint(2**62, (count * self.world,))).tolist()
         return drawn
 

@@ -1,4 +1,4 @@
-"""Where training data comes from: list files, folders and tar shards become undecoded pairs.
+"""Sources of training data: list files, folders and tar shards become undecoded pairs.
 
 A pair is a photo with its alpha. Three kinds of source hold pairs:
 
@@ -206,7 +206,7 @@ def _images_of(path: Path) -> list[tuple[str, Encoded]]:
         return [(str(file), file) for file in folder_files(path, IMAGE_SUFFIXES)]
     if _is_shard(path):
         return sorted(shard_members(path, IMAGE_SUFFIXES), key=lambda named: named[0])
-    raise DataError(f"{path}: backgrounds come from a folder or a .tar shard")
+    raise DataError(f"{path}: backgrounds and cut-outs come from a folder or a .tar shard")
 
 
 def _match(source: Path, named: Iterable[tuple[str, Encoded]]) -> list[Pair]:
@@ -273,7 +273,7 @@ def decode(source: Encoded, flags: int, name: str) -> NDArray[np.uint8]:
 
 def _must_exist(path: Path) -> None:
     if not path.exists():
-        raise DataError(f"{path}: does not exist")
+        raise DataError(f"{path}: does not exist; check the path")
 
 
 def _is_shard(path: Path) -> bool:

@@ -12,7 +12,7 @@ NORM_EPSILON = 1.001e-5
 
 
 class Branch(NamedTuple):
-    """What a decoder gives.
+    """The result of a decoder.
 
     `probability` (B, 1, H, W) at the image's size; `scales` the outputs at 1/2, 1/4 and 1/8
     resized to the image's size; `seam` (B, d, H/2, W/2) from which `Decoder.feature` makes the

@@ -32,7 +32,7 @@ class FoldedOutput(NamedTuple):
 
 
 class Seam(NamedTuple):
-    """What the branches leave to the fusion network.
+    """Input of the fusion network, made by the branches.
 
     `features` (B, 2d + 12, H/2 + 2, W/2 + 2): both decoders' seams and the image with the four
     phases of each colour as channels, with a border of one pixel. `rows` (B, C, 2, W) and `columns`
@@ -45,7 +45,7 @@ class Seam(NamedTuple):
 
 
 class FoldedNetwork(nn.Module):
-    """What `fold` makes: `branches` and `fusion` can run apart, forward runs one after the other.
+    """Result of `fold`: forward runs `branches`, then `fusion`; each can also run by itself.
 
     The image is (B, 3, H, W) RGB 0..255, H and W multiples of 32.
     """
@@ -70,7 +70,7 @@ class FoldedNetwork(nn.Module):
         return FoldedOutput(blend * fg + (1 - blend) * (1 - bg), fg, bg, blend)
 
     def branches(self, image: Tensor) -> tuple[Tensor, Tensor, Seam]:
-        """F and B (B, 1, H, W), and what `fusion` asks for."""
+        """F and B (B, 1, H, W), and the input of `fusion`."""
         x = (image - self.mean) * self.scale
         found = self.encoder(x)
         seams = torch.cat([self.fg(found), self.bg(found)], dim=1)
@@ -82,10 +82,10 @@ class FoldedNetwork(nn.Module):
 
 
 def fold(network: MattingNetwork) -> FoldedNetwork:
-    """The same function for inference, within 1e-4 at single precision, borders included.
+    """A copy of the network for inference, the same function within 1e-4, borders included.
 
-    A copy; the network is left alone. On perturbed weights of both presets the greatest difference
-    is 1e-5. It is no network to train: its batch norms are gone.
+    On perturbed weights of all presets the greatest difference in single precision is 1e-5. The
+    copy cannot be trained: it has no batch norms.
     """
     assert not network.training, "batch norms fold in eval mode only"
     with torch.no_grad():
@@ -170,10 +170,10 @@ class FoldedFusion(nn.Module):
     """The fusion network with its first three convolutions, on side_0 and on the image, as one.
 
     The composed convolution runs at half the resolution and gives the four phases of the full one.
-    It takes a whole image's `Seam`, or a part of it. The blending weight (B, 1, h, w) of a part is
-    right up to those of its edges that are the image's, and but for REACH pixels at the others; but
-    for INNER pixels where the rows and columns are left out, which is right away from the image's
-    edges only.
+    It takes the `Seam` of a whole image, or of a part of it. In a part, the blending weight
+    (B, 1, h, w) is exact at edges that are also the image's; at all other edges the outermost REACH
+    pixels are wrong. Without the rows and columns, which only pixels at the image's edges need, the
+    outermost INNER pixels are wrong.
     """
 
     def __init__(self, network: MattingNetwork) -> None:
@@ -189,7 +189,7 @@ class FoldedFusion(nn.Module):
         return self.finish(edged(self.begin(features), rows, columns))
 
     def begin(self, features: Tensor) -> Tensor:
-        """The first convolution, (B, C, h, w): right but for the outermost rows and columns."""
+        """The first convolution, (B, C, h, w); its outermost rows and columns are wrong."""
         y: Tensor = self.first(features)
         return y
 
@@ -210,8 +210,8 @@ def edged(y: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 class Edges(nn.Module):
     """The outermost rows and columns of the fusion network's first convolution, the plain way.
 
-    Zero padding between two convolutions cannot be composed. It changes one pixel at each edge of
-    the image, so these alone are computed step by step, and the whole is exact.
+    Zero padding between two convolutions cannot be composed. It affects one pixel at each edge of
+    the image, so only these are computed step by step, and the result is exact.
     """
 
     def __init__(self, network: MattingNetwork) -> None:
@@ -230,8 +230,8 @@ class Edges(nn.Module):
     def edge(self, x: Tensor, seams: Tensor, dim: int, *, first: bool) -> Tensor:
         """The first or last row (dim -2) or column (-1), after its ReLU.
 
-        From the outermost four pixels of the image and two of the seams; two pixels of the three
-        maps that the convolution looks at are right then, and it needs no more.
+        From the outermost four pixels of the image and two of the seams, which give the outermost
+        two pixels of the three maps; the convolution's edge depends on no others.
         """
         fg, bg = seams.split(self.width, dim=1)
         maps = [

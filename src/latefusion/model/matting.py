@@ -14,7 +14,7 @@ from latefusion.model.fusion import Fusion
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What rebuilds a network: encoder name, decoder width d, the fusion's five widths."""
+    """All that a network is rebuilt from: encoder, decoder width d, the fusion's five widths."""
 
     encoder: str
     width: int
@@ -22,7 +22,7 @@ class NetworkConfig:
     encoder_args: dict[str, Any] = field(default_factory=dict)
 
 
-REACH = 6  # pixels the fusion network looks to each side: six 3x3 convolutions, one after another
+REACH = 6  # pixels to each side that the fusion network sees, by six 3x3 convolutions in a row
 
 PRESETS = {
     "lite": NetworkConfig("efficientnet-lite0", width=32, fusion=(16, 16, 16, 8, 16)),
@@ -98,10 +98,10 @@ class MattingNetwork(nn.Module):
         return fuse(fg, bg, blend)
 
     def windowed(self, image: Tensor, window: Window) -> MattingOutput:
-        """As forward, but the fusion network, the dearest part to train, runs in a window only.
+        """As forward, but the fusion network, the most expensive part to train, runs in a window.
 
-        Alpha and blend there are those of the whole picture: the window is computed with as many
-        pixels around it as the fusion network looks.
+        Alpha and blend in it equal those of the whole picture: the window is computed with a
+        margin as wide as the fusion network's reach.
         """
         x = (image - self.mean) * self.scale
         features = self.encoder(x)

@@ -1,4 +1,4 @@
-"""What is kept of a run: averaged weights, whole checkpoint files, the newest and the best."""
+"""The files a run keeps: averaged weights, the newest and the best, and whole checkpoints."""
 
 import io
 from pathlib import Path
@@ -38,23 +38,24 @@ def averaging(decay: float) -> WeightAveraging:
 class WholeFiles(TorchCheckpointIO):
     """Lightning's checkpoints as files that appear whole, or OutputError.
 
-    Its own are made in the temporary folder; from another disk they would be copied over the last.
+    Lightning writes them to the temporary folder first; from another disk, they would be copied
+    over the last one, which a full disk would leave cut short.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        encoded = io.BytesIO()  # of a full disk torch.save tells a RuntimeError
+        encoded = io.BytesIO()  # torch.save would raise RuntimeError on a full disk
         torch.save(checkpoint, encoded)
         with whole_file(Path(path)) as file:
             file.write(encoded.getbuffer())
 
 
 class SaveWeights(pl.Callback):
-    """Averaged weights as files of the first process: the newest after each validation, the best.
+    """Writes the averaged weights after each validation, and the best; the first process only.
 
-    It must stand before the averaging among the callbacks: that one lends its weights to the
-    network for validation and takes them back when validation ends.
+    It must come before the averaging in the list of callbacks, which puts its weights into the
+    network for validation and removes them when validation ends.
     """
 
     def __init__(self, out: Path) -> None:

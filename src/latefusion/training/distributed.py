@@ -1,4 +1,4 @@
-"""The processes of a training run: how many there are, whose share is what, and means over them."""
+"""The processes of a training run: starting and ending them, and means over them."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 LOST_AFTER = timedelta(minutes=10)  # without a word from another process
 PARENT = "LATEFUSION_PARENT"  # the process that starts others for --devices
-SPEAKS_AFTER = 5.0  # seconds that a process leaves to the first one to tell an error of both
+SPEAKS_AFTER = 5.0  # seconds for the first process to report an error that all of them have
 
 
 class Launch(NamedTuple):
@@ -33,10 +33,10 @@ class Launch(NamedTuple):
 
 
 def launch(devices: int | None, nodes: int | None) -> Launch:
-    """What torchrun has started, or else what was asked for. Raises TrainingError."""
+    """The processes that torchrun has started, or else the requested ones. Raises TrainingError."""
     if dist.is_available() and dist.is_torchelastic_launched():
         if devices or nodes:
-            raise TrainingError("torchrun says how many processes; leave --devices and --nodes out")
+            raise TrainingError("torchrun sets the processes; leave --devices and --nodes out")
         here = int(os.environ["LOCAL_WORLD_SIZE"])
         return Launch(here, int(os.environ["WORLD_SIZE"]) // here)
     gpus = torch.cuda.device_count()
@@ -48,42 +48,44 @@ def launch(devices: int | None, nodes: int | None) -> Launch:
 
 
 def check_srun(asked: Launch) -> None:
-    """Refuse other processes than asked for: each would train alone, into the same folder."""
+    """Refuse processes of srun that were not requested: each would train alone, in one folder."""
     started = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
     if started == 1:
         return
     if started != asked.devices * asked.nodes or "SLURM_NTASKS_PER_NODE" not in os.environ:
-        cure = "give it --ntasks-per-node, and the same as --devices, and its --nodes here, too"
-        raise TrainingError(f"srun has started {started} processes; {cure}")
+        raise TrainingError(
+            f"srun has started {started} processes, not {asked.devices} on each of {asked.nodes} "
+            "nodes; pass its --ntasks-per-node as --devices, and its --nodes as --nodes"
+        )
 
 
 def restarted() -> bool:
-    """Whether torchrun has started the processes anew, after one of them was lost."""
+    """True in processes that torchrun has restarted after one of them was lost."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def launch_id() -> str | None:
-    """What torchrun calls all that it starts, and starts anew; None without torchrun."""
+    """torchrun's name for a launch, restarts included; None without torchrun."""
     return os.environ.get("TORCHELASTIC_RUN_ID")
 
 
 def is_first() -> bool:
-    """Whether this process is the one that prints and writes."""
+    """True in the one process that prints and writes."""
     rank: int = rank_zero_only.rank  # type: ignore[attr-defined]  # it knows every launcher
     return rank == 0
 
 
 def end_with_parent() -> None:
-    """Let this process end when the one is gone that started it as one of several.
+    """End this process, if it is one of several, when the process that started it has ended.
 
-    Before they are connected nothing else tells it: it would wait for minutes.
+    As long as they are not connected nothing else would end it, and it would wait for minutes.
     """
     if dist.is_available() and dist.is_torchelastic_launched():
         parent = os.getppid()
     elif PARENT in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
         parent = int(os.environ[PARENT])
     else:
-        os.environ[PARENT] = str(os.getpid())  # for those that Lightning will start
+        os.environ[PARENT] = str(os.getpid())  # for the processes that Lightning will start
         return
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
@@ -91,14 +93,14 @@ def end_with_parent() -> None:
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
-    if os.environ.get("LOCAL_RANK") == "1":  # one of them tells it
+    if os.environ.get("LOCAL_RANK") == "1":  # only one of them says so
         sys.stderr.write("error: the process that started this one has ended; pass --resume\n")
         sys.stderr.flush()
     os._exit(1)
 
 
 def stop_at_sigterm() -> None:
-    """Let SIGTERM interrupt as Ctrl-C does: Lightning would ask the other processes, maybe gone."""
+    """Treat SIGTERM as Ctrl-C: Lightning would wait for the other processes, which may be gone."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)
 
@@ -109,9 +111,9 @@ def _interrupt(number: int, _: Any) -> None:
 
 @contextmanager
 def told_once() -> Iterator[None]:
-    """An error or interrupt of all processes is told by the first, whose end is the others' too.
+    """Let only the first process report an error or interrupt that all processes have.
 
-    An error they tell themselves if they live on: then it is theirs alone.
+    Its end ends the others. A process that is still alive after a while reports its own error.
     """
     try:
         yield
@@ -126,7 +128,7 @@ def told_once() -> Iterator[None]:
 
 
 def is_loss(error: RuntimeError) -> bool:
-    """Whether an error says that the connection to another process broke."""
+    """True for an error that says that the connection to another process broke."""
     return isinstance(error, dist.DistError) or "/gloo/" in str(error)
 
 
@@ -136,7 +138,10 @@ def count() -> int:
 
 
 class _Sum(Function):
-    """The sum over the processes; in the other direction that of the gradients."""
+    """The sum over the processes, backward the sum of the gradients.
+
+    torch.distributed.nn.functional.all_reduce does the same and is deprecated.
+    """
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -152,13 +157,13 @@ class _Sum(Function):
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """The mean of a tensor over the processes, with its gradient; the tensor where one is alone."""
+    """The mean of a tensor over the processes, with its gradient."""
     processes = count()
     return value if processes == 1 else _Sum.apply(value) / processes
 
 
 def merged(own: dict[str, T]) -> dict[str, T]:
-    """The entries of all processes, in the order of their ranks; an entry that two have once."""
+    """The entries of all processes in the order of their ranks; equal names are merged."""
     if count() == 1:
         return own
     parts: list[Any] = [None] * count()

@@ -1,7 +1,6 @@
-"""One stage of training as Lightning runs it: the steps, the averaged weights, the files kept."""
+"""One stage of training as Lightning runs it: a step, a validation, and what a resume checks."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -13,7 +12,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
 
 from latefusion.data.augment import augment
-from latefusion.data.dataset import Resident, Sample
+from latefusion.data.dataset import Resident, Sample, WithBackgrounds
 from latefusion.data.share import ALONE, Share
 from latefusion.errors import TrainingError
 from latefusion.metrics import iou, mad
@@ -29,16 +28,20 @@ PICTURES = 4  # validation photos shown in TensorBoard
 
 
 def memory_format(stage: Stage, settings: Settings) -> torch.memory_format:
-    """Channels last, but for stages that run the fusion network on whole views without a GPU.
+    """Channels last, except for stages that run the fusion network on whole views on a CPU.
 
-    Its few channels at full resolution are a quarter slower that way on a CPU (docs/speed.md).
+    There its few channels at full resolution are a quarter slower (docs/speed.md).
     """
     slower = stage.fuses and settings.window is None and not torch.cuda.is_available()
     return torch.contiguous_format if slower else torch.channels_last
 
 
 class Training(pl.LightningModule):
-    """One stage as Lightning wants it. Augmentation runs here, in batches, on the device."""
+    """One stage as a LightningModule. Augmentation runs here, in batches, on the device.
+
+    `order` is a digest of all that decides which process sees which pair. `canvases`, where given,
+    are kept on the device, and the loader gives indices only.
+    """
 
     def __init__(
         self,
@@ -47,7 +50,8 @@ class Training(pl.LightningModule):
         settings: Settings,
         horizon: Horizon,
         share: Share = ALONE,
-        order: str = "",  # a digest of what it depends on which pair is whose
+        order: str = "",
+        canvases: WithBackgrounds | None = None,
     ) -> None:
         super().__init__()
         self.layout = memory_format(stage, settings)
@@ -59,7 +63,7 @@ class Training(pl.LightningModule):
         self.order = order
         self.scores: dict[str, tuple[float, float]] = {}
         self.rows: list[Tensor] = []
-        self.canvases: Callable[[torch.device], Resident] | None = None
+        self.canvases = canvases
         self.resident: Resident | None = None
         self.run = torch.compile(stage.forward) if settings.compile else stage.forward
         for name, part in network.named_children():
@@ -69,7 +73,7 @@ class Training(pl.LightningModule):
         self.train()  # loaded weights come in eval mode, and Lightning leaves modes as they are
 
     def train(self, mode: bool = True) -> "Training":
-        """Training mode, but for the batch norms that this stage freezes."""
+        """Training mode, except for the batch norms that this stage freezes."""
         super().train(mode)
         for name, part in self.network.named_children():
             if name not in self.stage.moves_norm:
@@ -86,24 +90,23 @@ class Training(pl.LightningModule):
         }
 
     def on_fit_start(self) -> None:
-        """Refuse processes whose shares would not make up one batch."""
+        """Refuse processes whose shares do not make up one batch; load resident canvases."""
         if len(set(merged({str(self.share.rank): self.order}).values())) > 1:
             raise TrainingError(
-                "the processes do not see the same pairs, or are of another batch size or seed; "
-                "start them alike, on the same files"
+                "the processes differ in pairs, batch size or seed; start all of them with the "
+                "same settings on the same files"
             )
-
         if self.canvases:
-            self.resident = self.canvases(self.device)
+            self.resident = Resident(self.canvases, self.device)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Put a batch together on the device, where the loader gives numbers only."""
+        """Put a batch of resident canvases together from the loader's indices."""
         if self.resident and self.trainer.training:
             return self.resident.batch(*batch)
         return batch
 
     def on_train_start(self) -> None:
-        stop_at_sigterm()  # not before: Lightning would put its own handler in front
+        stop_at_sigterm()  # not earlier: Lightning would install its own handler over it
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
         torch.manual_seed(self.settings.seed * 1_000_003 + self.global_step)
@@ -129,8 +132,10 @@ class Training(pl.LightningModule):
         return total
 
     def report(self, total: Tensor, terms: Terms) -> None:
-        """Log the loss of the whole batch and its terms, or stop where it is not finite."""
-        self.check_finite(total, terms)
+        """Log the loss of the whole batch and its terms. Raises TrainingError if not finite."""
+        if not torch.isfinite(total):
+            named = ", ".join(f"{name} {float(value):.4g}" for name, value in terms.items())
+            raise TrainingError(f"the loss is not finite at step {self.global_step}: {named}")
         self.log_dict({f"train/{name}": value for name, value in terms.items()})
         self.log("train/loss", total, prog_bar=True)
 
@@ -140,12 +145,6 @@ class Training(pl.LightningModule):
         if size is None or "fusion" not in self.stage.trains:
             return self.run(self.network, image)
         return self.network.windowed(image, softest_window(alpha, size))
-
-    def check_finite(self, total: Tensor, terms: Terms) -> None:
-        if torch.isfinite(total):
-            return
-        named = ", ".join(f"{name} {float(value):.4g}" for name, value in terms.items())
-        raise TrainingError(f"the loss is not finite at step {self.global_step}: {named}")
 
     def validation_step(self, batch: Sample, index: int) -> None:
         image, alpha = batch["image"].float(), batch["alpha"]
@@ -187,20 +186,20 @@ class Training(pl.LightningModule):
         wanted = self.trainer.max_epochs or done
         if done >= wanted:
             raise TrainingError(
-                f"{self.settings.out} has {done} epochs already; ask for more than {wanted}"
+                f"{self.settings.out} has {done} epochs already; pass --epochs above {done}"
             )
 
     def identity(self) -> dict[str, str]:
-        """What a resumed run must have in common with the one it goes on with."""
+        """The properties that a resumed run must share with the saved one."""
         network = json.dumps(asdict(self.network.config))
         return {"stage": self.settings.stage, "network": network}
 
 
 def softest_window(alpha: Tensor, size: tuple[int, int], draws: int = 4) -> Window:
-    """Of a few random windows of (B, 1, H, W) the one with most pixels in transition.
+    """Draw a few random windows of (B, 1, H, W); give the one with most pixels in transition.
 
-    The outline is what the fusion network has to learn; a window drawn blindly often misses it.
-    Several processes draw the same windows, and choose by the pixels of all.
+    The fusion network has to learn the outline, and a single random window often misses it. Several
+    processes draw the same windows and choose by the pixels of all.
     """
     rows, columns = (f - s for f, s in zip(alpha.shape[-2:], size, strict=True))
     soft = in_transition(alpha)

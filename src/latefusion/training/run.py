@@ -22,7 +22,6 @@ from latefusion.data.dataset import (
     Decoded,
     Numbers,
     RandomOrder,
-    Resident,
     Sample,
     WithBackgrounds,
     background_canvas,
@@ -83,9 +82,9 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
         network = start_network(settings)
         loader, views = loaders(settings, share)
         horizon = Horizon(len(loader), settings.horizon or epochs)
-        module = Training(network, stage, settings, horizon, share, order_digest(settings, loader))
-        if isinstance(loader.dataset, Numbers):
-            module.canvases = partial(Resident, loader.dataset.data)
+        order = order_digest(settings, loader)
+        canvases = canvases_of(loader) if settings.resident else None
+        module = Training(network, stage, settings, horizon, share, order, canvases)
         make_folder(settings.out)
         if is_first():
             remove_parts(settings.out)
@@ -94,7 +93,7 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
 
 
 def is_of_this_launch(state: Path) -> bool:
-    """Whether the same torchrun has begun the run in this file; any other is not to be gone on."""
+    """True for the state of a run that began under the same torchrun; only those are resumed."""
     if not state.exists():
         return False
     saved = torch.load(state, map_location="cpu", weights_only=True, mmap=True)
@@ -102,17 +101,24 @@ def is_of_this_launch(state: Path) -> bool:
 
 
 def order_digest(settings: Settings, loader: DataLoader[Sample]) -> str:
-    """What all processes must have in common; folders may be called otherwise on each machine."""
-    data = loader.dataset
-    data = data.data if isinstance(data, Numbers) else data
-    assert isinstance(data, WithBackgrounds)
+    """Digest of what all processes must have in common; their folders may have other names."""
+    data = canvases_of(loader)
     names = [Path(pair.key).name for pair in data.pairs.items]
-    parts = (*names, len(data.backgrounds), settings.batch_size, settings.seed)
+    drawn = (settings.cutout_portion, settings.passes, settings.batch_size, settings.seed)
+    parts = (*names, len(data.backgrounds), *drawn)
     return hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()
 
 
+def canvases_of(loader: DataLoader[Any]) -> WithBackgrounds:
+    """The canvases that a training loader gives, or gives the indices of."""
+    data = loader.dataset
+    data = data.data if isinstance(data, Numbers) else data
+    assert isinstance(data, WithBackgrounds)
+    return data
+
+
 def fit(trainer: pl.Trainer, module: Training, loader: DataLoader[Sample], views: Any) -> None:
-    """Lightning's fit with our ways to stop; the processes that it started end with this one."""
+    """Run Lightning's fit, its errors as ours; the processes it started end with this one."""
     state = module.settings.out / STATE
     try:
         trainer.fit(module, loader, views, ckpt_path=state if module.settings.resume else None)
@@ -131,11 +137,11 @@ def fit(trainer: pl.Trainer, module: Training, loader: DataLoader[Sample], views
 
 
 def start_network(settings: Settings) -> MattingNetwork:
-    """The network of an earlier stage, or a new one with an ImageNet encoder."""
+    """The network of an earlier stage, or a new one with a pretrained encoder."""
     if settings.weights:
         network = load_network(settings.weights)
         if settings.preset and network.config != PRESETS[settings.preset]:
-            held = f"{settings.weights} holds no {settings.preset} network"
+            held = f"{settings.weights} does not hold a {settings.preset} network"
             raise TrainingError(f"{held}; leave --preset out")
         return network
     config = PRESETS[settings.preset or "lite"]
@@ -153,7 +159,7 @@ def start_network(settings: Settings) -> MattingNetwork:
 def loaders(
     settings: Settings, share: Share = ALONE
 ) -> tuple[DataLoader[Sample], DataLoader[Sample] | None]:
-    """A process's share: training canvases in random order, and validation views one by one."""
+    """A process's share of the training canvases, in random order, and of the validation views."""
     pairs = leave_out(read_pairs(settings.data), settings.exclude)
     backgrounds = read_images(settings.backgrounds) if settings.backgrounds else []
     cutouts = leave_out(read_cutouts(settings.cutouts), settings.exclude)
@@ -171,9 +177,9 @@ def loaders(
         settings.seed,
         batch,
         share,
-        len(cutouts),
-        settings.cutout_portion,
-        settings.passes,
+        cutouts=len(cutouts),
+        portion=settings.cutout_portion,
+        passes=settings.passes,
     )
     loader: DataLoader[Any] = DataLoader(
         Numbers(data) if settings.resident else data,
@@ -194,7 +200,7 @@ def loaders(
 
 
 def leave_out(pairs: list[Item], exclude: Path | None) -> list[Item]:
-    """The pairs whose keys, or file names without the ending, are not in the list."""
+    """The pairs or cut-outs whose keys, or file names without the ending, are not in the list."""
     if exclude is None or not pairs:
         return pairs
     try:
@@ -204,12 +210,12 @@ def leave_out(pairs: list[Item], exclude: Path | None) -> list[Item]:
     keys = {line.partition("#")[0].strip() for line in lines}
     kept = [pair for pair in pairs if not keys & {pair.key, Path(pair.key).name}]
     if not kept:
-        raise DataError(f"{exclude} leaves no pair to train on")
+        raise DataError(f"{exclude} leaves nothing to train on; remove keys from it")
     return kept
 
 
 def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback]) -> pl.Trainer:
-    """Lightning's loop: as many processes as launched, bf16 on a GPU, gradients clipped at 5."""
+    """Lightning's loop in the launched processes, bf16 on a GPU, gradients clipped at norm 5."""
     devices, nodes = launch(settings.devices, settings.nodes)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return pl.Trainer(
@@ -232,7 +238,7 @@ def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback
 
 
 def callbacks(settings: Settings) -> list[pl.Callback]:
-    """SaveWeights stands before the averaging, which takes its weights back after validation."""
+    """The callbacks of a run. SaveWeights has to come before the averaging."""
     return [
         SaveWeights(settings.out),
         averaging(settings.ema_decay),

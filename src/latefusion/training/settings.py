@@ -1,4 +1,4 @@
-"""What a training run is told, and the check of it before anything is loaded."""
+"""The settings of a training run, and their check before anything is loaded."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,20 +16,22 @@ STATE = "last.ckpt"  # in the run's folder: everything that resuming needs
 
 @dataclass(frozen=True)
 class Settings:
-    """One run. `input_size` is (H, W) of the views; `weights` what an earlier stage saved.
+    """Settings of one run. `input_size` is (H, W) of the views.
 
-    `horizon` is the epoch at which the learning rate has come down (default: `epochs`); give it
-    where a run is to be stopped early and resumed, so that both parts follow one schedule.
-    `window` (H, W), for the stages with a fusion network, trains that network on a window of
-    each batch's views, the one with most outline of four random ones, in place of all of them,
-    which makes a step about three times quicker.
-    `cutouts` are RGBA pictures, which always go on a background; `cutout_portion` of an epoch are
-    drawn from them. `passes` is how often an epoch goes through the pairs.
-    `resident` keeps all canvases in the memory of the device, `compile` compiles the network.
-    `exclude` is a text file of keys, one a line, of pairs to leave out; after a # stands why.
-    `preset` is `lite` where neither it nor `weights` is given.
-    `batch_size` is that of a step, which all processes share. `devices` are the processes on this
-    machine, one a GPU where there are any, `nodes` the machines; torchrun sets both itself.
+    `weights` is the file that an earlier stage saved. `preset` is `lite` where neither it nor
+    `weights` is given.
+    `horizon` is the epoch at which the learning rate has come down (default: `epochs`); set it for
+    a run that is stopped early and resumed, so that both parts follow one schedule.
+    `window` (H, W) trains the fusion network on a window of each batch's views, the one with most
+    outline of four random ones, which makes a step about three times quicker.
+    `cutouts` are RGBA pictures, which always go on a background; they make up `cutout_portion` of
+    an epoch. An epoch has every pair `passes` times.
+    `resident` keeps all canvases in the memory of the device. `compile` compiles the network where
+    it runs on whole views.
+    `exclude` is a text file with the keys of pairs and cut-outs to leave out, one a line; comments
+    begin with #.
+    `batch_size` is that of a step, which all processes share. `devices` is the number of processes
+    on this machine, one a GPU where there are any, `nodes` that of machines; torchrun sets both.
     """
 
     stage: str
@@ -64,7 +66,7 @@ class Settings:
 
 
 def check_settings(settings: Settings) -> None:
-    """Name what is wrong with the settings, and what would be right."""
+    """Raise an error that names a wrong setting and a right one."""
     check_name("stage", settings.stage, STAGES)
     check_name("preset", settings.preset or "lite", PRESETS)
     for side in settings.input_size:
@@ -91,27 +93,30 @@ def check_settings(settings: Settings) -> None:
 
 
 def check_cutouts(settings: Settings) -> None:
-    """Cut-outs need something to stand on, and leave room for pairs. Raises TrainingError."""
+    """Require backgrounds for cut-outs, and a portion that leaves pairs. Raises TrainingError."""
     if settings.cutouts and not settings.backgrounds:
-        raise TrainingError("cut-outs have no background of their own; pass --backgrounds, too")
+        raise TrainingError("cut-outs have no background of their own; pass --backgrounds as well")
     if not 0 < settings.cutout_portion < 1:
-        raise TrainingError(f"cutout portion {settings.cutout_portion} is not in (0, 1); use 0.2")
+        portion = f"cutout portion {settings.cutout_portion}"
+        raise TrainingError(f"{portion} is not between 0 and 1; use 0.2, for example")
 
 
 def check_window(settings: Settings) -> None:
-    """The window must lie in a view, and its sides be even, since half of it is needed too."""
+    """Require even sides, since half the window is needed too, within the view. DataError."""
     for side, full in zip(settings.window or (), settings.input_size, strict=False):
         if side < 32 or side % 2 or side > full:
             better = max(32, full // 4 * 2)
-            raise DataError(f"window {side} is no even length from 32 to {full}; use {better}")
+            raise DataError(
+                f"window side {side} is not an even number from 32 to {full}; use {better}"
+            )
 
 
 def check_stage(settings: Settings) -> None:
-    """Each stage goes on from the one before, or from its own weights. Raises TrainingError."""
+    """Require weights of the stage before, or of the stage itself. Raises TrainingError."""
     follows = STAGES[settings.stage].follows
     if follows and not settings.weights:
         raise TrainingError(
-            f"stage {settings.stage} goes on from another's weights; "
+            f"stage {settings.stage} starts from the weights of stage {follows}; "
             f"pass --weights with the best.safetensors of a {follows} run"
         )
     if not follows or not settings.weights:
@@ -120,8 +125,8 @@ def check_stage(settings: Settings) -> None:
     done = read_notes(settings.weights).get("stage", follows)  # an imported file names no stage
     if order.index(done) < order.index(follows):
         raise TrainingError(
-            f"{settings.weights} comes from stage {done}, {settings.stage} goes on from {follows}; "
-            f"train {follows} first"
+            f"{settings.weights} comes from stage {done}, but stage {settings.stage} starts from "
+            f"{follows}; train {follows} first"
         )
 
 

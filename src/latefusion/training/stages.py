@@ -38,7 +38,7 @@ class Stage:
 
     @property
     def fuses(self) -> bool:
-        """Whether the fusion network runs; otherwise blend is 1/2 everywhere."""
+        """True where the fusion network runs; otherwise blend is 1/2 everywhere."""
         return self.forward is not MattingNetwork.branches
 
 

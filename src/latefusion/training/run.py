@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
@@ -149,10 +149,9 @@ def start_network(settings: Settings) -> MattingNetwork:
     encoder = ENCODERS[config.encoder]
     if settings.encoder_weights or encoder.packaged:
         encoder.load_pretrained(network.encoder, settings.encoder_weights)
-    else:
+    elif is_first():
         name = config.encoder
-        if is_first():
-            log.warning("the %s encoder starts from random values; pass --encoder-weights", name)
+        log.warning("the %s encoder starts from random values; pass --encoder-weights", name)
     return network
 
 
@@ -229,28 +228,23 @@ def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback
         max_epochs=epochs,
         gradient_clip_val=5.0,
         logger=TensorBoardLogger(settings.out, name="", version="events"),
-        callbacks=[*callbacks(settings), *watchers],
+        callbacks=[
+            SaveWeights(settings.out),
+            averaging(settings.ema_decay),  # after SaveWeights, see there
+            ModelCheckpoint(
+                settings.out,
+                filename=Path(STATE).stem,
+                enable_version_counter=False,
+                save_on_train_epoch_end=True,
+            ),
+            LearningRateMonitor("step"),
+            *watchers,
+        ],
         enable_model_summary=False,
         enable_progress_bar=settings.progress,
         num_sanity_val_steps=0,
         log_every_n_steps=10,
     )
-
-
-def callbacks(settings: Settings) -> list[pl.Callback]:
-    """The callbacks of a run. SaveWeights has to come before the averaging."""
-    return [
-        SaveWeights(settings.out),
-        averaging(settings.ema_decay),
-        ModelCheckpoint(
-            settings.out,
-            filename=Path(STATE).stem,
-            enable_version_counter=False,
-            save_on_train_epoch_end=True,
-        ),
-        LearningRateMonitor("step"),
-        *([RichProgressBar()] if settings.progress else []),
-    ]
 
 
 @contextmanager

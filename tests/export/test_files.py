@@ -306,7 +306,7 @@ def test_opencv_reads_every_entry_of_a_sidecar(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("notes", "reason"),
     [
-        ({"stage": "nonsense"}, "right is one of segmentation"),
+        ({"stage": "nonsense"}, "expected one of segmentation"),
         ({"input_side": "big"}, "notes a side of 'big', no number; give --side"),
         ({"input_side": "9" * 5000}, r"notes a side of '9+\.\.\.', no number; give --side"),
     ],

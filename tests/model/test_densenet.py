@@ -169,7 +169,7 @@ def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
     stock = stock_weights(DenseNetEncoder(SMALL))
     del stock["features.norm5.running_var"]
     torch.save(stock, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match=r"missing features\.norm5\.running_var; right is"):
+    with pytest.raises(WeightsError, match=r"missing features\.norm5\.running_var; expected"):
         loaded_from(tmp_path / "w.pth")
 
 

@@ -80,8 +80,8 @@ def test_a_file_that_is_not_modnets_is_named_in_one_line(tmp_path: Path) -> None
     for path, reason in (
         (tmp_path / "absent.onnx", "cannot be read as an ONNX file: .*No such file"),
         (text, "cannot be read as an ONNX file"),
-        (short, "missing last.weight and 1 more; right is MODNet's export"),
-        (plain, "missing stem.weight and 103 more; right is MODNet's export"),
+        (short, "missing last.weight and 1 more; expected MODNet's export"),
+        (plain, "missing stem.weight and 103 more; expected MODNet's export"),
         (other, r"stem.weight is \(32, 3, 7, 7\) instead of \(32, 3, 3, 3\)"),
     ):
         with pytest.raises(WeightsError, match=f"{path.name}:? ?{reason}") as caught:

@@ -37,7 +37,7 @@ class Recipe:
     stretch: float = 0.12
     rotation: float = 14.0  # degrees, standard deviation
     harmonise: Range = (0.0, 0.6)
-    empty: float = 0.0  # backgrounds without a subject: nothing is found where nobody is
+    empty: float = 0.0  # of the composites: the background alone, with alpha 0
 
 
 def photometric(image: Tensor, share: Share) -> Tensor:
@@ -118,14 +118,14 @@ def augment(
 
     pixels (B, 7, S, S) uint8 (image, alpha, straight foreground), aspect (B,), backgrounds
     (B, 3, S, S) uint8 or None for no compositing, `cutout` (B,) True for canvases that have no
-    background of their own; all of them this process's share of a batch.
+    background of their own, which need backgrounds; all are this process's share of a batch.
     Gives image (B, 3, H, W) in 0..255 and alpha (B, 1, H, W).
     """
     count = len(pixels)
     device = pixels.device
     chance = recipe.composite if backgrounds is not None else 0.0
     composited = share.rand(count, device=device) < chance
-    if cutout is not None:
+    if cutout is not None:  # there is no photo to show them on
         composited = composited | cutout
     canvas = torch.where(composited.view(-1, 1, 1, 1), pixels[:, 4:7], pixels[:, 0:3])
     canvas = torch.cat([canvas, pixels[:, 3:4]], dim=1)

@@ -52,7 +52,7 @@ class Rejected:
 def find_candidates(src: Path, leave_out: Path) -> tuple[list[Candidate], list[Rejected]]:
     """The pairs and possible cut-outs below `src`, ordered by key, and the rejected pictures.
 
-    What lies below `leave_out` is not looked at.
+    Files below `leave_out` are ignored.
     """
     outside = leave_out.resolve()
     paths = [

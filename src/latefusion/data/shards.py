@@ -2,7 +2,7 @@
 
 Members lie as WebDataset has them: KEY.jpg and KEY.png side by side, and no dot in KEY, since there
 a key ends at the first one. JPEG, WebP and PNG go in untouched. What else OpenCV reads is encoded
-anew without loss; so is a PNG photo beside an alpha, as WebP, since there KEY.png is the alpha.
+again without loss; so is a PNG photo beside an alpha, as WebP, since there KEY.png is the alpha.
 """
 
 import hashlib
@@ -259,7 +259,7 @@ def _encoded(pixels: NDArray[np.uint8], format: str) -> bytes:
 
 
 def _in_shards(samples: Iterator[Files], per_shard: int) -> Iterator[Iterable[Files]]:
-    """The samples in runs of `per_shard`, each to be used up before the next is asked for."""
+    """The samples in runs of `per_shard`, each to be used up before the next."""
     for first in samples:
         yield chain([first], islice(samples, per_shard - 1))
 

@@ -241,7 +241,7 @@ def _read_list(path: Path) -> list[Pair]:
     missing = [str(half) for half in halves if isinstance(half, Path) and not half.is_file()]
     if missing:
         count = f"{len(missing)} of its files do not exist"
-        raise DataError(f"{path}: {count}: {_some(missing)}; correct the list or prepare anew")
+        raise DataError(f"{path}: {count}: {_some(missing)}; correct the list or prepare it again")
     return sorted(pairs, key=lambda pair: pair.key)
 
 

@@ -67,7 +67,7 @@ class Decoder(nn.Module):
     `widths` are the encoder's channels at 1/2 .. 1/32. A deconv block is as wide as its skip, but
     at least d. At the finest step the FPN input is a nearest-upsampled half-resolution map (`seam`)
     and nothing non-linear follows but the sigmoid, so the full-resolution probability is one
-    3x3 convolution d -> 1 away from it, and the d-channel feature is only made when asked for.
+    3x3 convolution d -> 1 away from it, and the d-channel feature is only made where it is needed.
     """
 
     def __init__(self, widths: Sequence[int], width: int) -> None:

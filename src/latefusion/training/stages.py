@@ -77,5 +77,5 @@ def stage_of(notes: Mapping[str, str], path: Path) -> Stage:
     """The stage that a checkpoint's notes name, joint where they name none. WeightsError."""
     name = notes.get("stage", "joint")
     if name not in STAGES:
-        raise WeightsError(f"{path} names the stage {name}; right is one of {', '.join(STAGES)}")
+        raise WeightsError(f"{path} names the stage {name}; expected one of {', '.join(STAGES)}")
     return STAGES[name]

@@ -79,7 +79,7 @@ def check_matches(module: nn.Module, given: Mapping[str, Tensor], path: Path, ri
     wrong = [key for key in wanted if key in found and found[key] != wanted[key]]
     problems += [f"{key} is {found[key]} instead of {wanted[key]}" for key in wrong[:1]]
     if problems:
-        raise WeightsError(f"{path}: {'; '.join(problems)}; right is {right}")
+        raise WeightsError(f"{path}: {'; '.join(problems)}; expected {right}")
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -20,12 +20,12 @@ from latefusion.export.files import Wish, export, read_card
 from latefusion.inference.predictor import Predictor
 from latefusion.model.checkpoint import load_network, save_network
 from latefusion.model.complexity import parameters_per_part
-from latefusion.model.matting import MattingNetwork, NetworkConfig
+from latefusion.model.matting import PRESETS, MattingNetwork, NetworkConfig
 from latefusion.runtime.model_file import read_model
 from latefusion.runtime.planes import OUTPUTS
-from latefusion.runtime.runtimes import in_opencv
+from latefusion.runtime.runtimes import OnnxNetwork, in_opencv
 from latefusion.training.stages import STAGES
-from tests.helpers.toy_network import add_toy_preset, perturb_norms, toy_network
+from tests.helpers.toy_network import add_toy_preset, perturb_norms, perturbed, toy_network
 
 CARD = {"terms": "none"}
 
@@ -150,6 +150,21 @@ def test_an_export_for_opencv_equals_pytorch_there(tmp_path: Path, half: bool) -
     for name in OUTPUTS:
         true = getattr(expected, name)[0, 0].numpy()
         np.testing.assert_allclose(getattr(found, name), true, rtol=0, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("preset", ["lite", "lite-mobilenetv2"])
+def test_a_lazy_export_of_a_small_preset_equals_pytorch(tmp_path: Path, preset: str) -> None:
+    source = tmp_path / "a.safetensors"
+    save_network(source, perturbed(PRESETS[preset]), half=True, stage="joint")
+    export(source, tmp_path / "a.onnx", Wish("lazy", side=64))
+    image = torch.rand(1, 3, 64, 96) * 255
+    with torch.no_grad():
+        expected = load_network(source)(image)
+    found = OnnxNetwork(read_model(tmp_path / "a.onnx"), epsilon=0)(image.numpy())
+    for name in OUTPUTS:
+        true = getattr(expected, name)[0, 0].numpy()
+        np.testing.assert_allclose(getattr(found, name), true, rtol=0, atol=1e-4, err_msg=name)
+        assert true.std() > 1e-2, name
 
 
 # What the importer of OpenCV 4.6 reads of opset 10; other nodes, and other forms of these (Clip and

@@ -43,7 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     # Otherwise restarted processes may find the addresses of those before (pytorch issue 135712).
     own_store = {**os.environ, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     torchrun = subprocess.run(
-        words, capture_output=True, text=True, check=False, cwd=ROOT, env=own_store, timeout=300
+        words, capture_output=True, text=True, check=False, cwd=ROOT, env=own_store, timeout=900
     )
     assert torchrun.returncode == 0, torchrun.stderr
     for name in CHANGES:

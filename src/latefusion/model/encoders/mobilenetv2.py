@@ -71,7 +71,7 @@ def load_modnet(encoder: MobileNetV2, path: Path | None) -> None:
         )
     # The parameters were registered in the order of the graph.
     names = [name.removesuffix(".weight") for name in encoder.state_dict() if "weight" in name]
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, (weight, bias) in zip(names, read_convolutions(path), strict=False):
         state |= {f"{name}.weight": weight, f"{name}.bias": bias}
     check_matches(encoder, state, path, "MODNet's export, with its batch norms folded")

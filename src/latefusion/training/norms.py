@@ -19,7 +19,7 @@ def synchronise(part: nn.Module) -> None:
 class SyncedNorm(nn.BatchNorm2d):
     """Batch norm over all processes on a CPU, where torch's SyncBatchNorm refuses to run.
 
-    `tests/training/test_two_processes.py` needs it to show that two CPU processes learn what one does.
+    The test that two CPU processes learn what one does needs it.
     """
 
     def forward(self, x: Tensor) -> Tensor:

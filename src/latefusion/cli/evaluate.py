@@ -17,7 +17,7 @@ from latefusion.inference.predictor import Predictor
 from latefusion.metrics import MEASURES, Measure, measures_in_band
 
 if TYPE_CHECKING:  # only for a run, to keep the other commands quick
-    from latefusion.evaluation.scores import Evaluation, Job, Watch
+    from latefusion.evaluation.scores import Evaluation, Case, Watch
 
 evaluation = typer.Typer()
 
@@ -97,9 +97,9 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _track(jobs: "list[Job]") -> "Iterator[Job]":
-    with progress_bar(len(jobs)) as progress:
-        yield from progress.track(jobs, description="Scoring")
+def _track(cases: "list[Case]") -> "Iterator[Case]":
+    with progress_bar(len(cases)) as progress:
+        yield from progress.track(cases, description="Scoring")
 
 
 def _about_model(predictor: Predictor, name: str) -> dict[str, str | int]:

@@ -64,7 +64,7 @@ class Example(NamedTuple):
     true: Alpha
 
 
-class Job(NamedTuple):
+class Case(NamedTuple):
     """A photo to score; `load` raises LatefusionError where it cannot be."""
 
     key: str
@@ -91,7 +91,7 @@ class Group:
 
 
 Predict: TypeAlias = Callable[[NDArray[np.uint8]], Alpha | Matte]  # image (H, W, 3) uint8 RGB
-Track: TypeAlias = Callable[[list[Job]], Iterable[Job]]  # a progress bar round the jobs
+Track: TypeAlias = Callable[[list[Case]], Iterable[Case]]  # a progress bar round the cases
 Watch: TypeAlias = Callable[[Row, Example], None]  # sees every scored photo
 
 
@@ -103,8 +103,8 @@ def evaluate_model(
     watch: Watch = lambda *_: None,
 ) -> Evaluation:
     """Score a Predictor, or any function from an image to an alpha or Matte, on pairs."""
-    jobs = [Job(pair.key, partial(_predict, predict, pair)) for pair in pairs]
-    return _evaluate(jobs, measures, track, watch)
+    cases = [Case(pair.key, partial(_predict, predict, pair)) for pair in pairs]
+    return _evaluate(cases, measures, track, watch)
 
 
 def evaluate_folders(
@@ -125,10 +125,10 @@ def evaluate_folders(
     photos = pictures_by_key(images, photos=True) if images else {}
     if images and not truths.keys() & photos.keys():
         raise DataError(f"{images}: no photo is called as a truth is, such as {next(iter(truths))}")
-    jobs = [
-        Job(key, partial(_read, key, found, true, photos.get(key))) for key, true in truths.items()
+    cases = [
+        Case(key, partial(_read, key, found, true, photos.get(key))) for key, true in truths.items()
     ]
-    return _evaluate(jobs, measures, track, watch)
+    return _evaluate(cases, measures, track, watch)
 
 
 def score(
@@ -252,15 +252,15 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _evaluate(
-    jobs: list[Job], measures: Mapping[str, Measure], track: Track, watch: Watch
+    cases: list[Case], measures: Mapping[str, Measure], track: Track, watch: Watch
 ) -> Evaluation:
     evaluation = Evaluation(measures, [], [])
-    for job in track(jobs):
+    for case in track(cases):
         try:
-            example = job.load()
-            row = score(job.key, example.pred, example.true, measures)
+            example = case.load()
+            row = score(case.key, example.pred, example.true, measures)
         except LatefusionError as error:
-            evaluation.bad.append(Bad(job.key, str(error)))
+            evaluation.bad.append(Bad(case.key, str(error)))
             continue
         evaluation.rows.append(row)
         watch(row, example)

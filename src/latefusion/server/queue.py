@@ -19,7 +19,7 @@ GUESS = 0.5  # assumed seconds per photo until the first one is done
 MEMORY = 0.9  # weight of older photos in the moving average of seconds per photo
 
 
-class Job(Generic[T]):
+class Ticket(Generic[T]):
     """The work on one photo, which calls `check` between its steps."""
 
     def __init__(self, work: Callable[[Check], T]) -> None:
@@ -33,7 +33,7 @@ class Job(Generic[T]):
         return work(self.check)
 
     def check(self) -> None:
-        """Raise GoneError if the job was abandoned."""
+        """Raise GoneError if the ticket was abandoned."""
         if self._abandoned.is_set():
             raise GoneError
 
@@ -92,8 +92,8 @@ class Queue:
         or the time is over, and any error of the work.
         """
         self.refuse_if_full()
-        job = Job(work)
-        future = self._pool.submit(job)
+        ticket = Ticket(work)
+        future = self._pool.submit(ticket)
         self._taken.add(future)
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda done: _soon(loop, self._leave, done))
@@ -103,7 +103,7 @@ class Queue:
             message = f"the photo took longer than the limit of {seconds:g} s; send a smaller one"
             raise RefusedError(504, message) from None
         finally:
-            job.abandon()
+            ticket.abandon()
 
     def add_seconds(self, seconds: float) -> None:
         """Update the moving average with the seconds of a photo that is done."""

@@ -17,7 +17,7 @@ from latefusion.inference.predictor import Predictor
 from latefusion.metrics import MEASURES, Measure, measures_in_band
 
 if TYPE_CHECKING:  # only for a run, to keep the other commands quick
-    from latefusion.evaluation.scores import Evaluation, Case, Watch
+    from latefusion.evaluation.scores import Case, Evaluation, Watch
 
 evaluation = typer.Typer()
 

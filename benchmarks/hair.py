@@ -104,10 +104,10 @@ def composite(cutout: Cutout, photo: Picture, blurred: bool) -> Composite:
     ]
     wide = resize(photo, (size[0], size[1]))
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    background = wide[top : top + height, left : left + width].astype(np.float32)
+    background = wide[top : top + height, left : left + width]
     if blurred:
-        background = cv2.GaussianBlur(background, (0, 0), height / 100)
-    alpha = rgba[:, :, 3].astype(np.float32) / 255
+        background = np.asarray(cv2.GaussianBlur(background, (0, 0), height / 100), np.uint8)
+    alpha = rgba[:, :, 3].astype(np.float32) / np.float32(255)
     mixed = alpha[:, :, None] * rgba[:, :, :3] + (1 - alpha[:, :, None]) * background
     return Composite(cutout.key, np.rint(mixed).astype(np.uint8), alpha)
 

@@ -83,6 +83,7 @@ def matte(
         Suffix | None,
         typer.Option(
             "--format",
+            case_sensitive=False,
             help="The file format; jpg holds no transparency.",
             show_default="that of -o, or png",
             rich_help_panel=IN_AND_OUT,

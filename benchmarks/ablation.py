@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from latefusion import Matte, MattingOptions, Predictor
 from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
-from latefusion.evaluation.scores import Row, score, summarise
+from latefusion.evaluation.scores import Row, score
+from latefusion.evaluation.summary import summarise
 from latefusion.metrics import MEASURES
 
 Figures: TypeAlias = dict[str, dict[str, dict[str, float]]]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.data.sources import VAL_LIST, decode_pair, read_pairs
-from latefusion.evaluation.scores import interval
+from latefusion.evaluation.summary import interval
 from latefusion.metrics import outline_band
 
 Picture = NDArray[np.uint8]

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from latefusion import Matte, MattingOptions, Predictor
 from latefusion.data.sources import VAL_LIST, decode_pair, read_pairs
-from latefusion.evaluation.scores import doubtful_share, source_of, spearman
+from latefusion.evaluation.scores import doubtful_share, source_of
+from latefusion.evaluation.summary import spearman
 from latefusion.inference.matte import GOOD_MAD
 
 Vector = NDArray[np.float64]

@@ -23,7 +23,8 @@ from peers import peers
 
 from latefusion import Matte, MattingOptions, Predictor
 from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
-from latefusion.evaluation.scores import TOTAL, Evaluation, Group, evaluate_model, summarise
+from latefusion.evaluation.scores import TOTAL, Evaluation, evaluate_model
+from latefusion.evaluation.summary import Group, summarise
 from latefusion.evaluation.tables import conventions
 from latefusion.images.foreground import estimate_foreground
 from latefusion.images.framing import resize

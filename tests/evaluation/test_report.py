@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from latefusion.evaluation.charts import Point, histogram, linear_axis, log_axis, scatter
 from latefusion.evaluation.gallery import HEIGHT, Gallery, Picture, draw, signed_difference
 from latefusion.evaluation.report import write_report
-from latefusion.evaluation.scores import Bad, Evaluation, Example, Row, summarise
+from latefusion.evaluation.scores import Bad, Evaluation, Example, Row
+from latefusion.evaluation.summary import summarise
 from latefusion.evaluation.tables import conventions, text_table
 from latefusion.metrics import MEASURES
 
@@ -47,7 +48,7 @@ def report(folder: Path, found: Evaluation, worst: int = 24) -> str:
 
 
 def pixels(picture: Picture) -> NDArray[np.int64]:
-    encoded = base64.b64decode(picture.address.partition(",")[2])
+    encoded = base64.b64decode(picture.url.partition(",")[2])
     bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     assert bgr is not None
     return bgr[:, :, ::-1].astype(np.int64)

@@ -1,4 +1,4 @@
-"""The command for people who measure: evaluate."""
+"""The command that measures quality: evaluate."""
 
 import hashlib
 import shutil
@@ -17,12 +17,16 @@ from latefusion.inference.predictor import Predictor
 from latefusion.metrics import MEASURES, Measure, measures_in_band
 
 if TYPE_CHECKING:  # only for a run, to keep the other commands quick
-    from latefusion.evaluation.scores import Case, Evaluation, Watch
+    from latefusion.evaluation.scores import Evaluation, Sample, Watch
 
 evaluation = typer.Typer()
 
-PIPED = (160, 24)  # columns and lines where the output is no terminal
-EITHER = "give --data PATH to score a model, or --pred DIR with --true DIR to score ready alphas"
+PIPED = (160, 24)  # columns and lines assumed when the output is not a terminal
+EITHER = (
+    "give either --data PATH (and --model, --size, --tiles, --refine) to score a model, or"
+    " --pred DIR with --true DIR to score ready alphas"
+)
+MODEL, ALPHAS, RESULTS = "Score a model", "Score ready alphas", "Results"  # panels of --help
 
 
 def parse_measures(text: str) -> dict[str, Measure]:
@@ -31,7 +35,7 @@ def parse_measures(text: str) -> dict[str, Measure]:
     keys = list(dict.fromkeys(key.strip() for key in text.split(",")))
     for key in keys:
         if key not in known:
-            raise typer.BadParameter(f"{key!r} is not one of {', '.join(known)}")
+            raise typer.BadParameter(f"unknown measure {key!r}; choose from {', '.join(known)}")
     return {key: known[key] for key in keys}
 
 
@@ -41,32 +45,70 @@ def evaluate(
     *,
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Pairs: list files, folders or tar shards; repeatable."),
+        typer.Option(
+            metavar="PATH",
+            help="Photos with true alphas: a list file, a folder or a tar shard. Repeatable."
+            " Required to score a model.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="lite (default), the built-in network, or an .onnx file.")
+        str | None,
+        typer.Option(
+            metavar="lite|FILE",
+            show_default="lite",
+            help="The built-in network (lite) or an exported .onnx file.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     matting: Annotated[MattingOptions, Only(("size", "tiles", "refine"))],
     pred: Annotated[
-        Path | None, typer.Option(help="A folder of ready alphas of any tool, in place of a model.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of alphas made by any tool, scored in place of a model.",
+            rich_help_panel=ALPHAS,
+        ),
     ] = None,
     true: Annotated[
-        Path | None, typer.Option(help="With --pred: the folder of the true alphas, named alike.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the true alphas, with the same names. Required with --pred.",
+            rich_help_panel=ALPHAS,
+        ),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="With --pred: the folder of the photos, for the report.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the photos, with the same names, to show them in the report.",
+            rich_help_panel=ALPHAS,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="Folder for evaluation.json, .csv and report.html."),
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="DIR",
+            help="Folder for evaluation.json, evaluation.csv and report.html.",
+            rich_help_panel=RESULTS,
+        ),
     ] = None,
-    measures: Annotated[str, typer.Option(help="Which measures, separated by commas.")] = ",".join(
-        MEASURES
-    ),
+    measures: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help=f"Measures, separated by commas: {', '.join(MEASURES | measures_in_band())}.",
+            rich_help_panel=RESULTS,
+        ),
+    ] = ",".join(MEASURES),
 ) -> None:
-    """Score a model on pairs, or ready alphas against truths, with 95 % intervals.
+    """Score a model, or alphas made by any tool, against true alphas.
 
-    A photo that cannot be scored is named and left out; the exit code is then 1.
+    Prints the mean of each measure with its 95 % interval. A photo that cannot be scored is
+    reported and left out; the exit code is then 1.
     """
     from latefusion.data.sources import VAL_LIST, read_pairs
     from latefusion.evaluation.gallery import Gallery
@@ -75,7 +117,7 @@ def evaluate(
 
     chosen = parse_measures(measures)
     if out:
-        make_folder(out)  # what cannot be written ends the run here, not after all photos
+        make_folder(out)  # fail here, not after all photos, if it cannot be written
     gallery = Gallery(ranking(chosen))
     watch: Watch = gallery.add if out else lambda *_: None
     if data and not (pred or true or images):
@@ -90,20 +132,20 @@ def evaluate(
     else:
         raise typer.BadParameter(EITHER)
     written = write_report(out, found, about, gallery.pictures()) if out else []
-    _tell(found)  # after writing: what reads the output may close it
+    _tell(found)  # after writing, because the reader of a pipe may close it
     for path in written:
         typer.echo(path)
     if found.bad:
         raise typer.Exit(1)
 
 
-def _track(cases: "list[Case]") -> "Iterator[Case]":
-    with progress_bar(len(cases)) as progress:
-        yield from progress.track(cases, description="Scoring")
+def _track(samples: "list[Sample]") -> "Iterator[Sample]":
+    with progress_bar(len(samples)) as progress:
+        yield from progress.track(samples, description="Scoring")
 
 
 def _about_model(predictor: Predictor, name: str) -> dict[str, str | int]:
-    found = predictor.model  # a bad model ends the run here, not once per photo
+    found = predictor.model  # a bad model file fails here, not once per photo
     sha256 = hashlib.sha256(found.data).hexdigest()
     options = predictor.options
     return {
@@ -117,8 +159,8 @@ def _about_model(predictor: Predictor, name: str) -> dict[str, str | int]:
 
 
 def _tell(found: "Evaluation") -> None:
-    """The table and its conventions on stdout, what could not be scored on stderr."""
-    from latefusion.evaluation.scores import summarise
+    """Print the table and its definitions on stdout, photos that were not scored on stderr."""
+    from latefusion.evaluation.summary import summarise
     from latefusion.evaluation.tables import conventions, text_table
 
     if found.rows:

@@ -8,16 +8,16 @@ from typing import NamedTuple
 import numpy as np
 
 WIDTH, HEIGHT = 560, 320
-LEFT, RIGHT, TOP, BOTTOM = 58, 546, 14, 268  # of the field inside the axes
+LEFT, RIGHT, TOP, BOTTOM = 58, 546, 14, 268  # the plot area inside the axes
 BINS = 24
-DECADES = 4  # values more than so many powers of ten below the greatest are drawn at the edge
-# What is written on a logarithmic axis whose ends have less than this ratio.
+DECADES = 4  # a logarithmic axis is at most this long; smaller values are drawn at its edge
+# (high / low below this, tick factors per decade) of a logarithmic axis.
 LOG_TICKS = ((12, (1, 2, 3, 5, 7)), (200, (1, 2, 5)), (2000, (1, 3)), (math.inf, (1,)))
 COLOURS = ("#3b7dd8", "#e0893b", "#3aa374", "#b65fb8", "#c9504c", "#7a8794", "#b59b2a", "#2aa5b5")
 
 
 class Point(NamedTuple):
-    """A photo in a chart."""
+    """A photo in a scatter plot."""
 
     x: float
     y: float
@@ -26,17 +26,17 @@ class Point(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """A scale: where a value lies between 0 and 1, and the values that are written beside it."""
+    """A scale: `place` maps a value to [0, 1] along the axis, `ticks` are the labelled values."""
 
     place: Callable[[float], float]
     ticks: list[float]
 
 
 def linear_axis(values: Sequence[float]) -> Axis:
-    """From a round number at or below the least value to one at or above the greatest."""
+    """A linear axis whose ends are the nearest round numbers outside the range of the values."""
     least, most = min(values), max(values)
     span = most - least
-    if span <= 1e-9 * max(abs(least), abs(most)):  # equal but for rounding
+    if span <= 1e-9 * max(abs(least), abs(most)):  # equal up to rounding
         span = abs(most) or 1.0
     step = 10.0 ** math.floor(math.log10(span / 3))
     step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 6)
@@ -47,7 +47,7 @@ def linear_axis(values: Sequence[float]) -> Axis:
 
 
 def log_axis(values: Sequence[float]) -> Axis:
-    """Logarithmic, at most DECADES wide; smaller values and zeros lie at the edge."""
+    """A logarithmic axis of at most DECADES; smaller values and zeros are placed at its edge."""
     high = max(values) if max(values) > 0 else 1.0
     low = max(min([v for v in values if v > 0], default=high / 10), high / 10**DECADES)
     low, high = min(low, high / 3) / 1.1, high * 1.1
@@ -62,7 +62,7 @@ def log_axis(values: Sequence[float]) -> Axis:
 
 
 def histogram(values: Sequence[float], groups: Sequence[str], axis: Axis, title: str) -> str:
-    """How many photos have which value; the bars of the groups stand on each other."""
+    """An SVG histogram of photos by value, with the groups stacked in each bar."""
     names = list(dict.fromkeys(groups))
     counts = np.zeros((len(names), BINS), int)
     for value, group in zip(values, groups, strict=True):
@@ -87,7 +87,7 @@ def histogram(values: Sequence[float], groups: Sequence[str], axis: Axis, title:
 
 
 def scatter(points: Sequence[Point], x: Axis, y: Axis, x_title: str, y_title: str) -> str:
-    """One dot for each photo; its name shows when the pointer rests on it."""
+    """An SVG scatter plot with one dot per photo; the photo's label is the dot's tooltip."""
     names = list(dict.fromkeys(point.group for point in points))
     dots = [
         f'<circle cx="{_x(x.place(p.x)):.1f}" cy="{_y(y.place(p.y)):.1f}" r="3.6"'
@@ -116,7 +116,7 @@ def _frame(x: Axis, y: Axis, x_title: str, y_title: str) -> Iterable[str]:
 
 
 def _legend(names: Sequence[str]) -> Iterable[str]:
-    """The first few names in their colours, below the axis at the left; one alone needs none."""
+    """The names that fit below the axis, in their colours; a single group needs no legend."""
     at = float(LEFT)
     for name in names[: len(COLOURS)] if len(names) > 1 else ():
         if at > RIGHT - 180:

@@ -1,4 +1,4 @@
-"""The evaluation page: one HTML file with figures, charts and the worst photos first."""
+"""The evaluation page: one HTML file with scores, charts and the worst photos first."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,28 +6,20 @@ from html import escape
 
 from latefusion.evaluation.charts import Point, histogram, linear_axis, log_axis, scatter
 from latefusion.evaluation.gallery import Picture
-from latefusion.evaluation.scores import (
-    TOTAL,
-    Bad,
-    Evaluation,
-    Group,
-    Interval,
-    Row,
-    badness,
-    ranking,
-)
+from latefusion.evaluation.scores import TOTAL, Bad, Evaluation, Row, badness, ranking
+from latefusion.evaluation.summary import Group, Interval
 from latefusion.evaluation.tables import conventions, decimal, shown_groups
 from latefusion.folder.page_style import STYLE
 from latefusion.metrics import Measure
 
-About = Mapping[str, str | int]
-Gallery = Mapping[str, Sequence[Picture]]
+About = Mapping[str, str | int]  # facts about what was evaluated
+Pictures = Mapping[str, Sequence[Picture]]  # by the key of the photo
 
 
 def as_html(
-    evaluation: Evaluation, summary: Mapping[str, Group], about: About, pictures: Gallery
+    evaluation: Evaluation, summary: Mapping[str, Group], about: About, pictures: Pictures
 ) -> str:
-    """One page that needs no other file: figures, charts, the worst photos first."""
+    """A self-contained HTML page: mean scores, charts, and the photos, worst first."""
     measure = ranking(evaluation.measures)
     worst = sorted(evaluation.rows, key=lambda row: _worst_first(row, measure))
     measures = list(evaluation.measures.values())
@@ -112,7 +104,7 @@ def _card(row: Row, pictures: Sequence[Picture], measures: Sequence[Measure]) ->
         scores["confidence"] = decimal(row.confidence, 3)
     numbers = "".join(f"<span>{escape(k)} <b>{value}</b></span>" for k, value in scores.items())
     figures = "".join(
-        f'<figure><img src="{picture.address}" alt="{picture.caption}" loading="lazy">'
+        f'<figure><img src="{picture.url}" alt="{picture.caption}" loading="lazy">'
         f"<figcaption>{picture.caption}</figcaption></figure>"
         for picture in pictures
     )

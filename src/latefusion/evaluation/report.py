@@ -1,4 +1,4 @@
-"""An evaluation as files: evaluation.json, evaluation.csv and a page to look at, report.html."""
+"""An evaluation as files: evaluation.json, evaluation.csv and the page report.html."""
 
 import csv
 import io
@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from latefusion.evaluation.page import About, Gallery, as_html
-from latefusion.evaluation.scores import Evaluation, Group, Interval, Row, ranking, summarise
+from latefusion.evaluation.page import About, Pictures, as_html
+from latefusion.evaluation.scores import Evaluation, Row, ranking
+from latefusion.evaluation.summary import Group, Interval, summarise
 from latefusion.evaluation.tables import DOUBT_CONVENTION, INTERVAL_CONVENTION
 from latefusion.images.writing import make_folder, whole_file
 from latefusion.metrics import Measure
@@ -17,10 +18,11 @@ from latefusion.metrics import Measure
 FORMAT = "latefusion-evaluation/1"
 
 
-def write_report(out: Path, evaluation: Evaluation, about: About, pictures: Gallery) -> list[Path]:
-    """Write the three files into a folder, each whole or not at all, and return their paths.
+def write_report(out: Path, evaluation: Evaluation, about: About, pictures: Pictures) -> list[Path]:
+    """Write the three files into a folder and return their paths.
 
-    `about` says what was evaluated; `pictures` are those of Gallery. Raises OutputError.
+    Each file is written completely or not at all. `about` holds facts about what was evaluated,
+    `pictures` comes from `Gallery.pictures`. Raises OutputError.
     """
     make_folder(out)
     summary = summarise(evaluation.rows, evaluation.measures)
@@ -31,12 +33,12 @@ def write_report(out: Path, evaluation: Evaluation, about: About, pictures: Gall
     }
     for name, text in texts.items():
         with whole_file(out / name) as file:
-            file.write(text.encode("utf-8", "backslashreplace"))  # a file name need not be text
+            file.write(text.encode("utf-8", "backslashreplace"))  # file names may be invalid UTF-8
     return [out / name for name in texts]
 
 
 def as_json(evaluation: Evaluation, summary: Mapping[str, Group], about: About) -> dict[str, Any]:
-    """Everything that was found; a number that does not exist is null."""
+    """The whole evaluation as a JSON object; a missing number is null."""
     measures = evaluation.measures.values()
     return {
         "format": FORMAT,
@@ -54,7 +56,7 @@ def as_json(evaluation: Evaluation, summary: Mapping[str, Group], about: About) 
 
 
 def as_csv(evaluation: Evaluation) -> str:
-    """A line per photo; an empty field is a number that does not exist."""
+    """The evaluation as CSV, one line per photo; a missing number is an empty field."""
     measures = list(evaluation.measures)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -88,5 +90,5 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def _number(value: float | None) -> float | None:
-    """JSON has no nan."""
+    """The number, or None for nan, which JSON does not have."""
     return None if value is None or math.isnan(value) else value

@@ -1,12 +1,13 @@
-"""An evaluation as a table of plain text, and what its figures mean in words."""
+"""An evaluation as a plain-text table, and the definitions of its figures in words."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from latefusion.evaluation.scores import COVERAGE, RESAMPLES, TOTAL, Evaluation, Group
+from latefusion.evaluation.scores import TOTAL, Evaluation
+from latefusion.evaluation.summary import COVERAGE, RESAMPLES, Group
 from latefusion.metrics import Measure
 
-MOST_SOURCES = 20  # file names that do not group photos must not fill the tables
+MAX_SOURCES = 20  # with more sources than this, tables show only the group of all photos
 INTERVAL_CONVENTION = (
     f"means over photos, with {COVERAGE} % intervals: percentile bootstrap over photos, "
     f"{RESAMPLES} resamples"
@@ -18,25 +19,28 @@ DOUBT_CONVENTION = (
 
 
 def shown_groups(summary: Mapping[str, Group]) -> dict[str, Group]:
-    """The groups for a table: all photos first, then the sources unless there are too many."""
+    """The groups for a table: all photos first, then up to MAX_SOURCES sources, or none."""
     sources = {name: group for name, group in summary.items() if name != TOTAL}
-    return {TOTAL: summary[TOTAL]} | (sources if len(sources) <= MOST_SOURCES else {})
+    return {TOTAL: summary[TOTAL]} | (sources if len(sources) <= MAX_SOURCES else {})
 
 
 def conventions(evaluation: Evaluation) -> list[str]:
-    """What a reader has to know to compare the numbers with others, a line for each."""
+    """The definitions needed to compare the figures with those of others, one line each."""
     lines = [str(measure) for measure in evaluation.measures.values()]
     doubt = [DOUBT_CONVENTION] if any(r.confidence is not None for r in evaluation.rows) else []
     return [*lines, INTERVAL_CONVENTION, *doubt]
 
 
 def decimal(value: float | None, digits: int) -> str:
-    """A number for people."""
+    """A number with a fixed count of decimals; "-" where there is none."""
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def text_table(evaluation: Evaluation, summary: Mapping[str, Group], width: int) -> str:
-    """A line per measure and a column per group, in as many blocks as `width` columns make."""
+    """A table with a line per measure and a column per group.
+
+    Groups that do not fit in `width` characters continue in a further block below.
+    """
     measures = list(evaluation.measures.values())
     columns = [_column(name, group, measures) for name, group in shown_groups(summary).items()]
     heads = ["", *(f"{m.label} {'↓' if m.better == 'lower' else '↑'}" for m in measures)]
@@ -50,7 +54,7 @@ def text_table(evaluation: Evaluation, summary: Mapping[str, Group], width: int)
 
 
 def _block(heads: Sequence[str], columns: Sequence[Sequence[str]], first: int, wide: int) -> str:
-    lines = zip(heads, *columns, strict=False)  # without doubt, its lines are not there
+    lines = zip(heads, *columns, strict=False)  # without doubt, the heads end before the columns
     return "\n".join(
         f"{head:{first}}" + "".join(f"{cell:>{wide}}" for cell in cells) for head, *cells in lines
     )

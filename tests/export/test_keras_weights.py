@@ -161,13 +161,13 @@ def flat_kernel(weights: Weights) -> None:
 
 
 DAMAGES = [
-    (remove, r"missing deBG_side_2_conv1/kernel and 1 more; right are"),
-    (remove_bias, r"missing fusion_conv2/bias; right"),
+    (remove, r"missing deBG_side_2_conv1/kernel and 1 more; expected the"),
+    (remove_bias, r"missing fusion_conv2/bias; expected"),
     (remove_middle, r"unexpected conv3_block2_0_bn/gamma and \d+ more"),
     (remove_block, r"missing conv4_block1_0_bn/gamma and \d+ more"),
-    (add, r"unexpected aux_conv/kernel; right"),
-    (add_kind, r"unexpected conv1/conv/scale; right"),
-    (reshape, r"deFG_side_0_conv3/kernel is \(1, 5, 1, 1\) .* is \(1, 16, 1, 1\)"),
+    (add, r"unexpected aux_conv/kernel; expected"),
+    (add_kind, r"unexpected conv1/conv/scale; expected"),
+    (reshape, r"deFG_side_0_conv3/kernel the shape \(1, 5, 1, 1\) .* needs \(1, 16, 1, 1\)"),
     (twice, r"bn/gamma occurs twice"),
     (other_network, r"no convolution deFG_up4_conv|no convolution conv2_block1_2_conv"),
     (flat_kernel, r"no convolution fusion_conv0"),

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from latefusion.cli import app
 from latefusion.errors import LatefusionError, WeightsError
-from latefusion.export.files import Wish, export
-from latefusion.export.parity import Difference, compare, ways
+from latefusion.export.files import ExportOptions, export
+from latefusion.export.parity import Difference, compare, usable_runtimes
 from latefusion.images.reading import read_photo
 from latefusion.inference.golden import write_pictures
 from latefusion.model.checkpoint import save_network
@@ -25,7 +25,9 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A toy network, exported for OpenCV, with its checkpoint beside it."""
     add_toy_preset(monkeypatch)
     save_network(tmp_path / "toy.safetensors", toy_network(), stage="joint")
-    return export(tmp_path / "toy.safetensors", tmp_path / "toy.onnx", Wish("opencv", (64, 96)))
+    return export(
+        tmp_path / "toy.safetensors", tmp_path / "toy.onnx", ExportOptions("opencv", (64, 96))
+    )
 
 
 def program(folder: Path, body: str) -> Path:
@@ -52,7 +54,7 @@ def test_golden_pictures_are_of_many_kinds(tmp_path: Path) -> None:
 
 
 def test_all_runtimes_that_are_here_agree(model: Path, tmp_path: Path) -> None:
-    found = ways(model)
+    found = usable_runtimes(model)
     assert [name.split()[0] for name in found] == ["PyTorch", "ONNX", "OpenCV"]
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -68,12 +70,15 @@ def test_a_network_of_any_size_runs_in_pytorch_and_onnx_runtime(
 ) -> None:
     add_toy_preset(monkeypatch)
     save_network(tmp_path / "toy.safetensors", toy_network(), stage="joint")
-    export(tmp_path / "toy.safetensors", tmp_path / "toy.onnx", Wish(side=96))
-    assert [name.split()[0] for name in ways(tmp_path / "toy.onnx")] == ["PyTorch", "ONNX"]
+    export(tmp_path / "toy.safetensors", tmp_path / "toy.onnx", ExportOptions(side=96))
+    assert [name.split()[0] for name in usable_runtimes(tmp_path / "toy.onnx")] == [
+        "PyTorch",
+        "ONNX",
+    ]
 
 
 def test_the_network_that_ships_holds_in_pytorch_and_onnx_runtime(tmp_path: Path) -> None:
-    found = ways(PACKAGED)
+    found = usable_runtimes(PACKAGED)
     assert [name.split()[0] for name in found] == ["PyTorch", "ONNX"]
     pairs = compare(found, write_pictures(tmp_path)[:2])
     assert pairs[0].holds
@@ -129,25 +134,27 @@ Image.new('I;16', size, 32768).save(words['--out'])
 
 
 def test_a_program_that_fails_is_quoted(model: Path, tmp_path: Path) -> None:
-    found = ways(model, builds=[program(tmp_path, "sys.exit('error: no luck')").parent])
+    found = usable_runtimes(model, builds=[program(tmp_path, "sys.exit('error: no luck')").parent])
     with pytest.raises(LatefusionError, match="latefusion-cpp: error: no luck"):
         compare(found, write_pictures(tmp_path))
 
 
 def test_a_folder_without_the_program_is_named(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(LatefusionError, match="holds no latefusion-cpp; build cpp/ with CMake"):
-        ways(model, builds=[tmp_path])
+    with pytest.raises(
+        LatefusionError, match="does not contain latefusion-cpp; build cpp/ with CMake"
+    ):
+        usable_runtimes(model, builds=[tmp_path])
 
 
 def test_a_checkpoint_of_another_network_is_refused(model: Path, tmp_path: Path) -> None:
     save_network(tmp_path / "other.safetensors", toy_network(seed=1), stage="joint")
-    with pytest.raises(WeightsError, match=r"other\.safetensors is not what .*toy\.onnx was exp"):
-        ways(model, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match=r"toy\.onnx was not exported from .*other\.safetensors"):
+        usable_runtimes(model, tmp_path / "other.safetensors")
 
 
 def test_a_checkpoint_of_the_same_name_that_is_another_is_left_out(model: Path) -> None:
     save_network(model.with_suffix(".safetensors"), toy_network(seed=1), stage="joint")
-    assert [name.split()[0] for name in ways(model)] == ["ONNX", "OpenCV"]
+    assert [name.split()[0] for name in usable_runtimes(model)] == ["ONNX", "OpenCV"]
 
 
 def test_one_runtime_alone_proves_nothing(toy_model: Path) -> None:
@@ -181,6 +188,6 @@ def test_alphas_of_two_sizes_are_not_compared() -> None:
 def test_a_program_that_does_something_else_is_one_line(
     model: Path, tmp_path: Path, body: str, said: str
 ) -> None:
-    found = ways(model, builds=[program(tmp_path, body)])
+    found = usable_runtimes(model, builds=[program(tmp_path, body)])
     with pytest.raises(LatefusionError, match=said):
         compare(found, write_pictures(tmp_path)[:1])

@@ -16,7 +16,7 @@ from latefusion import MattingOptions, Predictor
 from latefusion.data.sources import Pair, decode_pair, read_pairs
 from latefusion.errors import OutputError, WeightsError
 from latefusion.export import quantize
-from latefusion.export.files import Wish, export
+from latefusion.export.files import ExportOptions, export
 from latefusion.export.quantize import KEPT, Verdict
 from latefusion.images.levels import Plane
 from latefusion.model.checkpoint import save_network
@@ -31,8 +31,8 @@ GOOD = Verdict(3, 0.1, 0.1015, "02", 0.009, 1.2)
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    wishes = {"toy.onnx": Wish("lazy", side=96)}
-    return export_toy(tmp_path_factory.mktemp("quantize"), lambda: perturbed(TOY), wishes)
+    exports = {"toy.onnx": ExportOptions("lazy", side=96)}
+    return export_toy(tmp_path_factory.mktemp("quantize"), lambda: perturbed(TOY), exports)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_set_that_fails_leaves_nothing(
     monkeypatch.setattr(quantize, "judge", lambda *_: verdict)
     before = files(model.parent)
     with pytest.raises(
-        WeightsError, match=rf"are not kept: MAD grows .* \(limits broken: {reason}\)"
+        WeightsError, match=rf"were written: MAD grows .* \(limits broken: {reason}\)"
     ):
         quantize.quantize(model, pairs, model.with_name("int8.onnx"))
     assert files(model.parent) == before
@@ -190,7 +190,7 @@ def test_both_networks_take_turns_and_their_times_are_compared(
 def test_the_verdict_is_that_of_the_pairs(model: Path, pairs: list[Pair]) -> None:
     other = model.with_name("other.onnx")
     save_network(other.with_suffix(".safetensors"), perturbed(TOY, seed=1), stage="joint")
-    export(other.with_suffix(".safetensors"), other, Wish("lazy", side=96))
+    export(other.with_suffix(".safetensors"), other, ExportOptions("lazy", side=96))
     found = quantize.judge(read_model(model), read_model(other), pairs)
     errors = []
     for path in (model, other):
@@ -215,9 +215,9 @@ def test_the_verdict_is_that_of_the_pairs(model: Path, pairs: list[Pair]) -> Non
 
 def test_wrong_use_is_refused(model: Path, pairs: list[Pair], toy_model: Path) -> None:
     out = model.with_name("int8.onnx")
-    with pytest.raises(WeightsError, match="is no export for lazy fusion"):
+    with pytest.raises(WeightsError, match="is not an export for lazy fusion"):
         quantize.quantize(toy_model, pairs, out)
-    with pytest.raises(WeightsError, match=r"is the source; use e\.g\. toy-int8\.onnx"):
+    with pytest.raises(WeightsError, match=r"is the source itself; use toy-int8\.onnx"):
         quantize.quantize(model, pairs, model)
     model.with_name("card.json").write_text("{}")
     with pytest.raises(OutputError, match=r"card\.json would be replaced"):

@@ -127,5 +127,7 @@ def one_node(node: onnx.NodeProto, *constants: onnx.TensorProto) -> onnx.ModelPr
     ids=["unknown", "another clip", "another pad", "other groups"],
 )  # fmt: skip
 def test_what_no_network_of_ours_has_is_refused_with_the_onnx_route(model: onnx.ModelProto) -> None:
-    with pytest.raises(WeightsError, match=r"cannot go to TensorFlow .* use --target opencv"):
+    with pytest.raises(
+        WeightsError, match=r"cannot be converted to TensorFlow .* use --target opencv"
+    ):
         frozen_graph(model)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latefusion.export.files import Wish, export
+from latefusion.export.files import ExportOptions, export
 from latefusion.model.checkpoint import save_network
 from latefusion.model.encoders import ENCODERS, EncoderSpec
 from latefusion.model.matting import PRESETS, MattingNetwork, NetworkConfig
@@ -97,25 +97,16 @@ def write_toy_backgrounds(folder: Path, count: int) -> Path:
     return folder
 
 
-def write_toy_cutouts(folder: Path, count: int) -> Path:
-    """Subjects like those of the pairs, each of another green, as RGBA."""
-    folder.mkdir(parents=True)
-    y, x = np.mgrid[0:48, 0:80]
-    alpha = np.clip((1.3 - np.hypot((x - 24) / 12, (y - 24) / 16)) / 0.6, 0, 1)
-    for i in range(count):
-        bgra = np.dstack([np.full((48, 80, 3), (40, 200 - 9 * i, 30)), alpha * 255])
-        cv2.imwrite(str(folder / f"cut-{i}.png"), np.rint(bgra).astype(np.uint8))
-    return folder
-
-
-def export_toy(folder: Path, make: Callable[[], MattingNetwork], wishes: dict[str, Wish]) -> Path:
+def export_toy(
+    folder: Path, make: Callable[[], MattingNetwork], exports: dict[str, ExportOptions]
+) -> Path:
     """The folder with a toy network's exports in it, by their names: made once for a module."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         add_toy_preset(monkeypatch)
         source = folder / "toy.safetensors"
         save_network(source, make(), stage="joint")
-        for name, wish in wishes.items():
-            export(source, folder / name, wish)
+        for name, options in exports.items():
+            export(source, folder / name, options)
     return folder
 
 

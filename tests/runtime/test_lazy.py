@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from latefusion import LatefusionError, MattingOptions, Predictor
 from latefusion.errors import ImageError, WeightsError
-from latefusion.export.files import Wish, export
+from latefusion.export.files import ExportOptions, export
 from latefusion.images.framing import Size, into
 from latefusion.images.levels import Plane
 from latefusion.model.checkpoint import save_network
@@ -153,9 +153,9 @@ def test_only_the_tiles_in_doubt_run() -> None:
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A toy network exported as two files, and as one file."""
-    wishes = {"whole.onnx": Wish(side=192), "lazy.onnx": Wish("lazy", side=192)}
-    return export_toy(tmp_path_factory.mktemp("lazy"), lambda: perturbed(TOY), wishes)
+    """A toy network as two files, and the same as one beside it."""
+    exports = {"whole.onnx": ExportOptions(side=192), "lazy.onnx": ExportOptions("lazy", side=192)}
+    return export_toy(tmp_path_factory.mktemp("lazy"), lambda: perturbed(TOY), exports)
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ def test_a_network_without_a_trained_fusion_is_not_exported_for_it(
     source = tmp_path / "toy.safetensors"
     save_network(source, perturbed(TOY), stage="segmentation")
     with pytest.raises(WeightsError, match="is not trained yet; use --target onnx"):
-        export(source, tmp_path / "a.onnx", Wish("lazy"))
+        export(source, tmp_path / "a.onnx", ExportOptions("lazy"))
 
 
 def test_threads_do_not_change_the_planes(exported: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands for people who deploy: export, parity, info, import-keras."""
+"""The commands for exported files: export, parity, quantize, info, import-keras."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,59 +12,91 @@ from latefusion.images.framing import Size, check_side
 
 deployment = typer.Typer()
 
+FILES, NETWORK = "In and out", "Network"  # panels of --help
+
 
 @deployment.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Weights of a run (.safetensors).")],
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(metavar="CHECKPOINT", help="The weights of a training run, .safetensors."),
+    ],
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="The file to write: .onnx, or .pb for tensorflow.")
+        Path,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="The file to write: .onnx, or .pb for tensorflow.",
+            rich_help_panel=FILES,
+        ),
     ],
     target: Annotated[
         Literal["lazy", "onnx", "opencv", "tensorflow"] | None,
         typer.Option(
-            help="lazy for latefusion itself, in two files; onnx for any program with ONNX Runtime,"
-            " opencv for OpenCV 4.6 and newer. Default: lazy, or onnx where that cannot be: for one"
-            " size, or before the fusion network is trained."
+            show_default="lazy; onnx for a fixed --size or an untrained fusion network",
+            help="lazy: latefusion itself, in two files. onnx: any program with ONNX Runtime."
+            " opencv: OpenCV 4.6 and newer. tensorflow: OpenCV's reader of TensorFlow graphs.",
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     size: Annotated[
         str | None,
         typer.Option(
             metavar="H,W|dynamic",
-            help="What the network takes. Default: dynamic for lazy and onnx, else a square of"
-            " --side.",
+            show_default="dynamic; a square of --side for opencv and tensorflow",
+            help="Height and width of the network's input, multiples of 32, or dynamic for any.",
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     side: Annotated[
         int | None,
         typer.Option(
+            metavar="PIXELS",
             callback=check_size,
-            help="Longer side photos are brought to by default, else the training's.",
+            show_default="that of the training",
+            help="Longer side to which photos are resized by default, a multiple of 32.",
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     half: Annotated[
-        bool, typer.Option("--half", help="Store kernels in half precision: half the file.")
+        bool,
+        typer.Option(
+            "--half",
+            help="Store all kernels in half precision, which halves the file.",
+            rich_help_panel=NETWORK,
+        ),
     ] = False,
     card: Annotated[
-        Path | None, typer.Option(help="JSON of training, figures and terms for the sidecar.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON file with training, figures and terms to add to the sidecar.",
+            rich_help_panel=FILES,
+        ),
     ] = None,
 ) -> None:
-    """Export a checkpoint with its sidecar, tried in its runtime against PyTorch first."""
+    """Export a checkpoint to a model file and its sidecar.
+
+    The file is run in its runtime and compared with PyTorch first. If any output differs by more
+    than 0.001, nothing is written.
+    """
     fixed = _parse_network_size(size, target)
     if half and target == "tensorflow":
-        raise typer.BadParameter("--half is for .onnx files; leave it off")
+        raise typer.BadParameter("--half is for .onnx files only; leave it off")
     with extra_packages("train"):
-        from latefusion.export.files import Wish, default_target, read_card
+        from latefusion.export.files import ExportOptions, default_target
         from latefusion.export.files import export as write
+        from latefusion.export.sidecar import read_card
     target = target or default_target(checkpoint, fixed)
-    wish = Wish(target, fixed, side, half, read_card(card) if card else None)
-    with working(f"Exporting and trying {out}"):
-        written = write(checkpoint, out, wish)
+    options = ExportOptions(target, fixed, side, half, read_card(card) if card else None)
+    with working(f"Exporting and verifying {out}"):
+        written = write(checkpoint, out, options)
     typer.echo(written)
 
 
 def _parse_network_size(text: str | None, target: str | None) -> Size | None:
-    """'H,W' as two multiples of 32, and None for dynamic. Raises typer.BadParameter."""
+    """Parse 'H,W' as two multiples of 32, or dynamic as None. Raises typer.BadParameter."""
     if text is None:
         return None
     if text == "dynamic":
@@ -72,7 +104,9 @@ def _parse_network_size(text: str | None, target: str | None) -> Size | None:
             raise typer.BadParameter(f"{target} needs a fixed size; give --size H,W")
         return None
     if target == "lazy":
-        raise typer.BadParameter("lazy files take any size; give --target onnx, or --side")
+        raise typer.BadParameter(
+            "a lazy file cannot have a fixed size; give --target onnx, or --side for the default"
+        )
     height, width = parse_size(text)
     try:
         return check_side(height), check_side(width)
@@ -82,32 +116,44 @@ def _parse_network_size(text: str | None, target: str | None) -> Size | None:
 
 @deployment.command()
 def parity(
-    model: Annotated[Path, typer.Argument(help="An exported .onnx or .pb file.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An exported .onnx or .pb file.")],
     photos: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[PHOTO]...", help="Photos of your own beside the golden ones."),
+        typer.Argument(
+            metavar="[PHOTO]...",
+            show_default=False,
+            help="Your own photos, compared in addition to the golden pictures.",
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="What it was exported from; found by itself if it has the same name."),
+        typer.Option(
+            metavar="FILE",
+            show_default="the .safetensors of the same name",
+            help="The checkpoint that the file was exported from, to compare with PyTorch.",
+        ),
     ] = None,
     cpp: Annotated[
         list[Path] | None,
-        typer.Option(metavar="BUILD", help="The folder where cpp/ was built; repeatable."),
+        typer.Option(
+            metavar="DIR", help="A folder where cpp/ was built, to compare with it. Repeatable."
+        ),
     ] = None,
 ) -> None:
-    """Compare the alpha of every runtime on golden pictures, from file to matte.
+    """Compare the alphas of all installed runtimes on golden pictures.
 
-    The exit code is 1 where two are more than 1/255 apart anywhere, or 0.1/255 on average.
+    The exit code is 1 if two runtimes differ by more than 1/255 at any pixel, or by more than
+    0.1/255 on average.
     """
-    from latefusion.export.parity import certificate, compare, ways
+    from latefusion.export.parity import certificate, compare, usable_runtimes
     from latefusion.inference.golden import write_pictures
 
     with extra_packages("train"):
-        runtimes = ways(model, checkpoint, cpp or ())
+        runtimes = usable_runtimes(model, checkpoint, cpp or ())
     if len(runtimes) < 2:
         raise LatefusionError(
-            f"only {', '.join(runtimes)} can run {model} here; give --checkpoint or --cpp"
+            f"{model} can be compared in two runtimes or more, but only"
+            f" {' or '.join(runtimes) or 'none'} can run it here; give --checkpoint or --cpp"
         )
     with TemporaryDirectory(prefix="latefusion-") as folder:
         pictures = [*write_pictures(Path(folder)), *(photos or ())]
@@ -120,40 +166,56 @@ def parity(
 
 @deployment.command()
 def quantize(
-    model: Annotated[Path, typer.Argument(help="An exported file for lazy fusion (.onnx).")],
-    data: Annotated[
-        list[Path], typer.Option(help="Pairs to calibrate and measure on: lists, folders, shards.")
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="An exported file for lazy fusion, .onnx.")
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The file to write (.onnx).")],
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="PATH",
+            help="Photos with true alphas to calibrate and measure on: a list file, a folder or a"
+            " tar shard. Repeatable.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="The file to write, .onnx.")
+    ],
 ) -> None:
-    """Make an INT8 export, kept only if it is faster here and loses next to nothing.
+    """Quantise an exported file to INT8, if that is faster here and almost as accurate.
 
-    Mean MAD may grow by 0.002, that of any photo by 0.01; otherwise nothing is written.
+    Nothing is written if the mean MAD grows by more than 0.002, if that of any photo grows by more
+    than 0.01, or if the result is not faster on this processor.
     """
     with extra_packages("train"):
         from latefusion.data.sources import VAL_LIST, read_pairs
         from latefusion.export.quantize import quantize as make
-    with working(f"Quantising {model} and trying it"):
+    with working(f"Quantising {model} and measuring the result"):
         found = make(model, read_pairs(data, VAL_LIST), out)
     typer.echo(out)
     typer.echo(
-        f"MAD {found.mad:.4f}, in INT8 {found.mad_int8:.4f}; {found.worst} worsens most, by"
-        f" {found.worst_growth:.4f}; {found.speed:.2f} times as fast"
+        f"MAD {found.mad:.4f}, in INT8 {found.mad_int8:.4f}; largest growth"
+        f" {found.worst_growth:.4f} ({found.worst}); {found.speed:.2f} times as fast"
     )
 
 
 @deployment.command()
 def info(
-    what: Annotated[
+    name: Annotated[
         str,
-        typer.Argument(metavar="FILE|PRESET", help=".onnx, .pb, .safetensors, lite, densenet201."),
+        typer.Argument(
+            metavar="FILE|PRESET",
+            help="An .onnx, .pb or .safetensors file, or a preset such as lite or densenet201.",
+        ),
     ],
 ) -> None:
-    """Print what a file or preset is: size, parts, parameters, GMAC, training, terms, checksum."""
+    """Print the facts about a model file, a checkpoint or a preset.
+
+    These are its size, parts, parameters, GMAC, training, terms and checksum.
+    """
     with extra_packages("train"):
         from latefusion.export.info import describe
 
-        facts = describe(what)
+        facts = describe(name)
     width = max(map(len, facts))
     for name, value in facts.items():
         typer.echo(f"{name:{width}}  {value}")
@@ -161,10 +223,17 @@ def info(
 
 @deployment.command()
 def import_keras(
-    source: Annotated[Path, typer.Argument(metavar="IN.h5", help="Keras weights, either layout.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="The file to write.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN.h5", help="Keras weights, written by save_weights or save in .h5 format."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT.safetensors", help="The checkpoint to write.")
+    ],
 ) -> None:
-    """Convert Keras weights of the paper's network."""
+    """Convert the Keras weights of the paper's network to a checkpoint."""
     with extra_packages("train"):
         from latefusion.export.keras_weights import import_keras as convert
     convert(source, out)

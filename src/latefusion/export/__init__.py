@@ -1,1 +1,1 @@
-"""A checkpoint in, a model file for each runtime out, tried first."""
+"""A checkpoint in, a model file for each runtime out, verified before it is kept."""

@@ -1,14 +1,14 @@
-"""A frozen TensorFlow graph in the making: one node a call, in forms that OpenCV reads rightly.
+"""Writer of frozen TensorFlow graphs: one node per call, in forms that OpenCV reads correctly.
 
-The message classes come with TensorBoard; TensorFlow is not needed. OpenCV's reader differs from
-TensorFlow in places, without a word, so these forms are as they are (all seen in 4.6 to 5.0):
+The protobuf classes come with TensorBoard; TensorFlow is not needed. OpenCV's reader silently
+deviates from TensorFlow, which explains these forms (all observed in versions 4.6 to 5.0):
 
-- it reads MirrorPad SYMMETRIC as REFLECT, so edge padding is a ConcatV2 of Slices;
-- it has no DepthToSpace, it mistakes the order of a Reshape in NHWC (4.6) and leaves an unused
-  layer behind one of 6 dimensions (5.0 counts it as an output), so a pixel shuffle is made of
-  Reshapes in NCHW, see `weave`;
-- it rearranges every Reshape to 1 x 1 x A x B, so one channel is shuffled as two equal ones;
-- it reads the axis of ConcatV2 from int_val only.
+- It reads MirrorPad SYMMETRIC as REFLECT, so edge padding is a ConcatV2 of Slices.
+- It has no DepthToSpace. It confuses the order of a Reshape in NHWC (4.6), and leaves an unused
+  layer behind a Reshape of 6 dimensions, which 5.0 counts as an output. So a pixel shuffle consists
+  of Reshapes in NCHW, see `weave`.
+- It rearranges every Reshape to 1 x 1 x A x B, so one channel is shuffled as two equal ones.
+- It reads the axis of ConcatV2 from int_val only.
 """
 
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_INT32
 
 HEIGHT, WIDTH, CHANNELS = 1, 2, 3
 
-Shape = tuple[int, ...]  # of a picture N H W C
+Shape = tuple[int, ...]  # (N, H, W, C)
 
 
 class Writer:
-    """A GraphDef that grows by one node a call; each call returns the name of its result."""
+    """A GraphDef that grows by one node per call; a call returns the name of its result."""
 
     def __init__(self) -> None:
         self.graph = GraphDef()
         self.graph.versions.producer = 27  # TensorFlow 1.13: NHWC graphs of plain operations
-        self.shapes: dict[str, Shape] = {}  # of every result but the constants
+        self.shapes: dict[str, Shape] = {}  # of every result except constants
 
     def node(self, op: str, name: str, inputs: Sequence[str], shape: Sequence[int]) -> NodeDef:
-        """A node of single precision."""
+        """Add a node of single precision, for the caller to set further attributes."""
         node = self.graph.node.add(op=op, name=name, input=inputs)
         node.attr["T"].type = DT_FLOAT
         self.shapes[name] = tuple(shape)
@@ -47,7 +47,7 @@ class Writer:
         for side in values.shape:
             tensor.tensor_shape.dim.add(size=side)
         if values.ndim == 0 and kind == DT_INT32:
-            tensor.int_val.append(int(values))  # the only place where an axis is looked for
+            tensor.int_val.append(int(values))  # the only field in which OpenCV looks for an axis
         else:
             tensor.tensor_content = values.tobytes()
         return name
@@ -64,17 +64,17 @@ class Writer:
         return name
 
     def elementwise(self, op: str, name: str, *inputs: str) -> str:
-        """An operation that keeps the shape of its first input."""
+        """Add an operation that keeps the shape of its first input."""
         self.node(op, name, inputs, self.shapes[inputs[0]])
         return name
 
     def with_constant(self, op: str, name: str, value: str, constant: np.ndarray) -> str:
-        """`value` op `constant`, a scalar or one number a channel."""
+        """Add `value` op `constant`, where the constant is a scalar or one number per channel."""
         flat = constant.astype(np.float32).reshape(-1)
         if (flat == flat[0]).all():
             flat = flat[0]
         elif flat.shape != self.shapes[value][CHANNELS:]:
-            raise ValueError(f"{name}: {constant.shape} is no number a channel")
+            raise ValueError(f"{name}: a constant {constant.shape} is not one number per channel")
         return self.elementwise(op, name, value, self.constant(f"{name}/constant", np.array(flat)))
 
     def bias(self, name: str, value: str, bias: np.ndarray) -> str:
@@ -95,7 +95,7 @@ class Writer:
         return name
 
     def slice(self, name: str, value: str, ranges: dict[int, tuple[int, int]]) -> str:
-        """The part of `value` from start to stop along each axis in `ranges`."""
+        """Add the slice of `value` from start to stop along each axis in `ranges`."""
         begin, size = [0, 0, 0, 0], list(self.shapes[value])
         for axis, (start, stop) in ranges.items():
             begin[axis], size[axis] = start, stop - start
@@ -115,7 +115,7 @@ class Writer:
         return name
 
     def edge_pad(self, name: str, value: str) -> str:
-        """The outermost row or column once more on each side."""
+        """Repeat the outermost rows and columns once on each side."""
         for axis, end in ((HEIGHT, f"{name}/rows"), (WIDTH, name)):
             side = self.shapes[value][axis]
             first = self.slice(f"{end}/first", value, {axis: (0, 1)})
@@ -124,7 +124,7 @@ class Writer:
         return value
 
     def weave(self, name: str, even: str, odd: str) -> str:
-        """Two pictures as the even and the odd columns of one, which is then turned: W <-> H."""
+        """Interleave two images as the even and odd columns of one, and swap its H and W."""
         n, height, width, channels = self.shapes[even]
         value = self.concat(f"{name}/both", [even, odd], HEIGHT)
         value = self.transpose(f"{name}/ncwh", value, (0, 3, 2, 1))
@@ -132,7 +132,7 @@ class Writer:
         return self.transpose(name, value, (0, 2, 3, 1))
 
     def shuffle(self, name: str, phases: Sequence[str]) -> str:
-        """Four pictures of H x W, interleaved to one of 2H x 2W."""
+        """Interleave four images of H x W to one of 2H x 2W."""
         if self.shapes[phases[0]][CHANNELS] == 1:
             phases = [self.concat(f"{phase}/twice", [phase] * 2, CHANNELS) for phase in phases]
             return self.slice(name, self.shuffle(f"{name}/twice", phases), {CHANNELS: (0, 1)})

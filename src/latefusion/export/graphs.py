@@ -1,4 +1,4 @@
-"""A network as an ONNX graph: of any size for ONNX Runtime, of one size for OpenCV."""
+"""The network as an ONNX graph: of any size for ONNX Runtime, of a fixed size for OpenCV."""
 
 import warnings
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from latefusion.training.stages import Stage
 
 INPUT = "image"
 DYNAMIC_OPSET = 17
-# OpenCV 4.6 reads neither Clip nor Pad with inputs in place of attributes, as from opset 11 on.
+# From opset 11 on, Clip and Pad have inputs in place of attributes, which OpenCV 4.6 cannot read.
 FIXED_OPSET = 10
-SMALL = 4000  # constants with fewer values, biases and composed heads, stay in single precision
+SMALL = 4000  # constants with fewer values (biases, composed heads) stay in single precision
 
 
 class Named(nn.Module):
-    """The network, run as its stage runs it, with only the outputs that an exported file has."""
+    """The network, run as in its stage, with only the outputs that an exported file has."""
 
     def __init__(self, network: MattingNetwork, stage: Stage) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Named(nn.Module):
 
 
 class Folded(nn.Module):
-    """As Named, but folded."""
+    """The folded network, with the outputs of Named."""
 
     def __init__(self, network: MattingNetwork, stage: Stage) -> None:
         super().__init__()
@@ -68,13 +68,17 @@ class Branches(nn.Module):
 
 
 class Blend(nn.Module):
-    """The second half. Rows and columns of no batch, (0, C, 2, w) and (0, C, h, 2), leave it so."""
+    """The second half of a folded network for lazy fusion.
+
+    `rows` (B, C, 2, w) and `columns` (B, C, h, 2) replace the edges of the first features; with
+    B = 0 these stay as they are.
+    """
 
     def __init__(self, network: FoldedNetwork) -> None:
         super().__init__()
         self.fusion = network.fusion
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # scripting is deprecated, but makes an If of an if
+            warnings.simplefilter("ignore")  # scripting is deprecated, but exports an if as an If
             self.edged = torch.jit.script(edged_where_given)
 
     def forward(self, features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -82,24 +86,24 @@ class Blend(nn.Module):
 
 
 def edged_where_given(y: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """`edged`, or y itself."""
+    """Apply `edged`, or return y if the batch of `rows` is empty."""
     if rows.shape[0] > 0:
         y = edged(y, rows, columns)
     return y
 
 
 def dynamic_graph(network: MattingNetwork, stage: Stage) -> onnx.ModelProto:
-    """The folded network with dynamic batch, height and width.
+    """Trace the folded network with dynamic batch, height and width.
 
-    Kernels are as the checkpoint holds them; their products with the factors of the batch norms are
-    left to the runtime, which folds them when it loads.
+    Kernels stay as in the checkpoint. The runtime multiplies them by the factors of the batch norms
+    when it loads the file.
     """
     traced = _trace(Folded(network, stage), [_image(64, 96)], [INPUT], OUTPUTS, DYNAMIC_OPSET)
     return _tidied(traced)
 
 
 def lazy_graphs(network: MattingNetwork) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The folded network in two graphs of any size: branches, and what blends parts of them."""
+    """Trace the folded network as two graphs of any size: the branches, and the fusion network."""
     folded = fold(network)
     image = _image(64, 96)
     with torch.no_grad():
@@ -110,17 +114,18 @@ def lazy_graphs(network: MattingNetwork) -> tuple[onnx.ModelProto, onnx.ModelPro
 
 
 def fixed_graph(named: nn.Module, size: Size) -> onnx.ModelProto:
-    """For one image of `size` (H, W), in what all OpenCVs from 4.6 on read.
+    """Trace the network for one image of `size` (H, W), in a form that OpenCV >= 4.6 reads.
 
-    That is: no dynamic shapes, and nothing computed from constants alone. ONNX Runtime folds those
-    beforehand; only the batch norms stay apart, so that kernels keep what fp16 can store.
+    The graph has no dynamic shapes and computes nothing from constants alone, since ONNX Runtime
+    folds these beforehand. The batch norms are not folded, so that fp16 still holds the kernels
+    exactly.
     """
     traced = _trace(named, [_image(*size)], [INPUT], OUTPUTS, FIXED_OPSET)
     return simplified(traced, disabled=["ConvBNFusion"])
 
 
 def simplified(model: onnx.ModelProto, disabled: Sequence[str] = ()) -> onnx.ModelProto:
-    """What depends on constants only is computed, by ONNX Runtime; standard operators are left."""
+    """Fold constants with ONNX Runtime's basic optimisations; only standard operators remain."""
     with TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -135,16 +140,16 @@ def simplified(model: onnx.ModelProto, disabled: Sequence[str] = ()) -> onnx.Mod
         )
         simplified = onnx.load(options.optimized_model_filepath)
     standard = [opset for opset in simplified.opset_import if not opset.domain]
-    del simplified.opset_import[:]  # ONNX Runtime lists all that it knows
+    del simplified.opset_import[:]  # ONNX Runtime lists every opset that it knows
     simplified.opset_import.extend(standard)
     onnx.checker.check_model(simplified)
     return simplified
 
 
 def _tidied(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Simplified but for the kernels, which stay as the checkpoint has them; loads faster.
+    """Simplify a model, which then loads faster, but keep the kernels as in the checkpoint.
 
-    They pose as inputs of the graph meanwhile, so that nothing is computed from them.
+    The kernels are declared as inputs meanwhile, so that nothing is computed from them.
     """
     graph = model.graph
     kernels = [constant for constant in graph.initializer if np.prod(constant.dims) >= SMALL]
@@ -176,13 +181,13 @@ def _trace(
     outputs: Sequence[str],
     opset: int,
 ) -> onnx.ModelProto:
-    """The graph of a module; with dynamic batch, height and width where the opset is DYNAMIC's."""
+    """Trace a module; batch, height and width are dynamic for DYNAMIC_OPSET."""
     axes = {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in inputs}
     axes |= {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in outputs}
     buffer = BytesIO()
     with warnings.catch_warnings():
-        # The tracing exporter is deprecated, warns of what it calls itself, and of Resize before
-        # opset 11, which doubles pixels as PyTorch does. What comes out is tried by `export`.
+        # The tracing exporter is deprecated, and warns about its own calls and about Resize before
+        # opset 11, which doubles pixels just as PyTorch does. `export` verifies the result.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module.eval(),
@@ -201,7 +206,7 @@ def _trace(
 
 
 def merge_padding(graph: onnx.GraphProto) -> None:
-    """Zero padding before a convolution becomes an attribute of it: one pass over memory less."""
+    """Turn zero padding before a convolution into its attribute, which saves a pass over memory."""
     constants = {constant.name: constant for constant in graph.initializer}
     for node in [node for node in graph.node if node.op_type == "Pad"]:
         readers = [reader for reader in graph.node if node.output[0] in reader.input]
@@ -228,10 +233,10 @@ def merge_padding(graph: onnx.GraphProto) -> None:
 
 
 def store_half(graph: onnx.GraphProto, *, lossy: bool) -> bool:
-    """Large float32 constants become float16 ones behind a Cast, which runtimes fold at loading.
+    """Store large float32 constants as float16 with a Cast, which runtimes fold when they load.
 
-    Those that fp16 holds exactly, as all kernels of a checkpoint in half precision; if `lossy`, all
-    of them. Returns whether there were any.
+    This is done to constants that fp16 holds exactly, such as the kernels of a checkpoint in half
+    precision, or to all if `lossy`. Returns True if there were any.
     """
     casts = []
     for constant in graph.initializer:
@@ -239,7 +244,7 @@ def store_half(graph: onnx.GraphProto, *, lossy: bool) -> bool:
         if constant.data_type != TensorProto.FLOAT or values.size < SMALL:
             continue
         name = constant.name
-        with np.errstate(over="ignore"):  # what fp16 cannot hold is infinite: the check sees it
+        with np.errstate(over="ignore"):  # overflow gives inf, which `export`'s check detects
             half = values.astype(np.float16)
         if not lossy and not np.array_equal(half, values):
             continue

@@ -1,4 +1,4 @@
-"""What a preset, a checkpoint or an exported file is: the facts behind `latefusion info`."""
+"""The facts that `latefusion info` prints about a preset, a checkpoint or an exported file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,28 +11,28 @@ if TYPE_CHECKING:
 
 Facts = dict[str, str]
 EXPORTED = (".onnx", ".pb")
-APART = ("format", "input", "bytes", "sha256", "parameters", "gmac")
+APART = ("format", "input", "bytes", "sha256", "parameters", "gmac")  # sidecar entries shown apart
 
 
-def describe(what: str) -> Facts:
-    """Facts about a preset's name, a .safetensors checkpoint or an exported file with its sidecar.
+def describe(name: str) -> Facts:
+    """Describe a preset by name, a .safetensors checkpoint, or an exported file with its sidecar.
 
     Raises WeightsError for a file that is damaged or was not written by this package.
     """
-    path = Path(what)
+    path = Path(name)
     if path.suffix in EXPORTED:
         return describe_export(path)
-    return describe_checkpoint(path) if path.suffix == ".safetensors" else describe_preset(what)
+    return describe_checkpoint(path) if path.suffix == ".safetensors" else describe_preset(name)
 
 
 def describe_export(path: Path) -> Facts:
-    """From the sidecar, after the file has been checked against its sha256; without PyTorch."""
+    """Describe an exported file by its sidecar, after checking its SHA-256; needs no PyTorch."""
     card = read_model(path).card
     rest = {key: _text(value) for key, value in card.items() if key not in APART}
     try:
         parts = _parts(card.get("parameters", {}), card.get("gmac", {}))
     except (AttributeError, TypeError, ValueError):
-        parts = {"parts": "not readable in the sidecar; export anew"}
+        parts = {"parts": "not readable in the sidecar; export the checkpoint again"}
     facts = {
         "file": _size(path),
         "sha256": f"{card['sha256']} (checked)",
@@ -66,7 +66,7 @@ def _size(path: Path) -> str:
 
 
 def _text(value: object) -> str:
-    """A sidecar's value on one line."""
+    """A value of the sidecar on one line."""
     if value == {}:
         return "not stated"
     if isinstance(value, dict):
@@ -77,7 +77,7 @@ def _text(value: object) -> str:
 
 
 def describe_checkpoint(path: Path) -> Facts:
-    """From the file's notes and the network that it rebuilds; loading it tests its checksum."""
+    """Describe a checkpoint by its notes and its network; loading verifies the checksum."""
     from latefusion.model.checkpoint import load_network, read_notes
 
     network, notes = load_network(path), read_notes(path)
@@ -87,12 +87,14 @@ def describe_checkpoint(path: Path) -> Facts:
 
 
 def describe_preset(name: str) -> Facts:
-    """From the table of presets."""
+    """Describe a preset of the table PRESETS. Raises WeightsError for another name."""
     from latefusion.model.matting import PRESETS, MattingNetwork
 
     if name not in PRESETS:
-        known = ", ".join(PRESETS)
-        raise WeightsError(f"{name} is no preset ({known}) and no .safetensors, .onnx or .pb file")
+        raise WeightsError(
+            f"{name} is not a preset ({', '.join(PRESETS)}) and not a .safetensors, .onnx or .pb"
+            " file; give one of these"
+        )
     return _network(MattingNetwork(PRESETS[name]).eval())
 
 

@@ -24,41 +24,43 @@ NORM = {
 }
 DENSE_LAYER = {"0_bn": "norm1", "1_conv": "conv1", "1_bn": "norm2", "2_conv": "conv2"}
 
-# Keras adds _1, _2 .. to names when a session builds a graph again; no layer's own name ends so.
+# Keras appends _1, _2 .. to names when a session builds a graph again. No layer's own name ends
+# like that.
 AGAIN = re.compile(r"_\d+$")
 
 Arrays = Mapping[str, np.ndarray]
 
 
 def import_keras(source: Path, target: Path) -> None:
-    """Write the network in the Keras weight file `source` as the checkpoint `target`.
+    """Convert the Keras weight file `source` to the checkpoint `target`.
 
-    Raises WeightsError where the file is not the late-fusion network's, OutputError where the
-    target cannot be written.
+    Raises WeightsError if the file does not hold a late-fusion network, OutputError if the target
+    cannot be written.
     """
     save_network(target, read_keras(source), data=f"imported from {source.name}")
 
 
 def read_keras(source: Path) -> MattingNetwork:
-    """The network of a Keras .h5 file, its size inferred from the file; every tensor is used.
+    """Read the network of a Keras .h5 file written by save_weights or save.
 
-    Reads save_weights and full-save files. Raises WeightsError naming what is missing or left over.
+    The network's size follows from the file, and every tensor must be used. Raises WeightsError
+    that names missing and unexpected tensors.
     """
     arrays = _read_arrays(source)
     network = MattingNetwork(_config(arrays, source))
     keys = tensor_names(network)
     if problems := name_differences(keys, arrays):
         raise WeightsError(
-            f"{source}: {'; '.join(problems)}; right are the {len(keys)} weights of the "
-            "late-fusion network whose size this file's names and shapes give"
+            f"{source}: {'; '.join(problems)}; expected the {len(keys)} weights of the "
+            "late-fusion network of the size given by this file's names and shapes"
         )
     state = network.state_dict()  # fills the step counters, which Keras does not have
     for name, key in keys.items():
         value = _tensor(arrays[name])
         if value.shape != state[key].shape:
             raise WeightsError(
-                f"{source}: {name} is {tuple(value.shape)} in PyTorch's order; "
-                f"right in a network of this size is {tuple(state[key].shape)}"
+                f"{source}: {name} has the shape {tuple(value.shape)} in PyTorch's order; "
+                f"a network of this size needs {tuple(state[key].shape)}"
             )
         state[key] = value
     network.load_state_dict(state)
@@ -66,12 +68,12 @@ def read_keras(source: Path) -> MattingNetwork:
 
 
 def _tensor(array: np.ndarray) -> Tensor:
-    """A convolution's HWIO kernel becomes OIHW; a vector stays."""
+    """The array as a tensor, a convolution's kernel transposed from HWIO to OIHW."""
     return torch.from_numpy(array.transpose(3, 2, 0, 1).copy() if array.ndim == 4 else array)
 
 
 def _read_arrays(source: Path) -> Arrays:
-    """All weights of an .h5 file by LAYER/KIND, such as conv1/bn/gamma."""
+    """The weights of an .h5 file by LAYER/KIND, such as conv1/bn/gamma."""
     if not source.is_file():
         raise WeightsError(f"{source}: no such file; give a Keras .h5 weight file")
     try:
@@ -86,7 +88,7 @@ def _arrays_in(file: h5py.File, source: Path) -> Arrays:
     if "layer_names" not in weights.attrs:
         raise WeightsError(
             f"{source}: no attribute layer_names on the root or on model_weights; "
-            "right is a file written by Keras' save_weights or save in the .h5 format"
+            "give a file written by Keras' save_weights or save in the .h5 format"
         )
     arrays: dict[str, np.ndarray] = {}
     for layer in _texts(weights.attrs["layer_names"]):
@@ -94,7 +96,7 @@ def _arrays_in(file: h5py.File, source: Path) -> Arrays:
             kind = AGAIN.sub("", weight.rpartition("/")[2].removesuffix(":0"))
             name = f"{AGAIN.sub('', layer)}/{kind}"
             if name in arrays:
-                raise WeightsError(f"{source}: {name} occurs twice; right is one network a file")
+                raise WeightsError(f"{source}: {name} occurs twice; give a file of one network")
             arrays[name] = np.asarray(weights[layer][weight], dtype=np.float32)
     return arrays
 
@@ -105,7 +107,7 @@ def _texts(names: Iterable[str | bytes]) -> Iterator[str]:
 
 
 def _config(arrays: Arrays, source: Path) -> NetworkConfig:
-    """Block sizes, d and fusion widths, read off the names and the kernels' shapes."""
+    """The network's configuration, inferred from the tensors' names and the kernels' shapes."""
     blocks = tuple(_count(arrays, f"conv{b}_block{{}}_1_conv/kernel", first=1) for b in range(2, 6))
     fusion = _count(arrays, "fusion_conv{}/kernel", first=0)
 
@@ -113,8 +115,8 @@ def _config(arrays: Arrays, source: Path) -> NetworkConfig:
         kernel = arrays.get(f"{layer}/kernel")
         if kernel is None or kernel.ndim != 4:
             raise WeightsError(
-                f"{source}: no convolution {layer}; right are the weights of the late-fusion "
-                "network with a DenseNet encoder"
+                f"{source}: no convolution {layer}; give the weights of the late-fusion network "
+                "with a DenseNet encoder"
             )
         return int(kernel.shape[3])
 
@@ -129,7 +131,7 @@ def _config(arrays: Arrays, source: Path) -> NetworkConfig:
 
 
 def _count(arrays: Arrays, pattern: str, first: int) -> int:
-    """How many names of the pattern there are, numbered from `first` without a gap; at least 1."""
+    """The number of names that match the pattern, numbered from `first` without a gap; >= 1."""
     count = 1
     while pattern.format(first + count) in arrays:
         count += 1
@@ -137,7 +139,7 @@ def _count(arrays: Arrays, pattern: str, first: int) -> int:
 
 
 def tensor_names(network: MattingNetwork) -> dict[str, str]:
-    """From LAYER/KIND of Keras, such as conv1/bn/gamma, to the key in the network's state dict."""
+    """A dict from Keras' LAYER/KIND, such as conv1/bn/gamma, to the key of our state dict."""
     state = network.state_dict()
     keys = {}
     for layer, module in _modules(network.encoder.blocks, len(network.config.fusion)):
@@ -147,7 +149,7 @@ def tensor_names(network: MattingNetwork) -> dict[str, str]:
 
 
 def _modules(blocks: Sequence[int], fusion: int) -> Iterator[tuple[str, str]]:
-    """Pairs of a Keras layer's name and our module's."""
+    """Pairs of a Keras layer's name and the name of our module."""
     yield from _encoder_modules(blocks)
     for keras, ours in (("deFG", "fg"), ("deBG", "bg")):
         yield from _decoder_modules(keras, ours)

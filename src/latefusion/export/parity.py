@@ -1,6 +1,5 @@
-"""The certificate that every runtime gives the same matte: golden pictures, from file to alpha."""
+"""A comparison of the alphas of all runtimes on golden pictures, from file to alpha."""
 
-import hashlib
 import re
 import subprocess
 from collections.abc import Callable, Iterable
@@ -15,28 +14,29 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latefusion.errors import LatefusionError, WeightsError
+from latefusion.export.sidecar import sha256_of
 from latefusion.images.reading import read_photo
 from latefusion.inference.predictor import predict
+from latefusion.metrics import Alpha
 from latefusion.runtime.model_file import ModelFile, read_model
 from latefusion.runtime.planes import OUTPUTS, Planes
 from latefusion.runtime.runtimes import Network, OnnxNetwork, in_opencv
 
 LEVEL = 1 / 255
-GREATEST = LEVEL  # of alpha, anywhere
-MEAN = 0.1 * LEVEL
-BORDER = 8  # pixels from the edge that are looked at by themselves
+GREATEST = LEVEL  # accepted difference in alpha at any pixel
+MEAN = 0.1 * LEVEL  # accepted mean difference of a picture
+BORDER = 8  # width in pixels of the border whose difference is reported separately
 PROGRAM = "latefusion-cpp"
 
-Alpha: TypeAlias = NDArray[np.float32]  # (H, W) in [0, 1]
-Way: TypeAlias = Callable[[Path], Alpha]  # from a photo's file to its alpha
+PhotoToAlpha: TypeAlias = Callable[[Path], Alpha]  # from a photo's file to alpha (H, W) in [0, 1]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two runtimes are apart in alpha over all pictures; all figures in [0, 1].
+    """The largest differences in alpha between two runtimes over all pictures, in [0, 1].
 
-    `greatest` anywhere, `border` within 8 pixels of an edge, `mean` of the picture where it is
-    greatest, and `picture` the name of the one with the greatest difference.
+    `greatest` is that of any pixel, `border` that of pixels within 8 of an edge, `mean` that of a
+    picture's mean. `picture` names the picture of `greatest`.
     """
 
     one: str
@@ -48,15 +48,15 @@ class Difference:
 
     @property
     def holds(self) -> bool:
-        """Within one level everywhere, and a tenth of one on average."""
+        """True if alpha differs by at most 1/255 at any pixel and 0.1/255 on average."""
         return self.greatest <= GREATEST and self.mean <= MEAN
 
     def worst_with(self, picture: str, one: Alpha, other: Alpha) -> "Difference":
-        """With one more picture; what is no number differs from everything."""
+        """The difference with one more picture included; nan counts as an infinite difference."""
         if one.shape != other.shape:
             raise LatefusionError(
-                f"{picture}: {self.one} gives {one.shape}, {self.other} {other.shape}; they have to"
-                " be of the photo's size"
+                f"{picture}: {self.one} gives {one.shape}, {self.other} {other.shape}; both must"
+                " have the photo's size"
             )
         off = np.nan_to_num(np.abs(one - other), nan=np.inf)
         inside = off[BORDER:-BORDER, BORDER:-BORDER]
@@ -72,14 +72,17 @@ class Difference:
         )
 
 
-def ways(path: Path, checkpoint: Path | None = None, builds: Iterable[Path] = ()) -> dict[str, Way]:
-    """Every runtime that can take the file here, by a name with its version.
+def usable_runtimes(
+    path: Path, checkpoint: Path | None = None, builds: Iterable[Path] = ()
+) -> dict[str, PhotoToAlpha]:
+    """Every installed runtime that can run the file, by its name and version.
 
-    `checkpoint` is what the file was exported from; without one PyTorch takes the .safetensors of
-    the same name, if it is that. `builds` are folders where cpp/ was built. Raises WeightsError.
+    PyTorch runs `checkpoint`, which the file must have been exported from. Without one it runs the
+    .safetensors of the same name, if the file was exported from that. `builds` are folders where
+    cpp/ was built. Raises WeightsError, and LatefusionError for a build without the program.
     """
     model = read_model(path)
-    found: dict[str, Way] = {}
+    found: dict[str, PhotoToAlpha] = {}
     origin = _origin(model, checkpoint)
     if origin is not None:
         import torch
@@ -101,11 +104,11 @@ def ways(path: Path, checkpoint: Path | None = None, builds: Iterable[Path] = ()
     return found
 
 
-def compare(ways: dict[str, Way], pictures: Iterable[Path]) -> list[Difference]:
-    """All pairs of runtimes over all pictures. Raises what reading and running them raises."""
-    pairs = [Difference(one, other) for one, other in combinations(ways, 2)]
+def compare(runtimes: dict[str, PhotoToAlpha], pictures: Iterable[Path]) -> list[Difference]:
+    """Compare each pair of runtimes over all pictures. Raises the errors of reading and running."""
+    pairs = [Difference(one, other) for one, other in combinations(runtimes, 2)]
     for picture in pictures:
-        alphas = {name: way(picture) for name, way in ways.items()}
+        alphas = {name: run(picture) for name, run in runtimes.items()}
         pairs = [
             pair.worst_with(picture.name, alphas[pair.one], alphas[pair.other]) for pair in pairs
         ]
@@ -113,7 +116,7 @@ def compare(ways: dict[str, Way], pictures: Iterable[Path]) -> list[Difference]:
 
 
 def certificate(pairs: list[Difference]) -> list[str]:
-    """The comparison as lines of a table, and the verdict."""
+    """The comparison as the lines of a table, followed by the result."""
     rows: list[tuple[str, ...]] = [
         ("alpha in levels of 1/255", "greatest", "at borders", "mean", "greatest in")
     ]
@@ -132,7 +135,7 @@ def certificate(pairs: list[Difference]) -> list[str]:
 
 
 def _origin(model: ModelFile, checkpoint: Path | None) -> Path | None:
-    """The checkpoint of an exported file, where there is one and PyTorch is installed."""
+    """The checkpoint of an exported file, or None if there is none or PyTorch is not installed."""
     path = checkpoint or model.path.with_suffix(".safetensors")
     if checkpoint is None and not path.is_file():
         return None
@@ -141,17 +144,19 @@ def _origin(model: ModelFile, checkpoint: Path | None) -> Path | None:
     except ModuleNotFoundError:
         return None
     try:
-        same = hashlib.sha256(path.read_bytes()).hexdigest() == model.card.get("checkpoint")
+        same = sha256_of(path.read_bytes()) == model.card.get("checkpoint")
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
     if same:
         return path
     if checkpoint is None:
         return None
-    raise WeightsError(f"{path} is not what {model.path} was exported from (sha256)")
+    raise WeightsError(
+        f"{model.path} was not exported from {path} (sha256); give the checkpoint it was made from"
+    )
 
 
-def _in_python(model: ModelFile, network: Network) -> Way:
+def _in_python(model: ModelFile, network: Network) -> PhotoToAlpha:
     def alpha(picture: Path) -> Alpha:
         photo = read_photo(picture)
         height, width = photo.image.shape[:2]
@@ -160,14 +165,14 @@ def _in_python(model: ModelFile, network: Network) -> Way:
     return alpha
 
 
-def _in_cpp(model: ModelFile, program: Path) -> Way:
+def _in_cpp(model: ModelFile, program: Path) -> PhotoToAlpha:
     def alpha(picture: Path) -> Alpha:
         with TemporaryDirectory(prefix="latefusion-") as folder:
             out = Path(folder) / "alpha.png"
             words = ("--model", model.path, "--image", picture, "--save", "alpha16", "--out", out)
             _run(program, *words)
             if not out.is_file():
-                raise LatefusionError(f"{program} wrote no alpha of {picture}; build cpp/ anew")
+                raise LatefusionError(f"{program} wrote no alpha of {picture}; build cpp/ again")
             with Image.open(out) as levels:
                 return np.asarray(levels).astype(np.float32) / np.float32(65535)
 
@@ -175,18 +180,20 @@ def _in_cpp(model: ModelFile, program: Path) -> Way:
 
 
 def _program(build: Path) -> Path:
-    """The C++ program itself, or in the folder where it was built or installed."""
+    """The C++ program: `build` itself, or in the folder `build` or its bin."""
     places = (build, build / PROGRAM, build / "bin" / PROGRAM)
     for place in places:
         if place.is_file():
             return place.resolve()
-    raise LatefusionError(f"{build} holds no {PROGRAM}; build cpp/ with CMake first")
+    raise LatefusionError(f"{build} does not contain {PROGRAM}; build cpp/ with CMake first")
 
 
 def _opencv_of(program: Path) -> str:
     found = re.search(r"OpenCV (\d+\.\d+\.\d+)", _run(program, "--version"))
     if found is None:
-        raise LatefusionError(f"{program} is no {PROGRAM}: it does not name its OpenCV")
+        raise LatefusionError(
+            f"{program} is not {PROGRAM}: --version prints no OpenCV version; build cpp/ again"
+        )
     return found[1]
 
 
@@ -194,7 +201,9 @@ def _run(program: Path, *words: str | Path) -> str:
     try:
         done = subprocess.run([program, *words], capture_output=True, check=False)
     except OSError as error:
-        raise LatefusionError(f"{program} does not run: {error.strerror}") from None
+        raise LatefusionError(
+            f"{program} cannot be run: {error.strerror}; build cpp/ again"
+        ) from None
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
         raise LatefusionError(f"{program}: {said}")
@@ -202,7 +211,7 @@ def _run(program: Path, *words: str | Path) -> str:
 
 
 def in_pytorch(checkpoint: Path) -> Network:
-    """A checkpoint, run as its stage runs it. Raises WeightsError."""
+    """The network of a checkpoint in PyTorch, run as in its stage. Raises WeightsError."""
     import torch
 
     from latefusion.model.checkpoint import load_network, read_notes

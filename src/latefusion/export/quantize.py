@@ -1,8 +1,8 @@
-"""INT8: an export for lazy fusion, quantised on photos, and kept only where it is worth it.
+"""INT8 quantisation of an export for lazy fusion, kept only if it is accurate and faster.
 
-Static quantisation as ONNX Runtime does it: convolutions in QDQ form, weights per channel in int8,
-activations in uint8. Published INT8 files of other tools are often broken unseen; so this one has
-to pass a gate on photos with known alphas, and to be faster on the processor at hand.
+This is ONNX Runtime's static quantisation: convolutions in QDQ form, weights in int8 per channel,
+activations in uint8. Published INT8 files of other tools are often broken without anyone noticing,
+so this one must stay within limits on photos with known alphas and be faster on this processor.
 """
 
 import logging
@@ -20,16 +20,18 @@ from numpy.typing import NDArray
 
 from latefusion.data.sources import Pair, decode_pair
 from latefusion.errors import WeightsError
-from latefusion.export.files import TARGETS, check_name, sums, write_model
+from latefusion.export.files import TARGETS, check_name, write_model
 from latefusion.export.graphs import simplified
+from latefusion.export.sidecar import sums
 from latefusion.metrics import mad
 from latefusion.runtime.model_file import LAZY, ModelFile, read_model
 from latefusion.runtime.planes import SEAM
 from latefusion.runtime.runtimes import OnnxNetwork
 
-MAD_ROOM = 0.002  # how much the mean MAD may grow
-PHOTO_ROOM = 0.01  # and that of any photo
-# Convolutions before a sigmoid stay as they are, and so do those of a few rows of pixels.
+MAD_ROOM = 0.002  # accepted growth of the mean MAD
+PHOTO_ROOM = 0.01  # accepted growth of the MAD of any photo
+# Name parts of the convolutions that stay in float: those before a sigmoid, and those of a few rows
+# of pixels.
 KEPT = ("heads", "head", "edges", "phases")
 
 Feed = dict[str, NDArray[np.float32]]
@@ -37,17 +39,17 @@ Feed = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What quantisation cost and brought: mean MAD before and after, the worst photo, the speed."""
+    """The effect of quantisation: mean MAD before and after, the worst photo, the speed-up."""
 
     photos: int
     mad: float
     mad_int8: float
     worst: str
     worst_growth: float
-    speed: float  # how many times as fast as before
+    speed: float  # time before / time after
 
     def refusal(self) -> str | None:
-        """What was measured and which limits it breaks; None where it breaks none."""
+        """A message with the figures and the limits that they break, or None if they break none."""
         broken = []
         if not self.mad_int8 - self.mad <= MAD_ROOM:  # nan, too
             broken.append(f"{MAD_ROOM} more MAD on average")
@@ -65,22 +67,22 @@ class Verdict:
 
 
 def quantize(source: Path, pairs: Sequence[Pair], out: Path, calibration: int = 16) -> Verdict:
-    """Write the INT8 files of an export for lazy fusion, if they pass; all of them or none.
+    """Quantise an export for lazy fusion and write all INT8 files, or none if a limit is broken.
 
-    The ranges come from `calibration` pairs spread over all, the verdict from all. WeightsError
-    where the gate refuses, with what was measured, and OutputError.
+    The ranges of activations come from `calibration` pairs spread evenly over `pairs`, the verdict
+    from all pairs. Raises WeightsError, with the figures if a limit is broken, and OutputError.
     """
     model = read_model(source)
     if model.fusion is None:
-        raise WeightsError(f"{source} is no export for lazy fusion; export with --target lazy")
+        raise WeightsError(f"{source} is not an export for lazy fusion; export with --target lazy")
     check_name(out, TARGETS[LAZY])
     if out.resolve() == source.resolve():
-        raise WeightsError(f"{out} is the source; use e.g. {source.stem}-int8.onnx")
+        raise WeightsError(f"{out} is the source itself; use {source.stem}-int8.onnx")
     if calibration < 1:
-        raise WeightsError(f"calibration {calibration} is no number of photos; use 1 or more")
+        raise WeightsError(f"calibration {calibration} is too few photos; use 1 or more")
     if not pairs:
-        raise WeightsError("there are no pairs to calibrate and measure on")
-    # They come by source, and photos of all sources are wanted.
+        raise WeightsError("no pairs to calibrate and measure on; give at least one")
+    # Pairs are ordered by source, so even spacing takes photos of all sources.
     places = np.linspace(0, len(pairs) - 1, min(calibration, len(pairs))).round()
     spread = [pairs[int(place)] for place in places]
     branches, fusion = _feeds(model, spread)
@@ -91,13 +93,13 @@ def quantize(source: Path, pairs: Sequence[Pair], out: Path, calibration: int = 
     verdict = judge(model, made, pairs)
     refusal = verdict.refusal()
     if refusal:
-        raise WeightsError(f"the INT8 files of {source} are not kept: {refusal}")
+        raise WeightsError(f"no INT8 files of {source} were written: {refusal}")
     write_model(replace(made, card=card | {"int8": asdict(verdict)}))
     return verdict
 
 
 def judge(before: ModelFile, after: ModelFile, pairs: Sequence[Pair]) -> Verdict:
-    """Both networks in turns on the same photos, at the photos' own size."""
+    """Compare two networks on the same photos in turns; MAD is at the photos' own size."""
     networks = OnnxNetwork(before), OnnxNetwork(after)
     errors: list[tuple[float, float]] = []
     seconds: list[tuple[float, float]] = []
@@ -106,7 +108,7 @@ def judge(before: ModelFile, after: ModelFile, pairs: Sequence[Pair]) -> Verdict
         frame = before.frame((image.shape[0], image.shape[1]))
         given = _as_input(frame.fit(image))
         found, times = [0.0, 0.0], [0.0, 0.0]
-        for which in (turn % 2, 1 - turn % 2):  # they take turns in going first
+        for which in (turn % 2, 1 - turn % 2):  # alternate which network goes first
             start = perf_counter()
             planes = networks[which](given)
             times[which] = perf_counter() - start
@@ -126,7 +128,7 @@ def _as_input(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _feeds(model: ModelFile, pairs: Sequence[Pair]) -> tuple[list[Feed], list[Feed]]:
-    """What both networks are given for these photos: images, and the parts that are in doubt."""
+    """The inputs of the branches and of the fusion network for these photos."""
     images, fused = _recorded(OnnxNetwork(model), pairs)
     return images, fused or _recorded(OnnxNetwork(model, epsilon=0), pairs)[1]
 
@@ -151,7 +153,7 @@ def _recorded(network: OnnxNetwork, pairs: Sequence[Pair]) -> tuple[list[Feed], 
 
 
 def _in_int8(data: bytes, feeds: Sequence[Feed]) -> bytes:
-    """A network with its convolutions in INT8, their ranges taken from what it is fed."""
+    """The network with INT8 convolutions, whose ranges are calibrated on the given inputs."""
     import onnx
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -184,7 +186,7 @@ def _in_int8(data: bytes, feeds: Sequence[Feed]) -> bytes:
                 op_types_to_quantize=["Conv"],
                 weight_type=QuantType.QInt8,
                 activation_type=QuantType.QUInt8,
-                reduce_range=True,  # sums of 16 bits overflow otherwise where there is no VNNI
+                reduce_range=True,  # otherwise 16-bit sums overflow on processors without VNNI
                 nodes_to_exclude=kept,
             )
         return made.read_bytes()
@@ -192,7 +194,7 @@ def _in_int8(data: bytes, feeds: Sequence[Feed]) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the advice, on the root logger, to do what was done already."""
+    """Silence the root logger, on which ONNX Runtime advises a step that was already taken."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

@@ -1,10 +1,10 @@
-"""The network's ONNX graph as a frozen TensorFlow one, for OpenCV's TensorFlow reader.
+"""Conversion of the network's ONNX graph to a frozen TensorFlow graph for OpenCV's reader.
 
-No general converter is used: what onnx2tf 1.29 makes of this network, OpenCV refuses to read. Every
-tensor is NHWC, every constant belongs to one node, and every node is an ordinary operation, in the
-forms of `graph_def`. Two more places where OpenCV differs from TensorFlow matter here: it computes
-`constant - x` as `x - constant`, so that becomes x * -1 + constant; and version 5.0 takes only
-results that nothing else reads for outputs, so each output is a copy.
+No general converter is used, because OpenCV refuses to read what onnx2tf 1.29 makes of this
+network. Every tensor is NHWC, every constant belongs to one node, and every node is an ordinary
+operation in the forms of `graph_def`. OpenCV differs from TensorFlow in two more ways that matter
+here. It computes `constant - x` as `x - constant`, so that becomes x * -1 + constant. Version 5.0
+accepts as outputs only results that no other node reads, so each output is a copy.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ from tensorboard.compat.proto.graph_pb2 import GraphDef
 from latefusion.errors import WeightsError
 from latefusion.export.graph_def import CHANNELS, HEIGHT, WIDTH, Shape, Writer
 
-NHWC_AXIS = {0: 0, 1: 3, 2: 1, 3: 2}  # where each axis of NCHW is in NHWC
+NHWC_AXIS = {0: 0, 1: 3, 2: 1, 3: 2}  # axis of NCHW -> axis of NHWC
 SHUFFLE = [0, 1, 4, 2, 5, 3]  # N C a b H W -> N C H a W b
 
 
 def frozen_graph(model: onnx.ModelProto) -> bytes:
-    """A graph of fixed size and opset 10, all its constants folded, as a serialised GraphDef.
+    """Convert a graph of fixed size and opset 10, with constants folded, to a serialised GraphDef.
 
     Raises WeightsError for operations that the networks of this package do not have.
     """
@@ -31,14 +31,14 @@ def frozen_graph(model: onnx.ModelProto) -> bytes:
         graph = Translation(model).run()
     except (ValueError, KeyError) as error:
         raise WeightsError(
-            f"this network cannot go to TensorFlow ({error}); use --target opencv, which OpenCV "
-            "reads as well"
+            f"this network cannot be converted to TensorFlow ({error}); use --target opencv, "
+            "which OpenCV reads too"
         ) from None
     return graph.SerializeToString(deterministic=True)
 
 
 class Translation:
-    """The ONNX nodes, one method an operation, written to a Writer."""
+    """A conversion of ONNX nodes, one method per operation, to the nodes of a Writer."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = onnx.shape_inference.infer_shapes(model)
@@ -46,7 +46,7 @@ class Translation:
         self.constants = {c.name: numpy_helper.to_array(c) for c in graph.initializer}
         self.writer = Writer()
         self.values: dict[str, str] = {}  # the node that holds each ONNX value
-        self.phases: dict[str, list[str]] = {}  # values that a pixel shuffle is to interleave
+        self.phases: dict[str, list[str]] = {}  # values that a pixel shuffle will interleave
         self.outputs = [output.name for output in graph.output]
         self.sides = {
             value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
@@ -65,7 +65,7 @@ class Translation:
         return self.writer.graph
 
     def finish(self, output: str) -> None:
-        """A copy under the output's own name; OpenCV has no output that is a constant."""
+        """Add a copy under the output's own name, computed, since OpenCV allows no constant one."""
         one = np.array(1.0)
         if output not in self.constants:
             self.writer.with_constant("Mul", output, self.values[output], one)
@@ -89,7 +89,9 @@ class Translation:
         if result is not None:
             self.values[node.output[0]] = result
             if self.writer.shapes[result] != self.nhwc(node.output[0]):
-                raise ValueError(f"{name}: {self.writer.shapes[result]}, not as in the ONNX file")
+                raise ValueError(
+                    f"{name}: the shape {self.writer.shapes[result]} is not that of the ONNX file"
+                )
 
     def nhwc(self, value: str) -> Shape:
         n, channels, height, width = self.sides[value]
@@ -99,7 +101,7 @@ class Translation:
         return self.values[node.input[index]]
 
     def split_operands(self, node: NodeProto) -> tuple[list[str], list[np.ndarray]]:
-        """The inputs that are computed, and those that are constant."""
+        """The computed inputs and the constant inputs of a node."""
         values = [self.values[name] for name in node.input if name in self.values]
         constants = [self.constants[name] for name in node.input if name in self.constants]
         return values, constants
@@ -135,7 +137,7 @@ class Translation:
         limits = [float(self.constants[limit]) for limit in node.input[1:]]
         limits = limits or [attribute(node, "min"), attribute(node, "max")]
         if limits != [0.0, 6.0]:
-            raise ValueError(f"{name}: a Clip to {limits}, not to 0..6")
+            raise ValueError(f"{name}: a Clip to {limits}; only 0 to 6 has a translation")
         return self.writer.elementwise("Relu6", name, self.input(node))
 
     def batchnormalization(self, node: NodeProto, name: str) -> str:
@@ -164,7 +166,10 @@ class Translation:
         elif groups == channels == len(kernel):
             op, order = "DepthwiseConv2dNative", (2, 3, 0, 1)
         else:
-            raise ValueError(f"{name}: {groups} groups of {channels} channels")
+            raise ValueError(
+                f"{name}: {groups} groups of {channels} channels; only 1 or {channels} groups"
+                " have a translation"
+            )
         has_bias = len(node.input) > 2
         inner = f"{name}/conv" if has_bias else name
         weights = self.writer.constant(f"{inner}/weights", kernel.transpose(order))
@@ -185,17 +190,17 @@ class Translation:
         return name
 
     def maxpool(self, node: NodeProto, name: str) -> str:
-        """A window that begins outside has the edge row in it too: repeated, it changes nothing."""
+        """Pad by repeating the edge, which leaves the maximum of every window unchanged."""
         value, pads = self.input(node), attribute(node, "pads")
         if pads == [1, 1, 1, 1]:
             value = self.writer.edge_pad(f"{name}/pad", value)
         elif any(pads):
-            raise ValueError(f"{name}: padded by {pads}")
+            raise ValueError(f"{name}: only MaxPool padded by one pixel has a translation")
         return self.pool("MaxPool", node, name, value)
 
     def averagepool(self, node: NodeProto, name: str) -> str:
         if any(attribute(node, "pads")):
-            raise ValueError(f"{name}: a padded AveragePool")
+            raise ValueError(f"{name}: only AveragePool without padding has a translation")
         return self.pool("AvgPool", node, name, self.input(node))
 
     # Places
@@ -217,7 +222,7 @@ class Translation:
         return name
 
     def split(self, node: NodeProto, name: str) -> None:
-        """A Slice for each part: simpler to name than the many outputs of a Split."""
+        """Add a Slice per part, which is simpler to name than the outputs of a Split."""
         axis, start = NHWC_AXIS[attribute(node, "axis")], 0
         for output in node.output:
             stop = start + self.nhwc(output)[axis]
@@ -269,7 +274,7 @@ class Translation:
 
 
 def node_name(value: str) -> str:
-    """An ONNX name as TensorFlow allows it: beginning with a letter."""
+    """An ONNX name made valid in TensorFlow, where a name begins with a letter."""
     return value if value[0].isalpha() else f"net{value}"
 
 
@@ -282,12 +287,12 @@ def attribute(node: NodeProto, name: str) -> Any:
     return defaults[name]
 
 
-def padding_name(node: NodeProto, shape: Shape, kernel: Sequence[int]) -> str:
-    """SAME or VALID, whichever the pads of a convolution with this (height, width) amount to."""
-    pads = attribute(node, "pads")
+def padding_name(node: NodeProto, shape: Shape) -> str:
+    """The TensorFlow name of a convolution's pads: SAME or VALID."""
+    pads, kernel = attribute(node, "pads"), attribute(node, "kernel_shape")
     if not any(pads):
         return "VALID"
-    totals = []  # what SAME adds to the height and to the width
+    totals = []  # pixels that SAME adds to the height and to the width
     for side, taps, step in zip(shape[1:3], kernel, attribute(node, "strides"), strict=True):
         totals.append(max((-(-side // step) - 1) * step + taps - side, 0))
     if pads != [total // 2 for total in totals] + [-(-total // 2) for total in totals]:

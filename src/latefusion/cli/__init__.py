@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, print."""
+"""The command line: each command parses its options, calls one function and prints the result."""
 
 import logging
 import signal
@@ -21,17 +21,18 @@ from latefusion.errors import LatefusionError
 
 
 class Commands(TyperGroup):
-    """All commands; here, and only here, an error becomes one line and an exit code."""
+    """All commands; the only place where an error becomes one line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; LatefusionError exits with 1, a bug with a traceback.
+        """Run a command: LatefusionError exits with 1, a bug with a traceback.
 
-        Ctrl-C exits with 130, other signals with 128 plus their number, as in shells.
+        Ctrl-C exits with 130. A command that another signal ends exits with 128 plus the signal's
+        number, as in shells.
         """
-        logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs what it raises
-        warnings.filterwarnings("ignore", module="PIL")  # and warns of what it can read
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs the errors that it raises,
+        warnings.filterwarnings("ignore", module="PIL")  # and warns about files that it can read
         warnings.showwarning = lambda message, *_: complain(f"warning: {message}")
-        if hasattr(sys.stdout, "reconfigure"):  # a file name need not be valid text
+        if hasattr(sys.stdout, "reconfigure"):  # file names may be invalid UTF-8
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
@@ -56,7 +57,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """The `latefusion` command."""
+    """Run the `latefusion` command."""
     app()
 
 
@@ -71,7 +72,7 @@ def latefusion(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The command for people who put it on a network: serve."""
+"""The command that offers matting over HTTP: serve."""
 
 import os
 from pathlib import Path
@@ -20,49 +20,109 @@ serving = typer.Typer()
 
 KEY = "LATEFUSION_API_KEY"
 MILLION = 1_000_000
+NETWORK, MACHINE = "Network", "Machine"  # panels of --help
+LIMITS, ACCESS = "Limits", "Access"
 
 
 @serving.command()
 def serve(
     host: Annotated[
-        str, typer.Option(help="The address to listen on; 0.0.0.0 for the whole network.")
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address to listen on; 0.0.0.0 for all of this machine's networks.",
+            rich_help_panel=NETWORK,
+        ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")
+        int,
+        typer.Option(
+            min=0, max=65535, help="Port to listen on; 0 for any free one.", rich_help_panel=NETWORK
+        ),
     ] = 7000,
     model: Model = None,
     device: Device = AUTO,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=256, help="Photos worked on side by side. Default: one a core."),
+        typer.Option(
+            metavar="COUNT",
+            min=1,
+            max=256,
+            show_default="one per core",
+            help="Photos processed at the same time.",
+            rich_help_panel=MACHINE,
+        ),
     ] = None,
     queue: Annotated[
-        int, typer.Option(min=0, max=10_000, help="Photos that may wait; more are sent away, 429.")
+        int,
+        typer.Option(
+            metavar="COUNT",
+            min=0,
+            max=10_000,
+            help="Photos that may wait; further requests get status 429.",
+            rich_help_panel=LIMITS,
+        ),
     ] = 64,
     time_limit: Annotated[
-        float, typer.Option(min=1, max=3600, help="Seconds for a photo, waiting included.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            max=3600,
+            help="Time for a photo, including its wait in the queue.",
+            rich_help_panel=LIMITS,
+        ),
     ] = 60,
     max_body: Annotated[
-        float, typer.Option(min=0.1, max=1000, help="Megabytes of a request with one photo.")
+        float,
+        typer.Option(
+            metavar="MEGABYTES",
+            min=0.1,
+            max=1000,
+            help="Largest request with one photo.",
+            rich_help_panel=LIMITS,
+        ),
     ] = 32,
     max_pixels: Annotated[
-        float, typer.Option(min=0.01, max=250, help="Millions of pixels of a photo.")
+        float,
+        typer.Option(
+            metavar="MEGAPIXELS",
+            min=0.01,
+            max=250,
+            help="Largest photo.",
+            rich_help_panel=LIMITS,
+        ),
     ] = 50,
     api_key_file: Annotated[
         Path | None,
-        typer.Option(help=f"A file with the key that clients must show; or set {KEY}."),
+        typer.Option(
+            metavar="FILE",
+            show_default=f"the key in {KEY}, or no key",
+            help="A file with the API key that clients must send.",
+            rich_help_panel=ACCESS,
+        ),
     ] = None,
     allow_urls: Annotated[
-        bool, typer.Option("--allow-urls", help="Fetch image_url, from public addresses only.")
+        bool,
+        typer.Option(
+            "--allow-urls",
+            help="Accept image_url, and fetch it from public addresses only.",
+            rich_help_panel=ACCESS,
+        ),
     ] = False,
     cors: Annotated[
         list[str] | None,
-        typer.Option(help="An origin whose pages may use it, e.g. https://me.org; or *. Repeat."),
+        typer.Option(
+            metavar="ORIGIN",
+            help="An origin whose pages may call the API, such as https://example.org, or * for"
+            " all. Repeatable.",
+            rich_help_panel=ACCESS,
+        ),
     ] = None,
 ) -> None:
-    """Matting over HTTP, with a page at /, the API's description at /docs and metrics at /metrics.
+    """Serve matting over HTTP: a page at /, the API, its description at /docs, and /metrics.
 
-    Prints its address. Ends at Ctrl-C or SIGTERM, when the photos it has taken are done.
+    Prints the address. On Ctrl-C or SIGTERM it finishes the photos it has accepted and exits.
     """
     with extra_packages("serve"):
         from latefusion.server.app import create_app
@@ -76,7 +136,7 @@ def serve(
     if workers:
         side_by_side, threads = workers, max(1, usable_cores() // workers)
     predictor = Predictor(model, threads=threads, device=device)
-    predictor.model  # noqa: B018 - a bad file ends it here
+    predictor.model  # noqa: B018 - reads the file, so that a bad one fails here
     cv2.setNumThreads(threads)
     limits = Limits(int(max_body * MILLION), int(max_pixels * MILLION), time_limit, queue)
     service = Service(
@@ -90,13 +150,15 @@ def serve(
 
 
 def _key(file: Path | None) -> str | None:
-    """The API key, of a file or of the environment. Raises LatefusionError."""
+    """The API key of a file or the environment, None without either. Raises LatefusionError."""
     if file is None and KEY not in os.environ:
         return None
     try:
         key = file.read_text(encoding="utf-8").strip() if file else os.environ[KEY].strip()
     except (OSError, UnicodeError) as error:
-        raise LatefusionError(f"the key {file} cannot be read: {reason(error)}") from None
+        raise LatefusionError(
+            f"the API key file {file} cannot be read: {reason(error)}; give a readable text file"
+        ) from None
     if not key:
-        raise LatefusionError(f"the API key of {file or KEY} is empty; write a long random one")
+        raise LatefusionError(f"the API key in {file or KEY} is empty; set a long random one")
     return key

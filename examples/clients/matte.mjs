@@ -1,6 +1,6 @@
 // node matte.mjs http://127.0.0.1:7000 me.jpg me.png
-// A photo to its cut-out in JavaScript; in a browser the photo is the File of an <input>.
-// LATEFUSION_API_KEY, if the server wants one, comes from the environment.
+// Cut out a photo from JavaScript; in a browser the photo is the File of an <input>.
+// If the server needs an API key, set LATEFUSION_API_KEY in the environment.
 import { readFile, writeFile } from "node:fs/promises";
 
 const TRIES = 5;
@@ -18,7 +18,7 @@ async function matte(server, photo, options = {}) {
       return { confidence, result: Buffer.from(await answer.arrayBuffer()) };
     }
     if (answer.status !== 429 || left === 0) throw new Error((await answer.json()).error);
-    const wait = Number(answer.headers.get("Retry-After")); // all places are taken
+    const wait = Number(answer.headers.get("Retry-After")); // the server's queue is full
     await new Promise((resolve) => setTimeout(resolve, 1000 * wait));
   }
 }

@@ -1,8 +1,8 @@
-"""A photo to its cut-out in Python, with nothing but its standard library.
+"""Cut out a photo with Python's standard library alone.
 
 python matte.py http://127.0.0.1:7000 me.jpg me.png
 
-LATEFUSION_API_KEY, if the server wants one, comes from the environment.
+If the server needs an API key, set LATEFUSION_API_KEY in the environment.
 """
 
 import json
@@ -18,7 +18,7 @@ TRIES = 5
 
 
 def matte(server: str, photo: bytes, **options: str) -> tuple[bytes, float]:
-    """The result, and the chance that it is good. Raises HTTPError."""
+    """Return the result and its confidence in [0, 1]. Raises HTTPError."""
     headers = {"Content-Type": "application/octet-stream"}
     if key := os.environ.get("LATEFUSION_API_KEY"):
         headers["Authorization"] = f"Bearer {key}"
@@ -29,7 +29,7 @@ def matte(server: str, photo: bytes, **options: str) -> tuple[bytes, float]:
             with urllib.request.urlopen(request) as answer:
                 return answer.read(), float(answer.headers["X-Latefusion-Confidence"])
         except urllib.error.HTTPError as error:
-            if error.code != 429 or not left:  # 429: all places are taken
+            if error.code != 429 or not left:  # 429: the server's queue is full
                 raise
             with error:
                 time.sleep(int(error.headers["Retry-After"]))

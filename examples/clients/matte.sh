@@ -1,7 +1,7 @@
 #!/bin/sh
 # sh matte.sh http://127.0.0.1:7000 me.jpg me.png
-# A photo to its cut-out with curl. LATEFUSION_API_KEY, if the server wants one, comes from the
-# environment. A server that is full is asked again when it says (curl heeds Retry-After).
+# Cut out a photo with curl. If the server needs an API key, set LATEFUSION_API_KEY in the
+# environment. A full server is asked again after its Retry-After, which curl observes.
 set -eu
 curl --silent --show-error --fail-with-body --retry 5 \
   ${LATEFUSION_API_KEY:+--header "X-Api-Key: $LATEFUSION_API_KEY"} \

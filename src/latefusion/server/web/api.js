@@ -1,22 +1,22 @@
-// What the page asks the server for: in turn, again while it is busy, with a key if it wants one.
+// Requests to the server: queued, retried while it is busy, with the API key if it needs one.
 import { askKey } from "./key.js";
 
-const AT_ONCE = 2; // requests
-const PAUSE = { usual: 2, longest: 60 }; // seconds until the next try, where the server is busy
+const AT_ONCE = 2; // requests in flight
+const PAUSE = { usual: 2, longest: 60 }; // seconds between retries while the server is busy
 const KEY = "latefusion-key";
 
-/** The server said no; the message is its line. */
+/** An error answer of the server, with the server's message. */
 export class Refusal extends Error {}
 
-const line = []; // those whose turn has not come
+const line = []; // requests that wait for their turn
 let running = 0;
-let asking = null; // the one question for the key that is open
+let asking = null; // the open dialog for the key, shared by all requests
 
 /**
- * One picture of a photo: { blob, confidence, seconds, device }.
+ * Request one picture of a photo: { blob, confidence, seconds, device }.
  *
- * `options` are the query of POST /api/matte. `started` is called when the photo's turn has come,
- * `busy` with the seconds until the next try. `urgent` goes before those that wait. Raises Refusal.
+ * `options` are the query of POST /api/matte. `started` is called when the request is sent,
+ * `busy` with the seconds until a retry. `urgent` requests skip the queue. Throws Refusal.
  */
 export async function matte(photo, options, { signal, started, busy, urgent = false } = {}) {
   await turn(urgent);
@@ -35,7 +35,7 @@ export async function matte(photo, options, { signal, started, busy, urgent = fa
   }
 }
 
-/** What the server says of itself, or null. */
+/** The server's description of itself, or null. */
 export async function version() {
   try {
     const answer = await fetch("version");
@@ -71,7 +71,7 @@ async function persist(address, photo, signal, busy) {
 }
 
 async function post(address, photo, key, signal) {
-  // Not the file's own type, which its name only suggests: the server looks at the bytes.
+  // Without the file's own type, which is a guess from its name: the server looks at the bytes.
   const headers = { "Content-Type": "application/octet-stream" };
   if (key) headers.Authorization = `Bearer ${key}`;
   try {
@@ -82,16 +82,16 @@ async function post(address, photo, key, signal) {
   }
 }
 
-/** Ask for the key once, however many requests were refused for want of it. */
+/** Ask for the key once, even if several requests were refused. */
 async function newKey(refused) {
-  if (sessionStorage.getItem(KEY) !== refused) return; // someone else's question brought one
+  if (sessionStorage.getItem(KEY) !== refused) return; // another request has asked meanwhile
   asking ??= askKey(refused !== null).finally(() => (asking = null));
   const key = await asking;
   if (!key) throw new Refusal("the server wants a key; try again to enter it");
   sessionStorage.setItem(KEY, key);
 }
 
-/** How long a busy server, or one that starts anew, wants to be left alone; 0: it means no. */
+/** Seconds to wait for a busy or restarting server; 0 for an answer that a retry cannot change. */
 function secondsUntilNext(answer) {
   if (![429, 503].includes(answer.status)) return 0;
   const asked = Number(answer.headers.get("Retry-After"));

@@ -1,4 +1,4 @@
-// The panel in which the background is chosen.
+// The panel for choosing the background.
 
 const panel = document.getElementById("backgrounds");
 const colour = document.getElementById("colour");
@@ -7,9 +7,9 @@ const blur = document.getElementById("blur");
 const row = document.getElementById("blur-row");
 const size = document.getElementById("blur-size");
 
-const SHARE = 1 / 1000; // of the photo's longer side: a step of the blur
+const SHARE = 1 / 1000; // step of the blur, as a fraction of the photo's longer side
 
-let image = null; // the picture that was chosen last
+let image = null; // the last picture chosen
 
 const KINDS = {
   transparent: () => ({ kind: "transparent" }),
@@ -19,7 +19,7 @@ const KINDS = {
 };
 
 /**
- * The background as it is chosen: { kind: "transparent" }, { kind: "colour", colour },
+ * The chosen background: { kind: "transparent" }, { kind: "colour", colour },
  * { kind: "image", file } or { kind: "blur", share } of the photo's longer side.
  */
 export function background() {
@@ -27,7 +27,7 @@ export function background() {
   return KINDS[value]?.() ?? { kind: "colour", colour: value };
 }
 
-/** Call `changed` whenever another background is chosen. */
+/** Call `changed` whenever the background changes. */
 export function listen(changed) {
   for (const input of panel.querySelectorAll("[name=background][value^='#']")) {
     input.nextElementSibling.style.background = input.value;
@@ -56,7 +56,7 @@ export function listen(changed) {
   });
 }
 
-/** Say the radius of the blur in pixels of a photo whose longer side has so many. */
+/** Show the radius of the blur in pixels of a photo with this longer side. */
 export function showRadius(side) {
   size.textContent = `${Math.max(1, Math.round(SHARE * blur.value * side))} px`;
 }

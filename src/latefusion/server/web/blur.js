@@ -1,11 +1,11 @@
-// A photo's own background out of focus, without a glow of the subject: compositing.py's blurred().
+// A photo's background, blurred without a halo of the subject: as blurred() in compositing.py.
 
-const BOXES = [-1 / 3, 0, 1 / 3]; // three box blurs, of radii this far apart, are nearly a Gaussian
-const COARSE = 1 / 8; // of the longer side: it fills what the subject hides
-const TRACE = 1e-4; // of weight everywhere, so that there is a colour everywhere
-const TRUST = 1e-3; // of the coarse blur, where the fine one knows nothing
+const BOXES = [-1 / 3, 0, 1 / 3]; // offsets of the radii of three box blurs, close to a Gaussian
+const COARSE = 1 / 8; // sigma / longer side of a coarse blur, which fills the area of the subject
+const TRACE = 1e-4; // least weight of a pixel, so that every pixel gets a colour
+const TRUST = 1e-3; // weight of the coarse blur, which counts where the fine one has none
 
-/** Levels (RGBA, opaque) of `photo` blurred by `sigma`; both arguments are ImageData of one size. */
+/** The opaque RGBA of `photo` blurred by `sigma`; both arguments are ImageData of one size. */
 export function blurred(photo, cutout, sigma) {
   const { width, height } = photo;
   const near = weighted(photo.data, cutout.data, 0);
@@ -23,7 +23,7 @@ export function blurred(photo, cutout, sigma) {
   return mixed;
 }
 
-/** Red, green and blue times weight, and the weight: how much background a pixel holds, squared. */
+/** RGB times weight, and the weight: the squared fraction of background in a pixel. */
 function weighted(photo, cutout, least) {
   const values = new Float32Array(photo.length);
   for (let i = 0; i < values.length; i += 4) {
@@ -52,7 +52,7 @@ function spread(values, width, height, sigma) {
   }
 }
 
-/** The mean of 2 * radius + 1 neighbours along one line; the ends go on for ever. */
+/** The mean of 2 * radius + 1 neighbours along one line, whose end values are repeated. */
 function box(from, to, start, step, length, radius) {
   const end = start + (length - 1) * step;
   const size = 2 * radius + 1;

@@ -1,10 +1,10 @@
-// A photo from the camera, which is on only while its window is open.
+// Photos from the camera, which is on only while its dialog is open.
 
 const dialog = document.getElementById("camera");
 const viewfinder = document.getElementById("viewfinder");
 const FACING = { video: { width: { ideal: 1920 }, height: { ideal: 1080 }, facingMode: "user" } };
 
-/** Show the camera's buttons where there is a camera; `take` gets each photo, `say` what is wrong. */
+/** Show the camera's buttons if there is one; `take` gets each photo, `say` each error message. */
 export async function offerCamera(take, say) {
   const devices = await navigator.mediaDevices?.enumerateDevices?.();
   if (!devices?.some((device) => device.kind === "videoinput")) return;
@@ -14,7 +14,7 @@ export async function offerCamera(take, say) {
   }
   document.getElementById("shoot").addEventListener("click", async () => take([await shot()]));
   document.getElementById("leave-camera").addEventListener("click", () => dialog.close());
-  dialog.addEventListener("close", stop); // after Escape, too
+  dialog.addEventListener("close", stop); // also after Escape
 }
 
 async function open(say) {
@@ -23,7 +23,7 @@ async function open(say) {
     const stream = await navigator.mediaDevices.getUserMedia(FACING);
     viewfinder.srcObject = stream;
     await viewfinder.play();
-    if (!dialog.open) stop(); // left while the browser was asking
+    if (!dialog.open) stop(); // closed while the browser asked for permission
   } catch (error) {
     dialog.close();
     say(`The camera cannot be used: ${error.message}`);

@@ -1,14 +1,14 @@
-// Pixels made in the browser: a cut-out on a background, the blurred background, the tint of doubt.
+// Images made in the browser: a cut-out on a background, a blurred background, the tint of doubt.
 import { blurred } from "./blur.js";
 
-const FINE = 6; // pixels: a greater blur is made at reduced size, as in compositing.py
-const BLUR_SIDE = 1000; // pixels at most: the least blur takes a quarter of a second
-const DOUBT_SIDE = 2048; // doubt comes from a smaller network, and is soft
+const FINE = 6; // pixels; a larger blur is computed at reduced size, as in compositing.py
+const BLUR_SIDE = 1000; // largest side in pixels; the smallest blur then takes 0.25 s
+const DOUBT_SIDE = 2048; // largest side in pixels; doubt is soft, as the network's input is smaller
 const TINT = [255, 20, 60];
-const STRONG = 1.6; // so that half a doubt is seen well
-const QUALITY = 0.95; // of JPEG, as the server's
+const STRONG = 1.6; // factor on doubt, so that 0.5 is clearly visible
+const QUALITY = 0.95; // of JPEG, the same as the server's
 
-const reduced = new WeakMap(); // cut-out -> it and its photo as small canvases
+const reduced = new WeakMap(); // cut-out -> cut-out and photo as small canvases
 
 const PAINT = {
   colour: (context, { colour }) => {
@@ -23,9 +23,9 @@ const PAINT = {
 };
 
 /**
- * The photo's cut-out on a background, as a file of `type`; raises where it is too large to hold.
+ * The cut-out on a background as a file of `type`; throws if the image is too large for a canvas.
  *
- * The canvas mixes straight colours, so nothing of the old background comes back.
+ * The canvas mixes straight (not premultiplied) colours, so the old background does not return.
  */
 export async function composite(item, background, type) {
   const cutout = await createImageBitmap(item.cutout);
@@ -54,7 +54,7 @@ export async function blurOf(item, share) {
   return canvas;
 }
 
-/** A canvas that is red where the server's picture of the doubt is bright, and clear elsewhere. */
+/** A canvas with the doubt (the server's picture) in red, transparent where there is none. */
 export async function tintOf(doubt) {
   const bitmap = await createImageBitmap(doubt);
   const small = shrunk(bitmap, DOUBT_SIDE);
@@ -68,7 +68,7 @@ export async function tintOf(doubt) {
   return small;
 }
 
-/** Draw a bitmap so that it fills the canvas, cropped at its sides; the bitmap is used up. */
+/** Draw a bitmap so that it covers the canvas, cropped to fit, and close it. */
 function cover(context, bitmap) {
   const { width, height } = context.canvas;
   const scale = Math.max(width / bitmap.width, height / bitmap.height);
@@ -89,7 +89,7 @@ async function small(blob) {
   return shrunk(await createImageBitmap(blob), BLUR_SIDE);
 }
 
-/** A bitmap, which is used up, as a canvas with at most `side` pixels a side. */
+/** A bitmap as a canvas with sides of at most `side` pixels; the bitmap is closed. */
 function shrunk(bitmap, side) {
   const scale = Math.min(1, side / Math.max(bitmap.width, bitmap.height));
   const context = contextOf(

@@ -1,10 +1,10 @@
 // Mouse, touch and wheel on an element, as drags, pinches, taps and zooms.
 
-const STILL = 4; // pixels that a tap may wander
-const WHEEL = 0.002; // of zoom for each pixel of the wheel
+const STILL = 4; // pixels that a tap may move
+const WHEEL = 0.002; // zoom per pixel of wheel movement
 
 /**
- * Tell `on` what happens: drag(at, dx, dy), pinch(ratio, at, dx, dy), tap(at), twice(at),
+ * Call the methods of `on`: drag(at, dx, dy), pinch(ratio, at, dx, dy), tap(at), twice(at),
  * wheel(ratio, at). Points are CSS pixels from the element's top left.
  */
 export function watch(element, on) {

@@ -1,4 +1,4 @@
-// How photos come in: chosen, dropped (folders too) or pasted.
+// Input of photos: chosen, dropped (folders too) or pasted.
 
 /** Call `take` with the files of every choice, drop and paste. */
 export function listen(input, take) {
@@ -10,7 +10,7 @@ export function listen(input, take) {
     button.addEventListener("click", () => input.click());
   }
   document.getElementById("empty").addEventListener("click", (event) => {
-    if (!event.target.closest("button")) input.click(); // the whole area invites to it
+    if (!event.target.closest("button")) input.click(); // the whole area is clickable
   });
   document.addEventListener("paste", (event) => give([...event.clipboardData.files], take));
   listenToDrops(take);
@@ -22,7 +22,7 @@ function give(files, take) {
 
 function listenToDrops(take) {
   const shown = document.body.classList;
-  let depth = 0; // dragenter and dragleave come for every element on the way
+  let depth = 0; // dragenter and dragleave fire for every element that is crossed
   const set = (value) => {
     depth = value;
     shown.toggle("dropping", depth > 0);
@@ -45,7 +45,7 @@ function holdsFiles(event) {
 }
 
 async function filesOf(transfer) {
-  // The entries are gone after the first await, so they are asked for now.
+  // The entries are invalid after the first await, so read them now.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.());
   const files = [...transfer.files];
   if (!entries.some((entry) => entry?.isDirectory)) return files;
@@ -61,7 +61,7 @@ async function filesBelow(entry) {
   const found = [];
   for (;;) {
     const some = await new Promise((give, fail) => reader.readEntries(give, fail));
-    if (!some.length) return found; // it gives a hundred at a time
+    if (!some.length) return found; // the reader returns at most 100 entries per call
     found.push(...(await Promise.all(some.map(filesBelow))).flat());
   }
 }

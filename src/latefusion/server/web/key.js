@@ -1,10 +1,10 @@
-// The question for the server's key, where it has one.
+// The dialog that asks for the server's API key.
 
 const dialog = document.getElementById("key");
 const field = document.getElementById("key-value");
 const text = document.getElementById("key-line");
 
-/** The key that was typed, or "" where nobody wanted to. `refused`: the one before was wrong. */
+/** The key that was entered, or "" on cancel. `refused` means that the previous key was wrong. */
 export function askKey(refused) {
   if (refused) text.textContent = "The server did not take that key.";
   field.value = "";

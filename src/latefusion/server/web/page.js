@@ -1,4 +1,4 @@
-// The page's first file: joins what comes in, the queue, the stage, the background and the downloads.
+// The page's entry point: connects intake, queue, stage, background and downloads.
 import { version } from "./api.js";
 import { background, listen as listenToBackground, showRadius } from "./background.js";
 import { offerCamera } from "./camera.js";
@@ -9,7 +9,7 @@ import { save, saveAll } from "./save.js";
 import { Stage } from "./stage.js";
 
 const $ = (id) => document.getElementById(id);
-const SAID = 6000; // milliseconds that news stays
+const SAID = 6000; // milliseconds that a message stays
 
 const stage = new Stage(markZoom);
 const queue = new Queue($("queue"), { changed, chosen, say });
@@ -23,7 +23,7 @@ function say(text) {
   news = setTimeout(() => ($("status").textContent = ""), SAID);
 }
 
-/** Do what a button asks for; the button waits for it, and what goes wrong is said. */
+/** Run a button's action; the button is disabled meanwhile, and an error is shown. */
 async function attempt(button, action) {
   button.setAttribute("aria-busy", "true");
   try {
@@ -41,7 +41,7 @@ function take(files) {
   if (first) $("stage").focus({ preventScroll: true });
 }
 
-/** The query for POST /api/matte, without what the server does anyway. */
+/** The query for POST /api/matte, without options that have the server's defaults. */
 function options() {
   const subject = document.querySelector("[name=subject]:checked").value;
   return {
@@ -79,7 +79,7 @@ async function showPhoto(item) {
   else await Promise.all([paintBackground(), paintDoubt()]);
 }
 
-/** The photo as the server sees it, where the browser cannot show the file. */
+/** The photo as decoded by the server, for a file that the browser cannot show. */
 async function fetchView(item) {
   try {
     item.view = await queue.pictureOf(item, "photo");
@@ -99,7 +99,7 @@ function noticeOf(item) {
   }[item.state];
 }
 
-/** Buttons and words that depend on the photo and the background. */
+/** Update the buttons and texts that depend on the photo and the background. */
 function refresh() {
   const item = queue.current;
   const done = item?.state === "done";
@@ -124,7 +124,7 @@ function verdict(item) {
   return `${isSure(item) ? "sure" : "look at it"} (confidence ${chance})${time}`;
 }
 
-/** The background that is chosen, behind the photo on the stage. */
+/** Show the chosen background behind the cut-out on the stage. */
 async function paintBackground() {
   const item = queue.current;
   const wish = background();

@@ -1,24 +1,24 @@
 // The photos of this visit, each with its state, and the row of thumbnails that shows them.
 import { matte } from "./api.js";
 
-const SURE = 0.5; // of confidence: the chance that few people would mend the matte
+const SURE = 0.5; // confidence: the estimated probability that the MAD is below 0.02
 const STATES = { waiting: "Waiting", working: "Cutting out …", done: "", failed: "Failed" };
 const REQUESTS = {
   alpha: { save: "alpha" },
   doubt: { save: "doubt" },
-  // A photo that this browser cannot show, HEIC say: so small a blur leaves its background as it is.
+  // A photo that this browser cannot show, such as HEIC: a blur this small changes nothing visible.
   photo: { background: "blur:0.1", format: "jpg" },
 };
 
-/** Whether a photo that is done deserves no second look. */
+/** True if a finished photo needs no second look. */
 export function isSure(item) {
   return item.confidence === null || item.confidence >= SURE;
 }
 
 export class Queue {
   /**
-   * `list` is the element of the rows. `changed(item)` is called with each new state, `chosen(item)`
-   * with the photo to look at, null where there is none, and `say` with news for everyone.
+   * `list` is the element of the rows. `changed(item)` is called with each new state,
+   * `chosen(item)` with the photo to show or null, and `say` with messages for the user.
    */
   constructor(list, { changed, chosen, say }) {
     this.list = list;
@@ -27,14 +27,14 @@ export class Queue {
     this.changed = changed;
     this.chosen = chosen;
     this.say = say;
-    this.drawn = Promise.resolve(); // thumbnails are made one after another
+    this.drawn = Promise.resolve(); // thumbnails are made one at a time
   }
 
   get done() {
     return this.items.filter((item) => item.state === "done");
   }
 
-  /** Cut out files with the options given, and look at the first of them. */
+  /** Cut out files with the given options, and show the first of them. */
   add(files, options) {
     const added = files.map((file) => this.#itemOf(file));
     this.items.push(...added);
@@ -64,7 +64,7 @@ export class Queue {
     this.choose(item === this.current ? heir : this.current);
   }
 
-  /** Ask the server for the cut-out; again where there was one. */
+  /** Request the cut-out, also if there is one already. */
   async cut(item, options) {
     item.abort.abort();
     const { signal } = (item.abort = new AbortController());
@@ -86,7 +86,7 @@ export class Queue {
     }
   }
 
-  /** One more picture of a photo that is done, asked for once: a key of REQUESTS. */
+  /** A further picture of a finished photo, a key of REQUESTS, requested once. */
   async pictureOf(item, kind) {
     item.pictures[kind] ??= matte(
       item.photo,
@@ -109,11 +109,11 @@ export class Queue {
     const row = document.getElementById("row").content.cloneNode(true).firstElementChild;
     const item = {
       photo: file,
-      view: file, // what the browser shows and blurs: the photo, or the server's version of it
+      view: file, // the photo, or the server's version of it, for showing and blurring
       name: file.name || "photo.png",
       row,
       state: "waiting",
-      note: "", // the server's line, or why it waits
+      note: "", // the server's message, or the reason for waiting
       confidence: null,
       abort: new AbortController(),
     };
@@ -138,7 +138,7 @@ export class Queue {
   }
 }
 
-/** What the confidence of a photo means, in two words. */
+/** The confidence of a photo in two words. */
 function verdictOf(item) {
   return isSure(item) ? "Sure" : "Look at it";
 }
@@ -152,7 +152,7 @@ async function thumbnail(canvas, blob) {
   try {
     bitmap = await createImageBitmap(blob);
   } catch {
-    return; // not a kind that this browser shows; the cut-out will be
+    return; // the browser cannot show this format, but will show the cut-out
   }
   const scale = Math.min(canvas.width / bitmap.width, canvas.height / bitmap.height);
   const [w, h] = [scale * bitmap.width, scale * bitmap.height];

@@ -1,19 +1,19 @@
-// Files for the user: what each download holds, and what it is called.
+// Downloads: the contents and names of the files for the user.
 import { matte, Refusal } from "./api.js";
 import { composite } from "./compose.js";
 import { zipped } from "./zip.js";
 
 const TYPES = { png: "image/png", jpg: "image/jpeg" };
-const KEPT = 60_000; // milliseconds that the browser may take to begin with a download
+const KEPT = 60_000; // milliseconds within which the browser must start a download
 
-/** Save a photo as `kind`: cutout, alpha, or png or jpg on the background; the file's name. */
+/** Save a photo as `kind` (cutout, alpha, or png or jpg on the background); returns the name. */
 export async function save(queue, item, kind, background) {
   const name = nameOf(item, kind);
   give(await fileOf(queue, item, kind, background), name);
   return name;
 }
 
-/** Save all photos that are done as one ZIP; its name. */
+/** Save all finished photos as one ZIP; returns its name. */
 export async function saveAll(queue, kind, background) {
   const files = [];
   const taken = new Set();
@@ -27,7 +27,7 @@ export async function saveAll(queue, kind, background) {
   return "cutouts.zip";
 }
 
-/** The server's own bytes wherever it made the picture. */
+/** The content of a download: the server's own bytes if it made the picture. */
 function fileOf(queue, item, kind, background) {
   if (kind === "cutout") return item.cutout;
   if (kind === "alpha") return queue.pictureOf(item, "alpha");
@@ -38,7 +38,7 @@ async function onBackground(item, background, format) {
   try {
     return await composite(item, background, TYPES[format]);
   } catch {
-    // Beyond what a canvas holds; the server has no such limit, but also not the picture.
+    // Too large for a canvas. The server has no such limit, but does not have the background.
     const behind = await wordsFor(background, item);
     const answer = await matte(
       item.photo,
@@ -62,7 +62,7 @@ function nameOf(item, kind) {
   return stem + (endings[kind] ?? `-composite.${kind}`);
 }
 
-/** The name, numbered where it is taken. */
+/** The name, with a number added if it is taken. */
 function free(name, taken) {
   const dot = name.lastIndexOf(".");
   let found = name;

@@ -1,4 +1,4 @@
-// The stage: a photo under its cut-out, with the divider between them, zoomed and moved together.
+// The stage: a photo under its cut-out with a divider between them, zoomed and moved together.
 import { watch } from "./gestures.js";
 import { fitted, moved, pixelAt, scaleOf, seen, zoomed } from "./view.js";
 
@@ -6,16 +6,16 @@ const $ = (id) => document.getElementById(id);
 const STEP = { ArrowLeft: -2, ArrowRight: 2, ArrowDown: -2, ArrowUp: 2, PageDown: -10, PageUp: 10 };
 const WAY = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const STRIDE = 60; // pixels that an arrow key moves a zoomed photo
-const CRISP = 3; // screen pixels for one of the photo, from which on pixels are shown as squares
+const CRISP = 3; // screen pixels per photo pixel, from which on pixels are shown as squares
 
 export class Stage {
-  /** `zoomedTo` is told the scale after each change: "fit", or screen pixels for one of the photo. */
+  /** `zoomedTo` gets the scale after each change: "fit", or screen pixels per photo pixel. */
   constructor(zoomedTo) {
     this.root = $("stage");
     this.divider = $("divider");
     this.zoomedTo = zoomedTo;
     this.photo = { width: 1, height: 1 }; // pixels
-    this.shares = 50; // per cent of what is seen that shows the photo, not the cut-out
+    this.shares = 50; // per cent of the view that shows the photo, not the cut-out
     this.view = { scale: 1, x: 0, y: 0 };
     this.fits = true;
     this.picking = null;
@@ -50,8 +50,8 @@ export class Stage {
   }
 
   /**
-   * Show a photo and its cut-out, blobs or null; whether the browser can show the photo.
-   * `same`: it is the photo that was shown before, so the view stays.
+   * Show a photo and its cut-out, blobs or null; returns true if the browser can show the photo.
+   * `same` means that it is the photo already shown, so the view stays.
    */
   async show(photo, cutout, same) {
     const wish = (this.wish = Symbol("the last one counts"));
@@ -68,12 +68,12 @@ export class Stage {
     return Boolean(images[0].naturalWidth);
   }
 
-  /** The element for a blob; the one that is there, where it shows that blob already. */
+  /** An element that shows a blob; the present one if it shows that blob already. */
   #image(id, blob) {
     return this.shows[id] === blob ? $(id) : decoded(blob);
   }
 
-  /** Put a background behind the cut-out; of a blurred one `blur` is the canvas. */
+  /** Put a background behind the cut-out; `blur` is the canvas of a blurred one. */
   setBackground(background, blur = null) {
     const backdrop = $("backdrop");
     backdrop.classList.toggle("checks", background.kind === "transparent");
@@ -92,13 +92,13 @@ export class Stage {
     else image.removeAttribute("src");
   }
 
-  /** Lay a canvas over photo and cut-out, or nothing. */
+  /** Lay a canvas over photo and cut-out, or remove it with null. */
   setDoubt(canvas) {
     $("doubt-window").hidden = !canvas;
     put("doubt", canvas);
   }
 
-  /** Say something in place of the cut-out; "" ends that. */
+  /** Show a message in place of the cut-out; "" removes it. */
   notice(text, { busy = false, again = false } = {}) {
     $("notice").hidden = !text;
     $("notice").classList.toggle("busy", busy);
@@ -106,7 +106,7 @@ export class Stage {
     $("again-failed").hidden = !again;
   }
 
-  /** The pixel { x, y } that is pointed at next, by mouse, finger or keys; null where none is. */
+  /** The next pixel { x, y } picked by mouse, finger or keys; null if picking is cancelled. */
   pick() {
     this.root.classList.add("picking");
     $("aim").hidden = false;
@@ -133,7 +133,7 @@ export class Stage {
     this.#apply(null);
   }
 
-  /** `times` screen pixels for one of the photo, about the middle. */
+  /** Zoom to `times` screen pixels per photo pixel, about the middle. */
   magnify(times) {
     this.zoom(scaleOf(times), this.#centre);
   }
@@ -146,7 +146,7 @@ export class Stage {
     this.#apply(moved(...this.#now(), dx, dy));
   }
 
-  /** Take a view, or where it is null the one in which the whole photo is seen. */
+  /** Set the view; null shows the whole photo. */
   #apply(view) {
     this.fits = !view;
     this.view = view ?? fitted(this.photo, this.#size);
@@ -163,7 +163,7 @@ export class Stage {
     this.zoomedTo(this.fits ? "fit" : times);
   }
 
-  /** Show so many per cent of the photo, from the left, and the cut-out in the rest. */
+  /** Show this percentage of the photo from the left, and the cut-out in the rest. */
   divide(shares) {
     this.shares = Math.min(100, Math.max(0, shares));
     const { left, right } = seen(...this.#now());
@@ -228,7 +228,7 @@ export class Stage {
   }
 }
 
-/** An image element, empty where the blob is none that the browser can show. */
+/** An image element, empty if the browser cannot show the blob. */
 async function decoded(blob) {
   const image = new Image();
   image.alt = "";
@@ -252,7 +252,7 @@ function swap(id, image) {
   if (old.src) URL.revokeObjectURL(old.src);
 }
 
-/** Put a canvas in the place of the one called `id`; where it is null, hide that. */
+/** Replace the canvas with this `id`, or hide it if the new one is null. */
 function put(id, canvas) {
   const old = $(id);
   if (!canvas) {

@@ -1,4 +1,4 @@
-// Several files as one ZIP, not packed: pictures are small already. (APPNOTE.TXT 6.3, 4.3.6.)
+// Several files as one uncompressed ZIP, as images are compressed already (APPNOTE.TXT 6.3, 4.3.6).
 
 const LOCAL = 0x04034b50;
 const CENTRAL = 0x02014b50;
@@ -11,7 +11,7 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return value;
 });
 
-/** The ZIP of an array of { name, blob } whose names differ. */
+/** A ZIP of an array of { name, blob } with different names. */
 export async function zipped(files) {
   const parts = [];
   const directory = [];
@@ -21,7 +21,7 @@ export async function zipped(files) {
     const about = await entry(path, blob);
     const head = [fields([LOCAL, 4]), about, path];
     parts.push(...head, blob);
-    // Between the two: who made it. After: comment, disk, attributes, and where it begins.
+    // Version made by comes first; comment, disk, attributes and offset come last.
     const more = fields([0, 2], [0, 2], [0, 2], [0, 4], [offset, 4]);
     directory.push(fields([CENTRAL, 4], [VERSION, 2]), about, more, path);
     offset += lengthOf(head) + blob.size;
@@ -32,7 +32,7 @@ export async function zipped(files) {
   return new Blob([...parts, ...directory, end], { type: "application/zip" });
 }
 
-/** What both headers of a file say: version, flags, method, time, date, checksum, sizes, lengths. */
+/** The fields common to both headers: version, flags, method, time, date, CRC, sizes, lengths. */
 async function entry(path, blob) {
   const [time, date] = now();
   const sum = checksum(new Uint8Array(await blob.arrayBuffer()));
@@ -42,7 +42,7 @@ async function entry(path, blob) {
   );
 }
 
-/** Little-endian numbers, each with its length in bytes. */
+/** Little-endian numbers, each given with its length in bytes. */
 function fields(...pairs) {
   const bytes = pairs.flatMap(([value, length]) =>
     Array.from({ length }, (_, i) => Math.floor(value / 256 ** i) % 256),
@@ -60,7 +60,7 @@ function checksum(bytes) {
   return (sum ^ 0xffffffff) >>> 0;
 }
 
-/** Time and date as MS-DOS has them. */
+/** Time and date in MS-DOS format. */
 function now() {
   const t = new Date();
   const time = (t.getHours() << 11) | (t.getMinutes() << 5) | (t.getSeconds() >> 1);

@@ -1,4 +1,4 @@
-"""What each part of the method brings: F alone, B alone, their mean and the fused alpha.
+"""Contribution of each part of the method: F alone, B alone, their mean and the fused alpha.
 
     python benchmarks/ablation.py dev.tar NAME=FILE.onnx ... [--size 512] [--out ablation.json]
 
@@ -38,7 +38,7 @@ def main() -> None:
     pairs = read_pairs([args.pairs], VAL_LIST)[:: args.every]
     states = [state.partition("=") for state in args.states]
     if len({name for name, _, _ in states}) < len(states):
-        raise SystemExit("two states have one name; give each its own, as NAME=FILE.onnx")
+        raise SystemExit("two states have the same name; use different ones, as NAME=FILE.onnx")
     figures = {name: measure(pairs, file or name, args.size) for name, _, file in states}
     print(table(figures))
     if args.out:
@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
 
 
 def measure(pairs: Sequence[Pair], file: str, size: int | None) -> Figures:
-    """The means of one state: part -> source -> measure."""
+    """Mean scores of one state: part -> source -> measure."""
     measures = {key: MEASURES[key] for key in SHOWN}
     predictor = Predictor(
         None if file == "lite" else file, MattingOptions(size=size, framing="whole", refine="off")

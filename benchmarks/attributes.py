@@ -1,10 +1,11 @@
-"""Where a model fails: its error by what can be computed of each photo and its truth.
+"""Error of a model by attributes computed from each photo and its true alpha.
 
     latefusion evaluate --model lite --data dev.tar -o out
     python benchmarks/attributes.py dev.tar out/evaluation.json
 
-Each attribute cuts the photos into thirds (border contact: by sides touched); MAD, band MAD and
-IoU are those of evaluation.json, means with 95 % intervals (percentile bootstrap over photos).
+Each attribute divides the photos into thirds (border contact: by the number of sides touched). MAD,
+band MAD and IoU are those of evaluation.json, means with 95 % intervals (percentile bootstrap over
+photos).
 """
 
 import argparse
@@ -23,11 +24,11 @@ from latefusion.metrics import outline_band
 Picture = NDArray[np.uint8]
 Alpha = NDArray[np.float32]
 SHOWN = ("mad", "mad_band10", "iou")
-EDGE = 0.02  # a side counts as touched where so much of it shows the subject
+EDGE = 0.02  # a side counts as touched if more than this fraction of it shows the subject
 
 
 def area(image: Picture, true: Alpha) -> float:
-    """Share of the photo that the subject covers."""
+    """Fraction of the photo covered by the subject."""
     return float(true.mean(dtype=np.float64))
 
 
@@ -48,12 +49,12 @@ def contrast(image: Picture, true: Alpha) -> float:
 
 
 def softness(image: Picture, true: Alpha) -> float:
-    """Share of the photo where the true alpha is between 0.05 and 0.95."""
+    """Fraction of the photo in which the true alpha is between 0.05 and 0.95."""
     return float(((true > 0.05) & (true < 0.95)).mean())
 
 
 def busyness(image: Picture, true: Alpha) -> float:
-    """Mean Laplacian of the background's brightness: leaves and crowds high, walls low."""
+    """Mean absolute Laplacian of the background: high for leaves and crowds, low for walls."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     detail = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
     behind = true < 0.05
@@ -100,7 +101,7 @@ def main() -> None:
 
 
 def groups(values: NDArray[np.float64], whole: bool) -> list[tuple[str, NDArray[np.int64]]]:
-    """The photos of each whole number, or of each third of the values; nan belongs nowhere."""
+    """Photos grouped by value if `whole`, otherwise by thirds; nan is in no group."""
     known = np.flatnonzero(np.isfinite(values))
     if whole:
         return [(f"{v:g}", known[values[known] == v]) for v in np.unique(values[known])]

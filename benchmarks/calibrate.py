@@ -1,9 +1,9 @@
-"""Fits the constants behind `Matte.expected_error` and `Matte.confidence`, and checks them.
+"""Fit of the constants of `Matte.expected_error` and `Matte.confidence`, with a check.
 
     python benchmarks/calibrate.py dev.tar [--model FILE.onnx] [--size 512] [--out calibration.json]
 
-Every second photo is fitted on; everything printed under "held out" is on the others. MAD and the
-error are those of `latefusion evaluate`: |p - t|, whole image, the photo's own size.
+Every second photo is used for the fit; the figures printed under "held out" are for the others. MAD
+and error are as in `latefusion evaluate`: |p - t|, whole image, at the photo's own size.
 """
 
 import argparse
@@ -25,7 +25,7 @@ BINS = (0.0, 0.002, 0.01, 0.05, 0.1, 0.2, 0.4, 1.01)  # of the expected error, f
 
 
 class Photo(NamedTuple):
-    """What is kept of a photo: sums over its pixels, none of the pixels."""
+    """Statistics of a photo's pixels, in place of the pixels themselves."""
 
     source: str
     mad: float
@@ -83,11 +83,11 @@ def look(source: str, matte: Matte, true: NDArray[np.float32]) -> Photo:
 
 
 def fit_weights(photos: list[Photo]) -> Vector:
-    """Least squares of the error on both features, every photo counting the same."""
+    """Least-squares fit of the error to both features, with equal weight for each photo."""
     moments = np.sum([photo.moments for photo in photos], axis=0)
     with_error = np.sum([photo.with_error for photo in photos], axis=0)
     weights = np.asarray(np.linalg.solve(moments, with_error))
-    if (weights < 0).any():  # the better one of the two alone
+    if (weights < 0).any():  # use the better of the two features alone
         alone = with_error / np.diag(moments)
         gain = with_error * alone
         weights = np.where(np.arange(2) == gain.argmax(), alone, 0.0)
@@ -108,7 +108,7 @@ def fit_confidence(photos: list[Photo], weights: Vector) -> tuple[float, float]:
 
 
 def check(photos: list[Photo], weights: Vector, offset: float, slope: float) -> dict[str, object]:
-    """Ranking and calibration on the photos held out."""
+    """Measures of ranking and calibration on the held-out photos."""
     expected = np.array([photo.means @ weights for photo in photos])
     mads = np.array([photo.mad for photo in photos])
     confidence = 1 / (1 + np.exp(-(offset - slope * np.log(expected))))

@@ -1,17 +1,22 @@
-"""The folder mode on Ray against the plain one: overhead, workers, nodes and jobs that die, S3.
+"""Folder mode on Ray against the local one: overhead, dying workers, nodes and jobs, S3.
 
     python benchmarks/cluster.py dev.tar [--photos 400] [--only overhead,store]
 
-The folder holds the photos of the pairs, repeated under other names; results are cut-outs by the
-default network with all its defaults. Overhead: whole commands, start-up included, in turns; on a
-Ray of its own that the command starts, and on a cluster of one node that is there already. Killed:
-two nodes of one core each, as processes of their own; SIGKILL for a worker half-way, and in another
-run for a whole node. Resumed: SIGKILL for the job half-way, then --resume. Store: photos and
-results in an S3 of moto's, of whose answers every seventh fails, from a tar and into tars as well.
-Every time outputs have to be there once, and equal byte for byte to those of the plain mode.
-Memory: of the job and the workers, early in the run and late. Ceiling: how many groups a second one
-job hands out and takes back, on photos of 8 x 8 and a network that does next to nothing, all on the
-same cores. Listing: what a folder of the store takes in memory.
+The folder holds the photos of the pairs, repeated under other names. Results are cut-outs by the
+default network with all defaults. In every part each output must exist once and be equal, byte for
+byte, to that of the local mode. The parts are:
+
+- overhead: whole commands with start-up, in turns, on a Ray that the command starts and on a
+  cluster of one node that runs already;
+- killed: two nodes of one core each as separate processes; SIGKILL for a worker half-way, and in
+  another run for a whole node;
+- resumed: SIGKILL for the job half-way, then --resume;
+- store: photos and results in moto's S3, of whose answers every seventh fails, also from a tar and
+  into tars;
+- memory: of the job and the workers, early and late in the run;
+- ceiling: groups per second that one job hands out and takes back, with photos of 8 x 8 and a
+  trivial network, all on the same cores;
+- listing: memory for listing a folder of the store.
 """
 
 import argparse
@@ -85,7 +90,7 @@ def start(source: object, out: object, *more: str) -> Process:
 
 
 def run(source: object, out: object, *more: str) -> float:
-    """Seconds of a whole command, which has to end well."""
+    """Seconds of a whole command, which must succeed."""
     begin = perf_counter()
     code = start(source, out, *more).wait()
     assert code == 0, code
@@ -116,7 +121,7 @@ def overhead(source: Path, folder: Path) -> list[str]:
 
 
 def killed(source: Path, folder: Path) -> list[str]:
-    """A worker, and then a node, that die half-way."""
+    """Report on runs in which a worker, and then a node, dies half-way."""
     lines = []
     for what in ("node", "worker"):
         out = folder / f"killed-{what}"
@@ -156,14 +161,14 @@ def resumed(source: Path, folder: Path) -> list[str]:
 
 
 def store(source: Path, folder: Path) -> list[str]:
-    """Photos and results in an object store that fails now and then."""
+    """Report on runs with photos and results in an object store that sometimes fails."""
     with s3(folder, EVERY) as port:
         return _store(source, folder, port)
 
 
 @contextmanager
 def s3(folder: Path, every: int) -> Iterator[int]:
-    """A store of which every so many answers fail; its port."""
+    """Run a store in which a fixed share of the answers fails; yields its port."""
     port = free_port()
     os.environ.update(
         AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}",
@@ -223,7 +228,7 @@ def _store(source: Path, folder: Path, port: int) -> list[str]:
 
 
 def memory(source: Path, folder: Path) -> list[str]:
-    """What the job and Ray's processes hold, early and late; the object store is among them."""
+    """Report the memory of the job and of Ray's processes, including the object store."""
     out = folder / "memory"
     with ray_cluster([os.cpu_count() or 1], folder) as (address, nodes):
         job = start(source, out, "--engine", "ray", "--address", address)
@@ -240,7 +245,7 @@ def memory(source: Path, folder: Path) -> list[str]:
 
 
 def ceiling(source: Path, folder: Path) -> list[str]:
-    """Seconds of two runs of tiny photos; start-up is the same in both."""
+    """Report the rate of tiny photos from two runs with the same start-up."""
     model = write_toy_model(folder)
     options = ("--model", str(model), "--refine", "off", "--framing", "whole", "--save", "alpha")
     seconds = {}
@@ -298,7 +303,7 @@ def outputs(folder: Path) -> dict[str, bytes]:
 
 
 def check(out: Path, plain: Path) -> None:
-    """The same files with the same bytes, nothing half-written, and a record for each photo."""
+    """Check for the same files and bytes, no partial file, and a record per photo."""
     assert {path.name for path in out.iterdir()} == {path.name for path in plain.iterdir()}
     assert outputs(out) == outputs(plain)
     lines = (out / NAME).read_bytes().splitlines()
@@ -306,7 +311,7 @@ def check(out: Path, plain: Path) -> None:
 
 
 def half_way(job: Process, source: Path, out: Path) -> int:
-    """Wait until half of the photos are committed; how many are."""
+    """Wait until half of the photos are committed and return their number."""
     half = len(list(source.iterdir())) // 2
     wait(lambda: committed(out) >= half or job.poll() is not None)
     assert job.poll() is None, "it ended too early"

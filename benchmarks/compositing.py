@@ -1,4 +1,4 @@
-"""Two short runs that differ in compositing only: with and without subjects on other backgrounds.
+"""Two short training runs, with and without compositing of subjects on other backgrounds.
 
     python benchmarks/compositing.py DATA OUT
 

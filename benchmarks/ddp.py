@@ -1,13 +1,13 @@
-"""The first steps of `lite` in one process and in several, side by side, and who saw which pair.
+"""First training steps of `lite` in one process and in several, and the pairs each one saw.
 
     python benchmarks/ddp.py DATA [--steps 20] [--processes 2] [--size 128,128] [--batch 8]
 
-DATA is what `latefusion train --data` takes. The segmentation stage, from the packaged ImageNet
-encoder, goes twice over as many pairs as fill half of the steps, and three that are left over, on
-the schedule of a whole run: in one process, in one process on one thread, and in several that
-torchrun starts. All see the same global batches, so the losses differ by rounding only; how much
-that is, the run on another number of threads shows. Pictures a second are those of the steps,
-without the first one and without the decoding of photos.
+DATA is as for `latefusion train --data`. The segmentation stage starts from the packaged ImageNet
+encoder and makes two passes over the pairs that fill half of the steps, plus three left-over pairs,
+on the schedule of a whole run. It runs in one process, in one process on one thread, and in several
+processes that torchrun starts. All see the same global batches, so the losses differ by rounding
+only; the run on one thread shows how large that is. Images per second exclude the first step and
+the decoding of photos.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SCHEDULE = 2535  # steps: 15 epochs of 2,716 pairs in batches of 16, as docs/tra
 
 @dataclass
 class Watch(pl.Callback):
-    """What a process sees: the loss and the seconds of each step, the keys of each epoch."""
+    """A record of one process: loss and seconds of each step, keys of each epoch."""
 
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -96,7 +96,7 @@ def arguments() -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    """The training itself, in each of the processes."""
+    """Train, in each of the processes."""
     settings = Settings(
         "segmentation",
         [args.data],
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def seen_by(folder: Path) -> list[dict[str, Any]]:
-    """What each process of a run saw, by rank."""
+    """Records of a run's processes, by rank."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("rank-*.json"))]
 
 

@@ -1,12 +1,12 @@
-"""Many photos: throughput against the pure forward rate, memory along the way, and a kill half-way.
+"""Folder mode: throughput against the network alone, memory, and a kill half-way.
 
     python benchmarks/folder.py dev.tar [--photos 500]
 
-The folder holds the dev photos, repeated under other names. Throughput: the folder mode against
-the network alone on the same inputs, ready in memory, each with the cores shared out as the command
-does it, in turns, start-up left out; framing whole, so that both run it once a photo, with --refine
-off and as it is by default. Memory: of the process, early in a run and at its end. Kill: SIGKILL
-half-way, then --resume; every output has to be there once and whole.
+The folder holds the dev photos, repeated under other names. Throughput compares the folder mode
+with the network alone on the same inputs in memory, in turns, without start-up; both share out the
+cores as the command does, and both use framing `whole`, so that the network runs once per photo,
+with --refine off and by default. Memory is that of the process early in a run and at its end. Kill
+is SIGKILL half-way, then --resume; every output must exist once and be complete.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def fill(folder: Path, pairs: list[Pair], photos: int) -> Path:
 
 
 def throughput(source: Path, kind: str, refine: Refinement, folder: Path) -> str:
-    """Photos a second of the folder mode and of the network alone."""
+    """Report photos per second of the folder mode and of the network alone."""
     workers, threads = workers_for(SAMPLE, None)
     cv2.setNumThreads(1)
     predictor = Predictor(options=MattingOptions(framing=WHOLE, refine=refine), threads=threads)
@@ -98,7 +98,7 @@ def as_input(predictor: Predictor, photo: Path) -> np.ndarray:
 
 
 def killed_and_resumed(source: Path, photos: int, out: Path) -> str:
-    """SIGKILL half-way and --resume; memory from the second run's own beginning to its end."""
+    """Kill a run half-way and resume it; memory is that of the second run, from start to end."""
     command = [sys.executable, "-m", "latefusion", "matte", str(source), "-o", str(out), "--resume"]
     manifest = out / NAME
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

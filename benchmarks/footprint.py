@@ -1,4 +1,4 @@
-"""Start-up, a huge photo, a long run, and the whole path from file to file.
+"""Start-up time, memory for a huge photo and a long run, and time from file to file.
 
     python benchmarks/footprint.py dev.tar [--photos 500] [--json footprint.json]
 
@@ -63,14 +63,14 @@ def arguments() -> argparse.Namespace:
 
 
 def of_process(*words: object, pairs: Path = SAMPLE) -> Any:
-    """What this script prints as JSON with these words, in a process of its own."""
+    """The JSON output of this script with these arguments, run in a separate process."""
     command = [sys.executable, __file__, str(pairs), *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
 def median_seconds(*works: Callable[[], object]) -> list[float]:
-    """The median of each, all of them taking turns."""
+    """Median seconds of each function; they are called in turns."""
     times: list[list[float]] = [[] for _ in works]
     for _ in range(ROUNDS):
         for work, seconds in zip(works, times, strict=True):
@@ -95,7 +95,7 @@ def enlarged(size: tuple[int, int], folder: Path) -> Path:
 
 
 def start_up(side: int, folder: Path) -> dict[str, float]:
-    """Process start to file written, and the work in it, for a square photo."""
+    """Seconds from process start to file, and of the work alone, for a square photo."""
     photo, out = enlarged((side, side), folder), folder / "out.png"
     command = [sys.executable, "-m", "latefusion", "matte", str(photo), "-o", str(out)]
     predictor = Predictor(options=MattingOptions(framing="whole"))
@@ -119,7 +119,7 @@ def memory(photo: Path, kind: str) -> dict[str, float]:
 
 
 def growth(pairs: Path, count: int) -> list[float]:
-    """Memory held after each tenth of a run over `count` photos, in MB."""
+    """Memory in MB after each tenth of a run over `count` photos."""
     photos = [decode_pair(pair)[0] for pair in read_pairs([pairs], VAL_LIST)[:50]]
     predictor, held = Predictor(options=MattingOptions(framing="whole"), threads=2), []
     for i in range(count):
@@ -130,7 +130,7 @@ def growth(pairs: Path, count: int) -> list[float]:
 
 
 def path_seconds(pairs: Path, folder: Path) -> dict[str, float]:
-    """Seconds a photo from JPEG to PNG, for alpha and for the cut-out."""
+    """Seconds per photo from JPEG to PNG, for alpha and for the cut-out."""
     files = []
     for i, pair in enumerate(read_pairs([pairs], VAL_LIST)[::10]):
         files.append(folder / f"{i}.jpg")
@@ -147,7 +147,7 @@ def path_seconds(pairs: Path, folder: Path) -> dict[str, float]:
 
 
 def status(entry: str) -> float:
-    """A line of this process's status in MB: VmHWM is the most memory ever, VmRSS that held now."""
+    """A value of this process's status in MB: VmHWM is its peak memory, VmRSS the current one."""
     text = Path("/proc/self/status").read_text()
     return int(text.split(f"{entry}:")[1].split()[0]) / 1024
 

@@ -1,14 +1,15 @@
-"""Straight colours against known ones: how much of the old background is left in a soft edge.
+"""Error of estimated foreground colours: the old background left in a soft edge.
 
     pip install pymatting
     python benchmarks/foreground.py dev.tar background-00.tar [--every 5]
 
 A subject of known colours is mixed with a background photo by a known alpha, and the colours are
-estimated from the mix. The colours are another dev photo's (`other`: busier than subjects are), or
-those that pymatting's multi-level solver, an implementation of the same paper at full size, finds
-for the photo itself (`own`). The alpha is the network's, given as it is or, `rough`, at half the
-size and enlarged again, as no estimate of alpha is exact. Prints, where 0.02 < alpha < 0.98, the
-mean of alpha |estimate - true| in levels, of the photo's own pixels and of the estimate; the time.
+estimated from the mix. The known colours are those of another dev photo (`other`, busier than real
+subjects), or those that pymatting's multi-level solver, an implementation of the same paper at full
+size, finds for the photo itself (`own`). The alpha is the network's, given exactly or, as no
+estimate is exact, reduced to half the size and enlarged again (`rough`). For 0.02 < alpha < 0.98
+the script prints the mean of alpha |estimate - true| in levels, for the photo's own pixels and for
+the estimate, and the time.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""What the closer look brings: small subjects, and the dev photos, on which it must not hurt.
+"""Effect of the closer look on small subjects, and on dev photos, which it must not harm.
 
     python benchmarks/framing.py dev.tar background-00.tar [--every 5]
 
-No dev photo shows its subject smaller than two thirds of its height, so small ones are made: each
-n-th dev subject, in its own colours and with its true alpha, on a background photo, so that the
-scene is k times as high and wide as the subject's photo. A cut edge stays at the scene's edge.
-Prints the mean and median MAD of the whole view alone and with the closer look, the worst growth on
-any photo, in how many it was taken, and the time. Then photos that are turned, with and without
---rotate-search; of the upright ones all, to see that none is turned.
+No dev photo shows its subject smaller than two thirds of its height, so small ones are composited:
+every n-th dev subject, in its own colours and with its true alpha, on a background photo k times as
+high and wide as the subject's photo. A cut edge stays at the scene's edge. The script prints the
+mean and median MAD of the whole view alone and with the closer look, the largest growth on any
+photo, the number of photos with a closer look, and the time. Then come rotated photos, with and
+without --rotate-search, and all upright ones, of which none may be rotated.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def as_example(pair: Pair) -> Example:
 def small_subjects(
     pairs: Sequence[Pair], backgrounds: Sequence[Encoded], factor: float
 ) -> Iterator[Example]:
-    """Each subject at the lower edge, or anywhere if it is whole, of a scene `factor` as large."""
+    """Scenes `factor` times as large; the subject is at the lower edge, or anywhere if whole."""
     rng = np.random.default_rng(0)
     for number, pair in enumerate(pairs):
         image, alpha = as_example(pair)
@@ -112,7 +112,7 @@ def row(name: str, examples: Iterable[Example]) -> None:
 
 
 def turned(pairs: Sequence[Pair], turns: int) -> None:
-    """Print a row of the table of photos that are turned by so many quarters."""
+    """Print a row of the table of photos rotated by a number of quarter turns."""
     plain, searching = Predictor(), Predictor(options=MattingOptions(rotate_search=True))
     errors, other = [], 0
     for pair in pairs:

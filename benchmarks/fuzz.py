@@ -1,10 +1,10 @@
-"""Damaged photos by the thousand through read_photo: a Photo or an ImageError, soon, and no more.
+"""Fuzz test of read_photo: a damaged photo must quickly give a Photo or an ImageError.
 
 python benchmarks/fuzz.py [--cases 20000] [--seed 6] [--case N]
 
-Each case takes a small photo in one of many encodings, damages its bytes and reads it; what comes
-out is written again. Case N of a seed is always the same. To go easy on memory, photos of more than
-20 million pixels are refused here.
+Each case damages the bytes of a small photo in one of many encodings and reads it; a Photo is then
+written again. Case N of a seed is always the same. To save memory, photos of more than 20 million
+pixels are refused here.
 """
 
 import argparse
@@ -38,7 +38,7 @@ EXTREMES = (0, 1, 0x7F, 0x80, 0xFF)
 
 @cache
 def seeds() -> dict[str, list[bytes]]:
-    """Format -> small photos in many of its kinds."""
+    """A dict from a format to small photos in many variants of it."""
     with Image.open(SAMPLE) as opened:
         photo = opened.convert("RGB").resize((61, 47))
     rgba = photo.copy()
@@ -102,7 +102,7 @@ def damage(rng: np.random.Generator) -> bytes:
 
 
 def place(broken: bytearray, rng: np.random.Generator) -> int:
-    """A position, half of the time in the header, where the structure is."""
+    """A random position, in half of the cases in the header, which holds the structure."""
     end = min(len(broken), 200) if rng.random() < 0.5 else len(broken)
     return int(rng.integers(0, max(1, end)))
 
@@ -157,7 +157,7 @@ def mend_checksums(png: bytearray) -> None:
 
 
 def check(photo: Photo, rng: np.random.Generator) -> None:
-    """What every Photo is, and that it can be written with all that travels along."""
+    """Check the properties of a Photo, and that it can be written with its metadata."""
     assert photo.image.dtype == np.uint8
     assert photo.image.ndim == 3
     assert photo.image.shape[2] == 3
@@ -172,7 +172,7 @@ def check(photo: Photo, rng: np.random.Generator) -> None:
 
 
 def run(seed: int, case: int) -> str:
-    """What came of one case: "photo", "error", or what went wrong."""
+    """The result of one case: "photo", "error", or a description of the failure."""
     rng = np.random.default_rng([seed, case])
     data = damage(rng)
     faulthandler.dump_traceback_later(HANG, exit=True)

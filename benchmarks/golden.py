@@ -1,8 +1,10 @@
-"""How far the network is from the Keras reference, tensor by tensor: python benchmarks/golden.py.
+"""Difference between the network and the Keras reference, tensor by tensor.
 
-float64 shows a wrong port, as it has no rounding of its own: what remains is the reference's. Exits
-with 1 where that is above the tolerance. float32 runs with channels last, the layout of Keras and
-so nearer to its order of summation; with channels first, rounding takes r2 to 1.2e-5.
+    python benchmarks/golden.py
+
+float64 reveals a wrong port: it adds no rounding, so the rest is the reference's own. The exit code
+is 1 if that exceeds the tolerance. float32 runs with channels last, the layout of Keras, which is
+closer to its order of summation; with channels first, rounding moves r2 by 1.2e-5.
 """
 
 from pathlib import Path
@@ -23,7 +25,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @torch.inference_mode()
 def tensors(network: MattingNetwork, image: Tensor) -> dict[str, Tensor]:
-    """The network's tensors by the reference's names, each (1, C, H, W)."""
+    """Tensors of the network by the reference's names, each (1, C, H, W)."""
     features = network.encoder((image - network.mean) * network.scale)
     found = dict(zip(("r1", "r2", "r3", "r4", "bottleneck"), features, strict=True))
     out = network(image)
@@ -34,7 +36,7 @@ def tensors(network: MattingNetwork, image: Tensor) -> dict[str, Tensor]:
 
 
 def differences(dtype: torch.dtype) -> dict[str, float]:
-    """The greatest absolute difference of each tensor of the reference."""
+    """The largest absolute difference of each tensor from the reference."""
     network = read_keras(FIXTURE / "keras-small.h5").to(dtype)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     with np.load(FIXTURE / "keras-small.npz") as file:
@@ -48,7 +50,7 @@ def differences(dtype: torch.dtype) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print the table; fail if the port is wrong."""
+    """Print the table, and exit with 1 if the port is wrong."""
     found = {name: differences(dtype) for name, dtype in DTYPES.items()}
     table = Table("tensor", *found, title="Difference from Keras")
     for name in found["float32"]:

@@ -1,9 +1,9 @@
-"""What one training step of a preset costs on this machine, and so what a whole training would.
+"""Time of one training step of a preset on this machine, and an estimate for a whole training.
 
     python benchmarks/paper_step.py [--preset densenet201] [--side 256] [--pairs 2716]
 
-A step of each stage on one random picture, forward and backward, the first one left out; the days
-are for the paper's epochs of each stage, at this size and in proportion at 512.
+A step is forward and backward of one stage on one random image, without the first step. The days
+are for the paper's number of epochs of each stage, at this size and scaled to 512.
 """
 
 import argparse

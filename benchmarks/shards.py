@@ -1,8 +1,9 @@
-"""What it takes to open tar shards and to read all pictures in them: seconds and memory.
+"""Time and memory to open tar shards and to read all pictures in them.
 
     python benchmarks/shards.py SHARDS...
 
-Linux only. "cold" is after the kernel was told to forget the files, which it does as it likes.
+Linux only. "cold" is after the kernel was advised to drop the files from its cache, which it may
+ignore.
 """
 
 import os

@@ -1,13 +1,13 @@
-"""How fast training goes: pictures a second of each stage, plain and with what PyTorch offers.
+"""Training speed: images per second of each stage, plain and with PyTorch's speed-ups.
 
     python benchmarks/train_speed.py [--preset lite] [--size 256,256] [--batch 4] [--steps 4]
 
 A step is the package's own, from canvases in memory to new weights: augmentation, forward, the
-stage's loss, backward, clipping, optimiser and schedule; neither reading of files nor averaging of
-weights. In every round each variant takes `--steps` of them on the same views; the figures are
-medians over `--rounds`, after a warm-up that includes the compilation. Network and loss are
-compiled; a variant that computes the same shows nearly the same loss. Peak memory is that of a
-process in which one variant runs alone. On a GPU if one is there.
+stage's loss, backward, clipping, optimiser and schedule, without reading files or averaging
+weights. In every round each variant takes `--steps` steps on the same views. The figures are
+medians over `--rounds`, after a warm-up that includes compilation. Network and loss are compiled; a
+variant that computes the same has nearly the same loss. Peak memory is that of a process in which
+one variant runs alone. It runs on a GPU if there is one.
 """
 
 import argparse
@@ -45,7 +45,7 @@ WARM_UP = 2  # steps
 
 @dataclass(frozen=True)
 class Variant:
-    """What a variant changes in the step."""
+    """Changes that a variant makes to the step."""
 
     channels_last: bool = True
     bf16: bool = False
@@ -96,7 +96,7 @@ def arguments() -> argparse.Namespace:
 
 
 def stage_rows(settings: Settings, wanted: list[str], rounds: int, count: int) -> list[Row]:
-    """The variants of a stage: throughput in turns in this process, memory each in its own."""
+    """Measure a stage's variants: throughput here in turns, memory in a process for each."""
     torch.compiler.reset()  # what it compiled for the stage before
     rows: dict[str, Row] = {}
     steps = {name: make_step(settings, VARIANTS[name]) for name in wanted}
@@ -117,7 +117,7 @@ def stage_rows(settings: Settings, wanted: list[str], rounds: int, count: int) -
 
 
 def make_step(settings: Settings, variant: Variant) -> Step:
-    """One step of optimisation with a network, an optimiser and canvases of its own."""
+    """Make a function for one training step, with its own network, optimiser and canvases."""
     torch.manual_seed(0)
     network = MattingNetwork(PRESETS[settings.preset or "lite"])
     stage = varied(STAGES[settings.stage], variant)
@@ -176,7 +176,7 @@ def canvases(count: int, side: int) -> Sample:
 
 
 def warm_up(step: Step, variant: Variant) -> str | None:
-    """The first steps; why not, in a line, where the variant cannot be compiled here."""
+    """Run the first steps; returns a message if the variant cannot be compiled here."""
     try:
         for seed in range(WARM_UP):
             step(seed)
@@ -190,7 +190,7 @@ def warm_up(step: Step, variant: Variant) -> str | None:
 def in_turns(
     steps: dict[str, Step], rounds: int, count: int, pictures: int
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Pictures a second of each step in each round, and the loss of its last one."""
+    """Images per second of each step function in each round, and its last loss."""
     rates: dict[str, list[float]] = {name: [] for name in steps}
     losses = {}
     for seed in range(0, rounds * count, count):
@@ -203,14 +203,14 @@ def in_turns(
 
 
 def in_a_process(stage: str, variant: str) -> float:
-    """Peak memory of a variant alone, in MB."""
+    """Peak memory in MB of a variant in its own process."""
     words = [sys.executable, __file__, *sys.argv[1:], "--probe", stage, variant]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     return float(done.stdout.splitlines()[-1])
 
 
 def peak_mb(settings: Settings, variant: Variant) -> float:
-    """The most memory of a step: of the GPU, or of this process over that of the imports."""
+    """Peak memory of a step: on the GPU, or of this process in addition to the imports."""
     before = resident_mb("VmRSS")
     step = make_step(settings, variant)
     warm_up(step, variant)
@@ -229,13 +229,13 @@ def forget_peak() -> None:
 
 
 def resident_mb(field: str) -> float:
-    """This process's memory now (VmRSS) or at most (VmHWM), in MB."""
+    """Memory of this process in MB: VmRSS is the current one, VmHWM the peak."""
     status = Path("/proc/self/status").read_text()
     return int(status.split(f"{field}:")[1].split()[0]) / 1024
 
 
 def conditions(args: argparse.Namespace) -> str:
-    """What the figures hold for."""
+    """A description of the machine and the software behind the figures."""
     threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
     device = f"{threads} threads, {capability}"
     if DEVICE == "cuda":

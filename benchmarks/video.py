@@ -1,17 +1,17 @@
-"""What steadying does to a clip: flicker, ghosts, and where small subjects are looked at closer.
+"""Effect of temporal smoothing on clips: flicker, ghosts, and closer looks at small subjects.
 
     python benchmarks/video.py clip.mp4 dev.tar background-00.tar [--subjects 5] [--sheet sheet.png]
 
-Made clips, of which the truth is known: a dev subject in its own colours moves before a photo that
-moves, too, under changing light, with camera noise, through H.264 at crf 23. Their speeds are 0, 2
-and 16 pixels a frame at most, at 360 x 480. MAD and dtSSD are to the truth of each frame; `growth`
-is how much the MAD of the worst frame rises, `outside` the mean alpha further than 6 px from the
-truth, where a ghost would be. Small subjects, on 960 x 540, compare one look at the whole, a closer
-look of its own for each frame, and the view held still that the command takes.
+The synthetic clips have a known truth: a dev subject in its own colours moves in front of a moving
+photo, under changing light, with camera noise, through H.264 at crf 23. Their speeds are at most 0,
+2 and 16 pixels per frame at 360 x 480. MAD and dtSSD are against the truth of each frame. `growth`
+is the increase in MAD of the worst frame; `outside` is the mean alpha more than 6 px from the
+truth, where a ghost would be. For small subjects, at 960 x 540, the script compares the whole view,
+a new closer look in each frame, and the closer look that the command holds over the frames.
 
-The real clip has no truth. `flicker` is the root of the mean squared change of alpha along the
-optical flow, where colours agree along it; the flow is another one than that of the method, at full
-size and a finer preset. `still` is the same without flow, where the picture stays as it is.
+The real clip has no truth. `flicker` is the root mean square change of alpha along the optical
+flow, where colours agree along it. This flow differs from that of the method: it has full size and
+a finer preset. `still` is the same without flow, where the picture does not change.
 """
 
 import argparse
@@ -54,7 +54,7 @@ CLEAR = 20  # levels of the truth at its left and right edge: a subject that is 
 
 
 class Made(NamedTuple):
-    """A made clip and its truth."""
+    """A synthetic clip and its true alphas."""
 
     frames: list[Image]
     truth: list[Plane]
@@ -86,7 +86,7 @@ def is_whole(pair: Pair) -> bool:
 
 
 def made_clips(scenes: Sequence[tuple[Pair, Image]], count: int, refine: Refinement) -> None:
-    """Print what steadying does to clips of different speeds."""
+    """Print the effect of smoothing on synthetic clips of different speeds."""
     predictor = Predictor(options=MattingOptions(framing="whole", refine=refine))
     print("| clip | dtSSD x 100 | steadied | MAD | steadied | growth | outside | steadied |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -111,7 +111,7 @@ def made_clips(scenes: Sequence[tuple[Pair, Image]], count: int, refine: Refinem
 
 
 def small_subjects(scenes: Sequence[tuple[Pair, Image]], count: int, refine: Refinement) -> None:
-    """Print what a closer look does to clips, one for each frame or one that is held."""
+    """Print the effect of a closer look on clips, new in each frame or held."""
     options = MattingOptions(framing="whole", refine=refine)
     predictor, closer = (
         Predictor(options=each) for each in (options, replace(options, framing="auto"))
@@ -146,7 +146,7 @@ def held(predictor: Predictor, frames: list[Image]) -> list[Matte]:
 
 
 def real_clip(path: Path, sheet: Path | None, refine: Refinement) -> None:
-    """Print what steadying does to a clip without a truth, and how long all takes."""
+    """Print the effect of smoothing on a clip without a truth, and the time."""
     print("\n| real clip | flicker x 100 | still x 100 | frames/s |\n| --- | --- | --- | --- |")
     for smooth in (0.0, SMOOTH):
         start = perf_counter()
@@ -176,7 +176,7 @@ def moving(
     size: tuple[int, int] = SIZE,
     share: float = 1.12,
 ) -> Made:
-    """A subject of `share` of the frame's height that sways at up to `speed` pixels a frame."""
+    """A subject of `share` of the frame's height that sways at up to `speed` pixels per frame."""
     rng = np.random.default_rng(seed)
     (height, width), (image, levels) = size, decode_pair(pair)
     alpha = (levels / 255).astype(np.float32)
@@ -228,7 +228,7 @@ def alphas_of(found: Iterable[Matte]) -> list[Plane]:
 
 
 def scores(alphas: list[Plane], truth: list[Plane]) -> tuple[float, float, float]:
-    """Mean dtSSD, mean MAD, and the mean alpha where only a ghost can be."""
+    """Mean dtSSD, mean MAD, and mean alpha in the area where only ghosts have any."""
     both = list(zip(alphas, truth, strict=True))
     flicker = [dtssd(*now, *before) for before, now in pairwise(both)]
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * GHOST + 1, 2 * GHOST + 1))
@@ -243,7 +243,7 @@ def scores(alphas: list[Plane], truth: list[Plane]) -> tuple[float, float, float
 
 
 def changes(frames: list[Image], alphas: list[Plane]) -> tuple[float, float]:
-    """The change of alpha from frame to frame, along the flow and where the picture stays."""
+    """Change of alpha from frame to frame, along the flow and where the picture does not change."""
     flow_of = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     rows, columns = np.indices(alphas[0].shape, np.float32)
     along, still = [], []
@@ -268,7 +268,7 @@ def root(change: Plane, where: NDArray[np.bool_]) -> float:
 
 
 def write_sheet(path: Path, found: list[Matte], every: int = 12) -> None:
-    """Photo, alpha and the subject over green, a row for each of some frames."""
+    """Write rows of photo, alpha and subject over green for some of the frames."""
     rows = []
     for matte in found[::every]:
         grey = np.repeat(np.rint(255 * matte.alpha).astype(np.uint8)[:, :, None], 3, axis=2)

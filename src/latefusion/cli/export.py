@@ -9,10 +9,11 @@ import typer
 from latefusion.cli.terminal import check_size, extra_packages, parse_size, progress_bar, working
 from latefusion.errors import LatefusionError
 from latefusion.images.framing import Size, check_side
+from latefusion.inference.options import IN_AND_OUT
 
 deployment = typer.Typer()
 
-FILES, NETWORK = "In and out", "Network"  # panels of --help
+NETWORK = "Network"  # a panel of --help
 
 
 @deployment.command()
@@ -28,7 +29,7 @@ def export(
             "--out",
             metavar="FILE",
             help="The file to write: .onnx, or .pb for tensorflow.",
-            rich_help_panel=FILES,
+            rich_help_panel=IN_AND_OUT,
         ),
     ],
     target: Annotated[
@@ -72,7 +73,7 @@ def export(
         typer.Option(
             metavar="FILE",
             help="JSON file with training, figures and terms to add to the sidecar.",
-            rich_help_panel=FILES,
+            rich_help_panel=IN_AND_OUT,
         ),
     ] = None,
 ) -> None:

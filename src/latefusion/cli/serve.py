@@ -12,6 +12,7 @@ from latefusion.cli.options import Device, Model
 from latefusion.cli.terminal import extra_packages
 from latefusion.errors import LatefusionError, reason
 from latefusion.folder.batch import workers_for
+from latefusion.inference.options import MACHINE
 from latefusion.inference.predictor import Predictor
 from latefusion.parallel import usable_cores
 from latefusion.runtime.devices import AUTO
@@ -20,8 +21,7 @@ serving = typer.Typer()
 
 KEY = "LATEFUSION_API_KEY"
 MILLION = 1_000_000
-NETWORK, MACHINE = "Network", "Machine"  # panels of --help
-LIMITS, ACCESS = "Limits", "Access"
+NETWORK, LIMITS, ACCESS = "Network", "Limits", "Access"  # panels of --help
 
 
 @serving.command()

@@ -167,7 +167,7 @@ DAMAGES = [
     (remove_block, r"missing conv4_block1_0_bn/gamma and \d+ more"),
     (add, r"unexpected aux_conv/kernel; expected"),
     (add_kind, r"unexpected conv1/conv/scale; expected"),
-    (reshape, r"deFG_side_0_conv3/kernel the shape \(1, 5, 1, 1\) .* needs \(1, 16, 1, 1\)"),
+    (reshape, r"deFG_side_0_conv3/kernel has the shape \(1, 5, 1, 1\) .* needs \(1, 16, 1, 1\)"),
     (twice, r"bn/gamma occurs twice"),
     (other_network, r"no convolution deFG_up4_conv|no convolution conv2_block1_2_conv"),
     (flat_kernel, r"no convolution fusion_conv0"),

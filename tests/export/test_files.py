@@ -157,7 +157,7 @@ def test_an_export_for_opencv_equals_pytorch_there(tmp_path: Path, half: bool) -
 def test_a_lazy_export_of_a_small_preset_equals_pytorch(tmp_path: Path, preset: str) -> None:
     source = tmp_path / "a.safetensors"
     save_network(source, perturbed(PRESETS[preset]), half=True, stage="joint")
-    export(source, tmp_path / "a.onnx", Wish("lazy", side=64))
+    export(source, tmp_path / "a.onnx", ExportOptions("lazy", side=64))
     image = torch.rand(1, 3, 64, 96) * 255
     with torch.no_grad():
         expected = load_network(source)(image)
@@ -324,7 +324,7 @@ def test_opencv_reads_every_entry_of_a_sidecar(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("notes", "reason"),
     [
-        ({"stage": "nonsense"}, "right is one of segmentation"),
+        ({"stage": "nonsense"}, "expected one of segmentation"),
         ({"input_side": "big"}, "input_side 'big', which is not a number; give --side"),
         ({"input_side": "9" * 5000}, r"input_side '9+\.\.\.', which is not a number; give --side"),
     ],

@@ -97,6 +97,17 @@ def write_toy_backgrounds(folder: Path, count: int) -> Path:
     return folder
 
 
+def write_toy_cutouts(folder: Path, count: int) -> Path:
+    """Subjects like those of the pairs, each of another green, as RGBA."""
+    folder.mkdir(parents=True)
+    y, x = np.mgrid[0:48, 0:80]
+    alpha = np.clip((1.3 - np.hypot((x - 24) / 12, (y - 24) / 16)) / 0.6, 0, 1)
+    for i in range(count):
+        bgra = np.dstack([np.full((48, 80, 3), (40, 200 - 9 * i, 30)), alpha * 255])
+        cv2.imwrite(str(folder / f"cut-{i}.png"), np.rint(bgra).astype(np.uint8))
+    return folder
+
+
 def export_toy(
     folder: Path, make: Callable[[], MattingNetwork], exports: dict[str, ExportOptions]
 ) -> Path:

@@ -17,7 +17,7 @@ from latefusion.inference.predictor import Predictor
 from latefusion.metrics import MEASURES, Measure, measures_in_band
 
 if TYPE_CHECKING:  # only for a run, to keep the other commands quick
-    from latefusion.evaluation.scores import Evaluation, Sample, Watch
+    from latefusion.evaluation.scores import Case, Evaluation, Watch
 
 evaluation = typer.Typer()
 
@@ -139,9 +139,9 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _track(samples: "list[Sample]") -> "Iterator[Sample]":
-    with progress_bar(len(samples)) as progress:
-        yield from progress.track(samples, description="Scoring")
+def _track(cases: "list[Case]") -> "Iterator[Case]":
+    with progress_bar(len(cases)) as progress:
+        yield from progress.track(cases, description="Scoring")
 
 
 def _about_model(predictor: Predictor, name: str) -> dict[str, str | int]:

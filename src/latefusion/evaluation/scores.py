@@ -61,7 +61,7 @@ class Example(NamedTuple):
     true: Alpha
 
 
-class Sample(NamedTuple):
+class Case(NamedTuple):
     """A photo to score; `load` raises LatefusionError if it cannot be scored."""
 
     key: str
@@ -69,7 +69,7 @@ class Sample(NamedTuple):
 
 
 Predict: TypeAlias = Callable[[NDArray[np.uint8]], Alpha | Matte]  # image (H, W, 3) uint8 RGB
-Track: TypeAlias = Callable[[list[Sample]], Iterable[Sample]]  # a progress bar over the samples
+Track: TypeAlias = Callable[[list[Case]], Iterable[Case]]  # a progress bar over the cases
 Watch: TypeAlias = Callable[[Row, Example], None]  # called for every scored photo
 
 
@@ -84,8 +84,8 @@ def evaluate_model(
 
     An image is (H, W, 3) uint8 RGB, an alpha (H, W) float32 in [0, 1] of the image's size.
     """
-    samples = [Sample(pair.key, partial(_predict, predict, pair)) for pair in pairs]
-    return _evaluate(samples, measures, track, watch)
+    cases = [Case(pair.key, partial(_predict, predict, pair)) for pair in pairs]
+    return _evaluate(cases, measures, track, watch)
 
 
 def evaluate_folders(
@@ -108,11 +108,10 @@ def evaluate_folders(
         raise DataError(
             f"{images}: no photo has the name of a truth; right would be {next(iter(truths))}"
         )
-    samples = [
-        Sample(key, partial(_read, key, found, true, photos.get(key)))
-        for key, true in truths.items()
+    cases = [
+        Case(key, partial(_read, key, found, true, photos.get(key))) for key, true in truths.items()
     ]
-    return _evaluate(samples, measures, track, watch)
+    return _evaluate(cases, measures, track, watch)
 
 
 def score(
@@ -183,15 +182,15 @@ def badness(row: Row, measure: Measure) -> float:
 
 
 def _evaluate(
-    samples: list[Sample], measures: Mapping[str, Measure], track: Track, watch: Watch
+    cases: list[Case], measures: Mapping[str, Measure], track: Track, watch: Watch
 ) -> Evaluation:
     evaluation = Evaluation(measures, [], [])
-    for sample in track(samples):
+    for case in track(cases):
         try:
-            example = sample.load()
-            row = score(sample.key, example.pred, example.true, measures)
+            example = case.load()
+            row = score(case.key, example.pred, example.true, measures)
         except LatefusionError as error:
-            evaluation.bad.append(Bad(sample.key, str(error)))
+            evaluation.bad.append(Bad(case.key, str(error)))
             continue
         evaluation.rows.append(row)
         watch(row, example)

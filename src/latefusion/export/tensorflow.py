@@ -287,9 +287,9 @@ def attribute(node: NodeProto, name: str) -> Any:
     return defaults[name]
 
 
-def padding_name(node: NodeProto, shape: Shape) -> str:
-    """The TensorFlow name of a convolution's pads: SAME or VALID."""
-    pads, kernel = attribute(node, "pads"), attribute(node, "kernel_shape")
+def padding_name(node: NodeProto, shape: Shape, kernel: Sequence[int]) -> str:
+    """The TensorFlow name of the pads of a convolution with this (height, width): SAME or VALID."""
+    pads = attribute(node, "pads")
     if not any(pads):
         return "VALID"
     totals = []  # pixels that SAME adds to the height and to the width

@@ -9,6 +9,17 @@ from latefusion.inference.options import MattingOptions
 from latefusion.inference.predictor import Predictor
 from tests.helpers.toy_model import write_toy_model
 
+# Fixtures that start or build something large, and the marker of the tests that use them.
+LARGE = {"chromium": "browser", "cluster": "cluster", "installed": "cpp"}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test by the large fixtures that it uses, and as slow if it is marked as large."""
+    for fixture in LARGE.keys() & set(getattr(item, "fixturenames", ())):
+        item.add_marker(LARGE[fixture])
+    if any(item.get_closest_marker(name) for name in LARGE.values()):
+        item.add_marker("slow")
+
 
 @pytest.fixture
 def toy_model(tmp_path: Path) -> Path:

@@ -72,7 +72,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / f"{number % 7}" / f"{number:03}.jpg"
         path.parent.mkdir(exist_ok=True)
         coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
-        coarse.resize((400, 300)).save(path)
+        coarse.resize((200, 150)).save(path)
     (folder / "3" / "bad.jpg").write_bytes(b"no photo")
     return folder
 

@@ -12,8 +12,12 @@ from pathlib import Path
 
 # Without a token: each test run has a cluster of its own. Nothing is reported to anybody.
 ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+# A node of one core starts one process at a time, and a job needs six that take seconds each.
+ENVIRONMENT |= {"RAY_worker_maximum_startup_concurrency": "8"}
+# Else Ray Data ends an idle worker just when photos arrive, and starts another in its place.
+ENVIRONMENT |= {"RAY_DATA_DEFAULT_ACTOR_POOL_UTIL_DOWNSCALING_THRESHOLD": "0"}
 RAY = str(Path(sys.executable).with_name("ray"))
-PATIENCE = 60  # seconds
+PATIENCE = 180  # seconds, for a machine that is busy
 
 
 @contextmanager
@@ -31,6 +35,7 @@ def ray_cluster(
             if not number:
                 role = ["--head", "--port", str(port), "--include-dashboard", "false"]
             command = [RAY, "start", "--block", "--num-cpus", str(count), "--node-ip-address", host]
+            command += ["--include-log-monitor", "false"]
             log = folder / f"node-{number}.log"
             nodes.append(started([*command, *role, "--disable-usage-stats"], env, log))
             wait_until(lambda log=log: b"Ray runtime started" in log.read_bytes())

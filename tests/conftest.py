@@ -10,7 +10,7 @@ from latefusion.inference.predictor import Predictor
 from tests.helpers.toy_model import write_toy_model
 
 # Fixtures that start or build something large, and the marker of the tests that use them.
-LARGE = {"chromium": "browser", "cluster": "cluster", "installed": "cpp"}
+LARGE = {"chromium": "browser", "cluster": "cluster", "installed": "cpp", "exports": "slow"}
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

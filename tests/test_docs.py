@@ -35,6 +35,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code", [code for _, code in FOUND], ids=[f"{i}-{name}" for i, (name, _) in enumerate(FOUND)]
 )

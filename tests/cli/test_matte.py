@@ -232,6 +232,7 @@ def wait_for(path: Path) -> None:
     raise AssertionError(f"{path} did not come")
 
 
+@pytest.mark.slow
 def test_doctor_finds_all_well() -> None:
     code, out, _ = call("doctor")
     assert code == 0
@@ -240,6 +241,7 @@ def test_doctor_finds_all_well() -> None:
     assert any(line.startswith("ok device") for line in lines)
 
 
+@pytest.mark.slow
 def test_doctor_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Image.new("L", (320, 400)).save(tmp_path / "other.png")
     monkeypatch.setattr("latefusion.inference.doctor.GOLDEN_ALPHA", tmp_path / "other.png")

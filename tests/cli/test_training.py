@@ -37,6 +37,7 @@ def pairs(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_exported_described_and_used(run: Run, pairs: Path) -> None:
     out = pairs.parent / "run"
     words = ("--data", pairs, "--out", out, "--input-size", "64,64", "--epochs", 1)
@@ -54,6 +55,7 @@ def test_a_run_is_trained_exported_described_and_used(run: Run, pairs: Path) -> 
     assert cv2.imread(str(pairs.parent / "cut.png"), cv2.IMREAD_UNCHANGED).shape == (60, 80, 4)
 
 
+@pytest.mark.slow
 def test_shards_are_trained_on(run: Run, pairs: Path) -> None:
     shards = pairs.parent / "shards"
     for name, words in (("pairs", ()), ("rooms", ("--backgrounds",))):

@@ -90,6 +90,7 @@ def test_a_full_disk_leaves_nothing_behind(name: str, toy: Predictor, tmp_path: 
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 @pytest.mark.parametrize(
     ("numbers", "code"),

@@ -28,6 +28,8 @@ from latefusion.runtime.runtimes import OnnxNetwork, in_opencv
 from latefusion.training.stages import STAGES
 from tests.helpers.toy_network import add_toy_preset, perturb_norms, perturbed, toy_network
 
+pytestmark = pytest.mark.slow
+
 CARD = {"terms": "none"}
 
 

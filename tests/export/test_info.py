@@ -38,6 +38,7 @@ def model(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return tmp_path / "toy.onnx"
 
 
+@pytest.mark.slow
 def test_an_export_has_its_parts_data_terms_and_checksum(checkpoint: Path) -> None:
     model = export(checkpoint, checkpoint.with_suffix(".onnx"), ExportOptions("opencv", (64, 96)))
     facts = describe(str(model))

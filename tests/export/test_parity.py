@@ -120,6 +120,8 @@ from PIL import Image
 words = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 assert words['--save'] == 'alpha16'
 from PIL import ImageOps
+
+pytestmark = pytest.mark.slow
 size = ImageOps.exif_transpose(Image.open(words['--image'])).size
 Image.new('I;16', size, 32768).save(words['--out'])
 """

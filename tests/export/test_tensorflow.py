@@ -16,6 +16,8 @@ from latefusion.runtime.planes import OUTPUTS
 from latefusion.training.stages import STAGES
 from tests.helpers.toy_network import perturb_norms
 
+pytestmark = pytest.mark.slow
+
 SIZE = (64, 96)
 BORDER = 8
 SMALL = {

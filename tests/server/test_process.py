@@ -28,6 +28,8 @@ from latefusion.server.service import Service
 from tests.helpers.service import encoded, lopsided, service
 from tests.helpers.serving import PATIENCE, SAMPLE, Serving, serving
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 KEY = "correct horse battery"
 CLIENTS = {"matte.sh": "sh", "matte.py": sys.executable, "matte.mjs": "node"}

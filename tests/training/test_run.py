@@ -86,6 +86,7 @@ def of_network(state: State) -> State:
     return {k.removeprefix("network."): v for k, v in state.items() if k.startswith("network.")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [None, (32, 48)])
 @pytest.mark.parametrize("stage", list(STAGES))
 def test_a_stage_trains_its_own_parts_only(
@@ -105,6 +106,7 @@ def test_a_stage_trains_its_own_parts_only(
                 assert name in changed, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validated", [True, False])
 @pytest.mark.parametrize("recipe", ["adamw", "sgd"])
 def test_two_and_two_epochs_equal_four(
@@ -144,6 +146,7 @@ def assert_same(one: Any, other: Any) -> None:
         assert one == other
 
 
+@pytest.mark.slow
 def test_resident_canvases_give_the_same_losses_as_decoded_ones(data: Path, tmp_path: Path) -> None:
     seen = {}
     for resident in (False, True):
@@ -160,6 +163,7 @@ def test_resident_canvases_give_the_same_losses_as_decoded_ones(data: Path, tmp_
                 saved_state(tmp_path / "False")["state_dict"])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_with_cutouts_is_resumed_exactly(data: Path, tmp_path: Path) -> None:
     common: dict[str, Any] = {"horizon": 2, "cutouts": [data / "cutouts"], "resident": True}
     train(settings(data, tmp_path / "once", epochs=2, **common))
@@ -177,6 +181,7 @@ def test_cutouts_in_the_exclude_file_are_left_out(data: Path, tmp_path: Path) ->
     assert [Path(item.key).name for item in items] == ["00", "01", "03", "cut-1"]
 
 
+@pytest.mark.slow
 def test_the_files_hold_the_averaged_weights_that_were_validated(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

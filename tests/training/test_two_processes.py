@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from tests.helpers.training_runs import CHANGES, LOST, UNLIKE, run, run_settings, write_data
 
-pytestmark = pytest.mark.usefixtures("toy_preset")
+pytestmark = [pytest.mark.usefixtures("toy_preset"), pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 TOY_COMMAND = ("-m", "tests.helpers.toy_command")

@@ -26,6 +26,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 160), (128, 32), (32, 32)])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_folded_network_is_the_same_function(

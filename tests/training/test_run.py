@@ -218,6 +218,7 @@ def score(weights: Path, dev: Path) -> float:
     return sum(scores) / len(scores)
 
 
+@pytest.mark.slow
 def test_windows_of_the_set_size_are_cut_all_over_the_views(data: Path) -> None:
     run = settings(data, data, stage="joint", window=(32, 48))
     module = Training(toy_network(), STAGES["joint"], run, Horizon(2, 1))
@@ -242,6 +243,7 @@ def test_windows_look_for_the_outline() -> None:
     assert met(draws=4) > 1.5 * met(draws=1) > 0
 
 
+@pytest.mark.slow
 def test_a_step_puts_its_window_where_alpha_is_soft(data: Path) -> None:
     run = settings(data, data, stage="joint", window=(32, 32))
     module = Training(toy_network(), STAGES["joint"], run, Horizon(2, 1))
@@ -385,6 +387,7 @@ def test_a_broken_photo_is_named_in_one_line(data: Path, tmp_path: Path, workers
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_run_is_not_overwritten_nor_resumed_as_another(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     train(settings(data, out))

@@ -1,4 +1,4 @@
-"""How big a network is and what it costs: parameters and multiplications of each part."""
+"""The size and cost of a network: parameters and multiplications of each part."""
 
 from copy import deepcopy
 from typing import Any

@@ -17,7 +17,7 @@ HALF_CYCLE_EPOCHS = 2
 
 
 class Horizon(NamedTuple):
-    """How long a stage's schedule is: steps an epoch, and epochs."""
+    """The length of a stage's schedule: steps an epoch, and epochs."""
 
     steps: int
     epochs: int

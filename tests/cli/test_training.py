@@ -114,7 +114,7 @@ def test_info_of_something_else_is_one_line(run: Run) -> None:
     result = run("info", "nothing")
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
-    assert "nothing is no preset" in result.stderr
+    assert "nothing is not a preset" in result.stderr
 
 
 @pytest.mark.parametrize("size", ["100", "64x64", "64,", "64,64,64"])

@@ -101,6 +101,7 @@ def test_weights_listed_in_another_order_give_the_same_network(
     assert_same(read_keras(write(tmp_path / "reversed.h5", weights)), golden)
 
 
+@pytest.mark.slow
 def test_a_file_of_full_size_is_the_densenet201_preset(tmp_path: Path) -> None:
     with torch.device("meta"):
         network = MattingNetwork(PRESETS["densenet201"])

@@ -19,6 +19,8 @@ from latefusion.model.checkpoint import save_network
 from latefusion.runtime.model_file import PACKAGED
 from tests.helpers.toy_network import add_toy_preset, toy_network
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -120,8 +122,6 @@ from PIL import Image
 words = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 assert words['--save'] == 'alpha16'
 from PIL import ImageOps
-
-pytestmark = pytest.mark.slow
 size = ImageOps.exif_transpose(Image.open(words['--image'])).size
 Image.new('I;16', size, 32768).save(words['--out'])
 """

@@ -46,6 +46,7 @@ def test_a_folded_network_is_the_same_function(
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_shipped_network_folds_in_single_precision() -> None:
     network = load_network(PACKAGED.with_suffix(".safetensors"))
     photo = torch.from_numpy(read_photo(SAMPLE).image.copy()).permute(2, 0, 1)[None].float()

@@ -43,6 +43,7 @@ def test_features_agree_with_keras_in_float32(name: str, float32: dict[str, floa
     assert float32[name] <= 2e-5
 
 
+@pytest.mark.slow
 def test_the_table_prints_every_tensor(capsys: pytest.CaptureFixture[str]) -> None:
     GOLDEN["main"]()
     printed = capsys.readouterr().out

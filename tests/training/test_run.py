@@ -401,6 +401,7 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(data: Path, tmp_path: P
     assert (out / "last.ckpt").read_bytes() == kept
 
 
+@pytest.mark.slow
 def test_torchrun_goes_on_with_its_own_runs_only(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -413,6 +414,7 @@ def test_torchrun_goes_on_with_its_own_runs_only(
         train(settings(data, out, epochs=2))
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_state_before(data: Path, tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     out = tmp_path / "run"

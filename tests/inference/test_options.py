@@ -42,6 +42,11 @@ def test_every_option_has_a_sentence_of_help(kind: type[Any]) -> None:
         (MattingOptions, {"epsilon": "small"}, "epsilon 'small' is not a number from 0 to 1"),
         (MattingOptions, {"size": 500}, "size 500 is not a multiple of 32; use 512"),
         (MattingOptions, {"subject": "me"}, "unknown subject 'me'; use all, largest or X,Y"),
+        (MattingOptions, {"size": "512"}, "size '512' is not a whole number"),
+        (MattingOptions, {"size": 512.0}, "size 512.0 is not a whole number"),
+        (MattingOptions, {"subject": None}, "unknown subject None; use all, largest or X,Y"),
+        (MattingOptions, {"subject": (1.5, 2)}, "unknown subject (1.5, 2); use all"),
+        (MattingOptions, {"subject": (1, 2, 3)}, "unknown subject (1, 2, 3); use all"),
         (Look, {"bits": 12}, "unknown bits 12; choose 8 or 16"),
         (Look, {"margin": -1}, "margin -1 is not a number from 0 to 10"),
     ],
@@ -63,6 +68,16 @@ def test_numbers_of_numpy_are_numbers() -> None:
 def test_a_point_may_be_text() -> None:
     assert MattingOptions(subject="30,20") == MattingOptions(subject=(30, 20))
     assert pickle.loads(pickle.dumps(MattingOptions(subject="30,20"))).subject == (30, 20)
+
+
+def test_a_point_of_any_kind_is_a_pair_of_whole_numbers() -> None:
+    for given in ([30, 20], np.array([30, 20]).tolist(), (np.int64(30), np.int64(20))):
+        assert MattingOptions(subject=given) == MattingOptions(subject=(30, 20))  # type: ignore[arg-type]
+        assert hash(MattingOptions(subject=given)) == hash(MattingOptions(subject=(30, 20)))  # type: ignore[arg-type]
+
+
+def test_a_size_of_numpy_is_a_size() -> None:
+    assert MattingOptions(size=np.int64(512)) == MattingOptions(size=512)  # type: ignore[arg-type]
 
 
 def test_options_that_clips_lack_are_named_where_they_are_in_use() -> None:

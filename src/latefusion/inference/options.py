@@ -66,16 +66,16 @@ def declared(kind: type[Any]) -> list[Declared]:
 def check_declared(options: Any) -> None:
     """Raise LatefusionError for a value that is not among the choices or in the range."""
     for each in declared(type(options)):
-        name, value, least, most = (
-            *(each.name, getattr(options, each.name)),
-            *(each.option.least, each.option.most),
-        )
+        name, value = each.name, getattr(options, each.name)
+        least, most = each.option.least, each.option.most
         if each.choices and value not in each.choices:
             raise LatefusionError(
                 f"unknown {name} {value!r}; choose {' or '.join(map(str, each.choices))}"
             )
         if each.type is bool and not isinstance(value, bool | np.bool_):
             raise LatefusionError(f"{name} {value!r} is neither True nor False")
+        if each.type == int | None and not isinstance(value, int | np.integer | None):
+            raise LatefusionError(f"{name} {value!r} is not a whole number")
         if least is not None and most is not None and not _within(value, least, most):
             raise LatefusionError(f"{name} {value!r} is not a number from {least:g} to {most:g}")
 
@@ -148,8 +148,7 @@ class MattingOptions:
         check_declared(self)
         if self.size is not None:
             check_side(self.size)
-        if isinstance(self.subject, str):
-            object.__setattr__(self, "subject", parse_subject(self.subject))
+        object.__setattr__(self, "subject", parse_subject(self.subject))
 
     @property
     def photos_only(self) -> tuple[str, ...]:

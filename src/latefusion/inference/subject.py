@@ -17,14 +17,21 @@ WORK_SIDE = 1024  # longest side at which components are found
 HOLE_SHARE = 0.02  # of the subject's area; larger gaps, as between arm and body, stay
 
 
-def parse_subject(text: str) -> str | Point:
-    """Parse `all`, `largest`, or X,Y as a point. Raises LatefusionError."""
-    if text in (ALL, LARGEST):
-        return text
-    parts = text.split(",")
-    if len(parts) == 2 and all(part.strip().isdecimal() for part in parts):
-        return int(parts[0]), int(parts[1])
-    raise LatefusionError(f"unknown subject {text!r}; use {ALL}, {LARGEST} or X,Y, e.g. 300,200")
+def parse_subject(given: str | Point) -> str | Point:
+    """Parse `all`, `largest`, or a point as X,Y or (x, y). Raises LatefusionError."""
+    if isinstance(given, str):
+        if given in (ALL, LARGEST):
+            return given
+        parts = given.split(",")
+        if len(parts) == 2 and all(part.strip().isdecimal() for part in parts):
+            return int(parts[0]), int(parts[1])
+    elif isinstance(given, tuple | list) and len(given) == 2 and all(map(_is_whole, given)):
+        return int(given[0]), int(given[1])
+    raise LatefusionError(f"unknown subject {given!r}; use {ALL}, {LARGEST} or X,Y, e.g. 300,200")
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer)
 
 
 def keep_subject(alpha: Plane, which: str | Point) -> Plane:

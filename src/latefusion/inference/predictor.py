@@ -166,7 +166,7 @@ class Predictor:
         if options.epsilon != self.options.epsilon:
             raise LatefusionError(
                 f"epsilon {options.epsilon} is not {self.options.epsilon}, that of the network to"
-                " share; load another Predictor"
+                f" share; give epsilon={self.options.epsilon}, or load another Predictor"
             )
         other = copy(self)
         other.options, other.before_pass = options, before_pass

@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -104,8 +104,3 @@ def extra_packages(extra: str) -> Iterator[None]:
         raise LatefusionError(
             f"the package {error.name} is not installed; pip install 'latefusion[{extra}]'"
         ) from None
-
-
-def training_packages() -> AbstractContextManager[None]:
-    """`extra_packages` for the commands that train or export."""
-    return extra_packages("train")

@@ -19,9 +19,8 @@ RGB: TypeAlias = NDArray[np.uint8]  # (H, W, 3)
 BLUR = "blur"
 BLUR_SHARE = 0.02  # default radius, as a share of the longer side
 FINE = 6  # pixels; a larger radius is applied at reduced size
-COARSE_SIDE = (
-    300  # longer side at which the subject's area is filled in, blurred by an eighth of it
-)
+# Longer side at which the subject's area is filled in, blurred by an eighth of it.
+COARSE_SIDE = 300
 
 
 def read_background(background: Background, size: Size) -> RGB:

@@ -25,9 +25,7 @@ TRANSPARENT = "transparent"
 
 Kind: TypeAlias = Literal["cutout", "alpha", "foreground", "trimap", "doubt", "branches", "preview"]
 ClipKind: TypeAlias = Literal["cutout", "alpha", "foreground"]
-Suffix: TypeAlias = Literal[
-    "png", "webp", "tiff", "tif", "jpg", "jpeg"
-]  # those of writing.FORMATS_OUT
+Suffix: TypeAlias = Literal["png", "webp", "tiff", "tif", "jpg", "jpeg"]  # of FORMATS_OUT
 Into: TypeAlias = Literal["files", "tar", "parquet"]  # where results go
 Pixels: TypeAlias = NDArray[Any]  # uint8, or uint16 where deep
 

@@ -140,6 +140,7 @@ def test_a_photo_is_fetched_and_redirects_are_followed(pages: int) -> None:
         ("/to?http://169.254.169.254:{port}/", "not public"),
         ("/to?http://127.0.0.1:22/", "port 22"),
         ("/to?file:///etc/passwd", "http or https"),
+        ("/to?http://[", "redirects to an address that is not a valid URL"),
         ("/loop", "redirects more than"),
         ("/nothing", "status 404"),
     ],

@@ -75,7 +75,7 @@ async def _follow(url: str, most: int, gate: Gate) -> bytes:
             async with pool.stream("GET", target, headers=headers) as response:
                 if response.status not in REDIRECTS:
                     return await _whole(response, most)
-            url = urljoin(url, _location(response))
+            url = _redirected(url, response)
     raise _refused(f"redirects more than {MOST_REDIRECTS} times")
 
 
@@ -135,10 +135,13 @@ def _parsed(url: str) -> tuple[httpcore2.URL, bytes]:
     return httpcore2.URL(scheme=target.scheme, host=host, port=port, target=path), named
 
 
-def _location(response: httpcore2.Response) -> str:
-    """The URL in the Location header of a redirect; empty if there is none."""
+def _redirected(url: str, response: httpcore2.Response) -> str:
+    """The URL that a redirect leads to; `url` itself without a Location. Raises RefusedError."""
     headers = {name.lower(): value for name, value in response.headers}
-    return headers.get(b"location", b"").decode("latin-1")
+    try:
+        return urljoin(url, headers.get(b"location", b"").decode("latin-1"))
+    except ValueError:
+        raise _refused("redirects to an address that is not a valid URL") from None
 
 
 async def _whole(response: httpcore2.Response, most: int) -> bytes:

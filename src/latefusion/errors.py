@@ -40,6 +40,11 @@ class DeviceError(LatefusionError):
     """The requested device is not available."""
 
 
+def install_hint(extra: str) -> str:
+    """The cure for a missing extra; latefusion is on no registry, so it comes from a clone."""
+    return f"run pip install -c constraints.txt '.[{extra}]' in a clone of latefusion"
+
+
 def shown(name: str | Path) -> str:
     """Escape the unprintable characters of a file name or text, for a one-line message."""
     return "".join(

@@ -306,5 +306,5 @@ def test_without_the_training_packages_the_cure_is_named(package: str) -> None:
     command = [sys.executable, "-c", code, "import-keras", "a.h5", "b.safetensors"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    cure = "is not installed; pip install 'latefusion[train]'"
-    assert done.stderr == f"error: the package {package} {cure}\n"
+    cure = "run pip install -c constraints.txt '.[train]' in a clone of latefusion"
+    assert done.stderr == f"error: the package {package} is not installed; {cure}\n"

@@ -136,7 +136,8 @@ def test_a_missing_pyav_is_reported_with_its_cure(
     monkeypatch.setitem(sys.modules, "av", None)
     code, _, err = call(str(tmp_path / "in.mp4"), "-o", str(tmp_path / "out.mov"))
     assert code == 1
-    assert err == "error: the package av is not installed; pip install 'latefusion[video]'\n"
+    cure = "run pip install -c constraints.txt '.[video]' in a clone of latefusion"
+    assert err == f"error: the package av is not installed; {cure}\n"
 
 
 def test_contradictory_options_are_refused() -> None:

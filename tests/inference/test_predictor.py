@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from latefusion import LatefusionError, MattingOptions, Predictor
+from latefusion import LatefusionError, MattingOptions, Predictor, load
 
 
 def portrait() -> NDArray[np.uint8]:
@@ -93,3 +93,8 @@ def test_numbers_of_numpy_are_numbers(toy_model: Path) -> None:
 def test_a_list_gives_a_list(toy_model: Path) -> None:
     found = Predictor(toy_model)([portrait(), portrait()])
     assert [matte.alpha.shape for matte in found] == [(48, 64), (48, 64)]
+
+
+def test_options_of_another_type_are_refused() -> None:
+    with pytest.raises(LatefusionError, match="'cpu' is not a MattingOptions"):
+        load("lite", "cpu")  # type: ignore[arg-type]

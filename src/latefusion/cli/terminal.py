@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from latefusion.errors import LatefusionError, one_line
+from latefusion.errors import LatefusionError, install_hint, one_line
 from latefusion.images.framing import Size, check_side
 
 if TYPE_CHECKING:
@@ -102,5 +102,5 @@ def extra_packages(extra: str) -> Iterator[None]:
         if error.name is None or error.name.partition(".")[0] == "latefusion":
             raise
         raise LatefusionError(
-            f"the package {error.name} is not installed; pip install 'latefusion[{extra}]'"
+            f"the package {error.name} is not installed; {install_hint(extra)}"
         ) from None

@@ -23,7 +23,7 @@ from tenacity import (
     wait_random,
 )
 
-from latefusion.errors import LatefusionError, OutputError, reason, shown
+from latefusion.errors import LatefusionError, OutputError, install_hint, reason, shown
 from latefusion.images.writing import make_folder, whole_file
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ class Storage:
             return url_to_fs(self.url, use_listings_cache=False)
         except ImportError:
             extra = EXTRAS.get(scheme)
-            cure = f"pip install 'latefusion[{extra}]'" if extra else "install its fsspec package"
+            cure = install_hint(extra) if extra else "install its fsspec package"
             raise LatefusionError(
                 f"{shown(self.url)} needs a package for {scheme}; {cure}"
             ) from None

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from latefusion.errors import ImageError
+from latefusion.errors import ImageError, install_hint
 
 # Photo formats only: Pillow passes EPS to Ghostscript, and reads formats that no camera writes.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
@@ -96,7 +96,7 @@ def _heif(name: str) -> tuple[str, ...]:
         from pillow_heif import register_heif_opener
     except ModuleNotFoundError:
         raise ImageError(
-            f"{name} is a HEIC photo, which needs an extra; pip install 'latefusion[heic]'"
+            f"{name} is a HEIC photo, which needs an extra; {install_hint('heic')}"
         ) from None
     register_heif_opener()
     return ("HEIF",)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from latefusion import __version__
-from latefusion.errors import LatefusionError
+from latefusion.errors import LatefusionError, install_hint
 from latefusion.images.reading import read_photo
 from latefusion.inference.golden import SAMPLE
 from latefusion.inference.options import OFF, WHOLE, MattingOptions
@@ -57,7 +57,7 @@ def examine(
             extra,
             f"{package} {found}: {what}"
             if found
-            else f"not installed; for {what}: pip install 'latefusion[{extra}]'",
+            else f"not installed; for {what}, {install_hint(extra)}",
         )
 
 

@@ -82,6 +82,8 @@ class Predictor:
         threads: int | None = None,
         strict: bool = False,
     ) -> None:
+        if not isinstance(options, MattingOptions):
+            raise LatefusionError(f"options {options!r} is not a MattingOptions; pass one")
         path = None if model is None else Path(model)
         self.options = options
         self.before_pass: BeforePass | None = None

@@ -1,4 +1,4 @@
-"""What people wrote for rembg, with another import; after the examples of its README."""
+"""Code written for rembg, with another import; after the examples of its README."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What `latefusion matte` does with folders, pipes and its options for results; and doctor."""
+"""`latefusion matte` on folders and pipes, with its options for results; and doctor."""
 
 import io
 import json

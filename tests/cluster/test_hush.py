@@ -1,4 +1,4 @@
-"""What Ray prints is kept off the terminal, and nothing else is."""
+"""Ray's own output is kept off the terminal, and no other."""
 
 import sys
 import threading

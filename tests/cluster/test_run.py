@@ -138,7 +138,7 @@ def assert_same(out: Path, here: Path) -> None:
 
 
 def committed(out: Path) -> int:
-    """How many groups are done; the part of one that is begun may be there, empty."""
+    """The number of groups that are done; the part of one that is begun may be there, empty."""
     return sum(path.stat().st_size > 0 for path in (out / PARTS).glob("*.jsonl"))
 
 

@@ -1,4 +1,4 @@
-"""What a worker makes of a group, and that doing it twice changes nothing."""
+"""The results of a worker for a group; doing it twice changes nothing."""
 
 import pickle
 import tarfile
@@ -79,7 +79,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def here(photos: Path, tmp_path: Path, toy_model: Path) -> tuple[dict[str, bytes], list[Record]]:
-    """What the folder mode of one machine makes of the photos."""
+    """The results of the folder mode of one machine."""
     out = tmp_path / "here"
     jobs = plan([photos], Wish(KINDS, out, recursive=True))
     done: list[Done] = []

@@ -89,7 +89,7 @@ class Page:
         return list(self.js(f"return [...{rows}].map((row) => row.dataset.state)"))
 
     def box(self, selector: str) -> dict[str, float]:
-        """Where an element is: x, y, width and height in CSS pixels."""
+        """The place of an element: x, y, width and height in CSS pixels."""
         script = "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()"
         return dict(self.js(script, selector))
 
@@ -115,7 +115,7 @@ class Page:
         self.click(f"[name=background][value='{background}']")
 
     def click(self, selector: str) -> None:
-        """Whether it is in sight or not."""
+        """Tell if it is in sight."""
         self.js("document.querySelector(arguments[0]).click()", selector)
 
     def stage(self) -> Pixels:
@@ -133,7 +133,7 @@ class Page:
         return content
 
     def served(self, query: str) -> Pixels:
-        """What the server makes of the sample."""
+        """The server's result for the sample."""
         kind = {"Content-Type": "application/octet-stream"}
         request = Request(f"{self.address}api/matte?{query}", ASTRONAUT.read_bytes(), kind)
         with urlopen(request) as answer:

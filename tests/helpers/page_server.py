@@ -34,7 +34,7 @@ CSP = (
 
 
 class Mood:
-    """What the server is to do to the next requests, and what it was asked for."""
+    """The answers to the next requests, and the requests so far."""
 
     def __init__(self) -> None:
         self.lock = Lock()

@@ -34,7 +34,7 @@ def strands(size: Size = (90, 120)) -> tuple[NDArray[np.uint8], Plane]:
 
 
 def blurred(alpha: Plane, sigma: float = 4) -> Plane:
-    """What a network knows of an outline."""
+    """The rough outline that a network sees."""
     return np.asarray(cv2.GaussianBlur(alpha, (0, 0), sigma))
 
 

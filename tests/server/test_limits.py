@@ -1,4 +1,4 @@
-"""What a server bears: bytes, pixels, seconds, places; each with an answer that says so."""
+"""The limits of a server: bytes, pixels, seconds, places; each with an answer that says so."""
 
 import asyncio
 import io

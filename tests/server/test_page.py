@@ -102,7 +102,7 @@ def page(chromium: webdriver.Chrome, address: str, tmp_path: Path) -> Iterator[P
 
 
 def by_command(tmp_path: Path) -> bytes:
-    """What `latefusion matte` makes of the sample."""
+    """The result of `latefusion matte` for the sample."""
     out = tmp_path / "by-command.png"
     matte = [sys.executable, "-m", "latefusion", "matte", str(ASTRONAUT), "-o", str(out)]
     subprocess.run(matte, check=True, capture_output=True)

@@ -176,7 +176,7 @@ def test_a_process_does_not_wait_for_a_first_one_that_was_killed(
 
 
 def started_by(parent: int) -> bool:
-    """Whether a process runs the toy command for another one."""
+    """Tell if a process runs the toy command for another one."""
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             above = (folder / "stat").read_text().rpartition(")")[2].split()[1]

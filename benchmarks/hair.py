@@ -130,7 +130,7 @@ def mean_of(values: list[float], digits: int) -> str:
 
 
 def write_crops(path: Path, pictures: list[Composite], found: list[Alpha]) -> None:
-    """Crop where most pixels are soft, at 1:1: picture, truth and alpha of every fifth composite."""
+    """Crop where most is soft, at 1:1: picture, truth and alpha of every fifth composite."""
     rows = []
     for each, pred in list(zip(pictures, found, strict=True))[::5][:12]:
         soft = ((each.alpha > 0.05) & (each.alpha < 0.95)).astype(np.float32)

@@ -265,7 +265,7 @@ def call(*words: str) -> tuple[int, str]:
         (["{}", "-o", "out", "--watch"], "--review and --watch do not go with"),
         (["-", "-o", "out"], "do not go with -"),
         (["{}", "-o", "out", "--into", "tar", "--engine", "local"], "go with --engine ray"),
-        (["{}", "-o", "s3://b/out", "--engine", "local"], "URLs go with --engine ray"),
+        (["{}", "-o", "s3://b/out", "--engine", "local"], "add --engine ray"),
         (["{}/never", "-o", "out"], "does not exist"),
         (
             ["{}", "-r", "-o", "out", "--background", "out/back.png"],

@@ -86,6 +86,12 @@ def test_the_help_of_matte_has_its_panels_and_h_is_help() -> None:
 PANELS = ("Arguments", "In and out", "Quality", "Subject", "Folder", "Machine")
 
 
+def test_the_help_names_several_photos_and_fills_the_lines_of_a_wide_terminal() -> None:
+    output = CliRunner().invoke(app, ["matte", "-h"], env={"COLUMNS": "200"}).output
+    assert "PHOTO..." in output
+    assert "A photo that cannot be read is reported and skipped" in output
+
+
 @pytest.mark.parametrize("command", [(), ("video",), ("serve",), ("train",), ("export",)])
 def test_h_is_help_everywhere(command: tuple[str, ...]) -> None:
     assert CliRunner().invoke(app, [*command, "-h"]).exit_code == 0

@@ -23,6 +23,14 @@ from latefusion.errors import LatefusionError
 class Commands(TyperGroup):
     """All commands; the only place where an error becomes one line and an exit code."""
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command with the paragraphs of its help unwrapped, so that they fill any terminal."""
+        command = super().get_command(ctx, cmd_name)
+        if command and command.help:
+            paragraphs = command.help.split("\n\n")
+            command.help = "\n\n".join(" ".join(each.split()) for each in paragraphs)
+        return command
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command: LatefusionError exits with 1, a bug with a traceback.
 

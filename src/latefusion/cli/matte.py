@@ -53,7 +53,7 @@ def matte(
     photos: Annotated[
         list[str],
         typer.Argument(
-            metavar="PHOTO",
+            metavar="PHOTO...",
             show_default=False,
             help="Photos of people, or folders; - is stdin. With --engine ray a folder, a quoted"
             " glob, .tar or .parquet, also at s3:// or gs://.",

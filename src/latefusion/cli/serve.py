@@ -48,7 +48,7 @@ def serve(
             metavar="COUNT",
             min=1,
             max=256,
-            show_default="one per core",
+            show_default="one a core, 8 at most",
             help="Photos processed at the same time.",
             rich_help_panel=MACHINE,
         ),

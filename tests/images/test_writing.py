@@ -71,6 +71,11 @@ def test_an_unwritable_target_is_an_output_error(tmp_path: Path, place: str) -> 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "folder"]
 
 
+def test_a_missing_folder_is_named_as_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"; create its folder first$"):
+        write_picture(tmp_path / "missing" / "a.png", Picture(PIXELS), "PNG")
+
+
 @pytest.mark.parametrize(
     ("suffix", "pixels"),
     [

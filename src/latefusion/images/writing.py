@@ -211,4 +211,5 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _cannot(name: str, error: OSError) -> OutputError:
-    return OutputError(f"{name} cannot be written: {reason(error)}")
+    cure = "; create its folder first" if isinstance(error, FileNotFoundError) else ""
+    return OutputError(f"{name} cannot be written: {reason(error)}{cure}")

@@ -22,6 +22,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from latefusion.cli import app as commands
+from latefusion.errors import LatefusionError
 from latefusion.server import limits, run
 from latefusion.server.app import create_app
 from latefusion.server.service import Service
@@ -211,6 +212,13 @@ def impatient(toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tupl
     base.draining = True
     thread.join(PATIENCE)
     assert base.open == base.held == 0
+
+
+def test_a_port_in_use_is_named_once(impatient: tuple[int, Service]) -> None:
+    port, _ = impatient
+    address = f"127.0.0.1:{port}"
+    with pytest.raises(LatefusionError, match=rf"on {address} \([\w ]+\); choose another"):
+        run.open_socket("127.0.0.1", port)
 
 
 def until_closed(connection: socket.socket) -> bytes:

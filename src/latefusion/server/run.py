@@ -109,8 +109,9 @@ def open_socket(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
+        why = reason(error).partition(" (while attempting")[0]  # which repeats the address
         raise LatefusionError(
-            f"cannot listen on {host}:{port} ({reason(error)}); choose another --port or --host"
+            f"cannot listen on {host}:{port} ({why}); choose another --port or --host"
         ) from None
 
 

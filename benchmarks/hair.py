@@ -22,7 +22,7 @@ from peers import peers
 
 from latefusion import Matte, Predictor
 from latefusion.data.sources import Cutout, decode_cutout, decode_image, read_cutouts, read_images
-from latefusion.evaluation.scores import interval
+from latefusion.evaluation.summary import interval
 from latefusion.images.framing import resize
 from latefusion.metrics import grad, mad
 

@@ -127,7 +127,7 @@ def test_the_predictor_takes_an_export_as_it_is(folder: Path) -> None:
 
 def test_kernels_are_stored_in_half_precision(folder: Path) -> None:
     graph = onnx.load(folder / "joint.onnx").graph
-    sizes = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
+    sizes: dict[int, int] = {TensorProto.FLOAT: 0, TensorProto.FLOAT16: 0}
     for constant in graph.initializer:
         if constant.data_type in sizes:
             sizes[constant.data_type] += int(np.prod(constant.dims))

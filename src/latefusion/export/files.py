@@ -100,7 +100,7 @@ def export(source: Path, out: Path, options: ExportOptions) -> Path:
     facts = _facts(options, graph, notes) | {"preset": preset_of(network)}
     facts |= cost(network, options.size or SIZE)
     facts |= sums(data) | {"checkpoint": sha256_of(source.read_bytes())}
-    blend = fusion and target.encode(fusion)
+    blend = target.encode(fusion) if fusion else None
     if blend:
         facts["fusion"] = {"reach": [INNER, REACH], **sums(blend)}
     card = about(notes, options.card or {}) | facts

@@ -126,7 +126,7 @@ def test_a_bad_photo_costs_one_line_and_the_rest_is_done(run: Run) -> None:
         (["a.png", "--format", "gif"], "'gif' is not one of 'png', 'webp'"),
         (["a.png", "--bits", "12"], "'12' is not one of '8', '16'"),
         (["a.png", "--bits", "16", "--format", "webp"], "16 bits need"),
-        (["b", "-o", "b"], "would be both source and target"),
+        (["b", "-o", "b"], "is both source and target"),
         (["a.png", "-o", "a.png"], "is one of the files that are read"),
         (["a.png", "a-alpha.png", "--save", "alpha"], "is one of the files that are read"),
         (["a.png", "b/a.png"], "would both become a-cutout.png"),

@@ -221,7 +221,7 @@ def test_a_shard_that_ends_between_whole_pairs_is_an_error(tmp_path: Path, damag
         "garbage": data[:third] + b"x" * 512 + data[third + 512 :],
     }
     shard.write_bytes(kept[damage])
-    with pytest.raises(DataError, match=r"x\.tar: not a whole tar file"):
+    with pytest.raises(DataError, match=r"x\.tar: not a complete tar file"):
         read_pairs([shard])
 
 

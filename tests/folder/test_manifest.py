@@ -74,7 +74,7 @@ def test_a_line_that_was_cut_off_is_left_out(path: Path, kept: int) -> None:
 @pytest.mark.parametrize("line", ["[]", "3", '{"photo": 1}', '"x"', "{}", "null", "\x00"])
 def test_a_file_of_something_else_is_left_alone(path: Path, line: str) -> None:
     path.write_text(line + "\n")
-    with pytest.raises(OutputError, match="is no manifest of latefusion"):
+    with pytest.raises(OutputError, match="is not a manifest of latefusion"):
         Manifest(path)
     assert path.read_text() == line + "\n"
 

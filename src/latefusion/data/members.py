@@ -85,7 +85,7 @@ def shard_members(path: Path, suffixes: Collection[str]) -> Iterator[tuple[str, 
                 if header.isreg():
                     yield str(name), _content(archive, header, shard if plain else None)
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise DataError(f"{path}: not a whole tar file ({error}); copy it again") from error
+        raise DataError(f"{path}: not a complete tar file ({error}); copy it again") from error
 
 
 def _content(

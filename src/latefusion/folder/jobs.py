@@ -112,7 +112,7 @@ def _photos(sources: Iterable[Path], wish: Wish) -> Iterator[tuple[Path, str]]:
             yield source, source.name
             continue
         if source.resolve() == wish.out.resolve():
-            raise OutputError(f"{source} would be both source and target; give another -o")
+            raise OutputError(f"{source} is both source and target; choose another -o")
         for path in _below(source, wish):
             yield path, path.relative_to(source).as_posix()
 

@@ -117,7 +117,7 @@ def _read(path: Path) -> dict[str, Record]:
     if found and found[-1] is None and lines[-1].startswith(BEGIN[: len(lines[-1])]):
         found.pop()  # it was cut off
     if None in found:
-        raise OutputError(f"{path} is no manifest of latefusion; choose another -o")
+        raise OutputError(f"{path} is not a manifest of latefusion; choose another -o")
     return {record.photo: record for record in found if record}
 
 

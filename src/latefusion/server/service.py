@@ -47,7 +47,7 @@ class Service:
     def refuse_if_overfull(self) -> None:
         """Raise RefusedError with the time to retry if the memory for bodies is full."""
         if self.held > self.limits.held:
-            message = "the bodies of other requests fill the memory; come again in 5 s"
+            message = "the bodies of other requests fill the memory; retry in 5 s"
             raise RefusedError(429, message, {"Retry-After": "5"})
 
     def is_key(self, given: str) -> bool:

@@ -24,6 +24,7 @@ from latefusion import Matte, Predictor
 from latefusion.data.sources import Cutout, decode_cutout, decode_image, read_cutouts, read_images
 from latefusion.evaluation.summary import interval
 from latefusion.images.framing import resize
+from latefusion.images.levels import to_levels
 from latefusion.metrics import grad, mad
 
 Picture = NDArray[np.uint8]
@@ -138,7 +139,7 @@ def write_crops(path: Path, pictures: list[Composite], found: list[Alpha]) -> No
         top = min(max(0, y - CROP // 2), max(0, soft.shape[0] - CROP))
         left = min(max(0, x - CROP // 2), max(0, soft.shape[1] - CROP))
         part = (slice(top, top + CROP), slice(left, left + CROP))
-        greys = [np.dstack([np.rint(alpha[part] * 255)] * 3) for alpha in (each.alpha, pred)]
+        greys = [np.dstack([to_levels(alpha[part])] * 3) for alpha in (each.alpha, pred)]
         tiles = [each.image[part], *greys]
         rows.append(np.hstack([pad(tile) for tile in tiles]))
     cv2.imwrite(str(path), np.vstack(rows)[:, :, ::-1])

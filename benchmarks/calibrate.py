@@ -1,78 +1,122 @@
-"""Fit of the constants of `Matte.expected_error` and `Matte.confidence`, with a check.
+"""Fit of the constants in `latefusion/inference/confidence.py`, with a check.
 
-    python benchmarks/calibrate.py dev.tar [--model FILE.onnx] [--size 512] [--out calibration.json]
+    python benchmarks/calibrate.py --pairs dev.tar train-00.tar --empty background-00.tar
+        [--every 1 7 2] [--leave-out KEY ...] [--model FILE.onnx] [--out calibration.json]
 
-Every second photo is used for the fit; the figures printed under "held out" are for the others. MAD
-and error are as in `latefusion evaluate`: |p - t|, whole image, at the photo's own size.
+`--pairs` are photos with true alphas, `--empty` photos without people; `--every` takes each n-th
+photo of a source, in their order, and `--leave-out` names photos of `--empty` that do show people.
+Every second photo is used for the fit, the figures printed under "held out" are for the others. MAD
+and error are as in `latefusion evaluate`: |p - t|, whole image, at the photo's own size, with the
+default options.
 """
 
 import argparse
 import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion import Matte, MattingOptions, Predictor
-from latefusion.data.sources import VAL_LIST, decode_pair, read_pairs
+from latefusion import Matte, Predictor
+from latefusion.data.sources import VAL_LIST, decode_image, decode_pair, named_images, read_pairs
 from latefusion.evaluation.scores import doubtful_share, source_of
 from latefusion.evaluation.summary import spearman
-from latefusion.inference.matte import GOOD_MAD
+from latefusion.inference import confidence
+from latefusion.inference.confidence import ERROR_WEIGHT, GOOD_MAD, Evidence, evidence
 
 Vector = NDArray[np.float64]
+Plane = NDArray[np.float32]
 BINS = (0.0, 0.002, 0.01, 0.05, 0.1, 0.2, 0.4, 1.01)  # of the expected error, for the table
+PRECISION = 0.95  # of the mattes that are called sure
 
 
 class Photo(NamedTuple):
     """Statistics of a photo's pixels, in place of the pixels themselves."""
 
-    source: str
-    mad: float
-    means: Vector  # (2,) of the features, the roots of doubt and of min(alpha, 1 - alpha)
-    moments: NDArray[np.float64]  # (2, 2) mean products of the features
+    key: str
+    mad: float | None  # None for a photo without people
+    found: bool  # that there is a subject
+    seen: Evidence
+    features: Vector  # (2,) means of the roots of doubt and of min(alpha, 1 - alpha)
+    moments: NDArray[np.float64]  # (2, 2) mean products of these
     with_error: Vector  # (2,) mean products with the error
     doubt_share: float | None  # by |fg + bg - 1|
     error_share: float | None  # by the expected error
     histogram: NDArray[np.float64]  # (bins, 3): pixels, expected and true error in them
 
+    @property
+    def good(self) -> bool:
+        return self.mad is not None and self.mad < GOOD_MAD
+
+
+class Constants(NamedTuple):
+    """What confidence.py takes over, by the same names."""
+
+    ALONE: tuple[float, ...]
+    GOOD: tuple[float, ...]
+    PERSON: tuple[float, ...]
+    SURE: float = 0.0
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pairs", type=Path)
+    parser.add_argument("--pairs", type=Path, nargs="+", required=True)
+    parser.add_argument("--empty", type=Path, nargs="*", default=[])
+    parser.add_argument("--every", type=int, nargs="*", default=[])
+    parser.add_argument("--leave-out", nargs="*", default=[])
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--size", type=int)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    predictor = Predictor(args.model, MattingOptions(size=args.size, framing="whole"))
-    photos = []
-    for pair in read_pairs([args.pairs], VAL_LIST):
-        image, truth = decode_pair(pair)
-        photos.append(
-            look(source_of(pair.key), predictor(image), np.divide(truth, 255, dtype=np.float32))
-        )
-    fitted, held = photos[::2], photos[1::2]
-    weights = fit_weights(fitted)
-    offset, slope = fit_confidence(fitted, weights)
+    steps = [*args.every, *[1] * (len(args.pairs) + len(args.empty) - len(args.every))]
+    photos = list(read(Predictor(args.model), args.pairs, args.empty, steps, args.leave_out))
+    weights = fit_weights(photos[::2])
     print(f"weights of doubt and of min(alpha, 1 - alpha): {weights[0]:.3f}, {weights[1]:.3f}")
-    print(f"ERROR_WEIGHT = {weights[1]:.3f}  # where the doubt has none")
-    print(f"CONFIDENCE = ({offset:.3f}, {slope:.3f})")
-    found = check(held, weights, offset, slope)
-    print(json.dumps(found, indent=1))
+    print(f"ERROR_WEIGHT = {weights[1]:.3f}  # in use: {ERROR_WEIGHT}; run again after a change")
+    constants = fit(photos[::2])
+    for name, value in constants._asdict().items():
+        print(f"{name} = {value}")
+    report = {"fitted": check(photos[::2], constants), "held out": check(photos[1::2], constants)}
+    print(json.dumps(report, indent=1))
     if args.out:
-        args.out.write_text(json.dumps(found, indent=1))
+        args.out.write_text(json.dumps(report, indent=1))
 
 
-def look(source: str, matte: Matte, true: NDArray[np.float32]) -> Photo:
-    error = np.abs(matte.alpha - true)
+def read(
+    predictor: Predictor,
+    pairs: list[Path],
+    empty: list[Path],
+    every: list[int],
+    left_out: list[str],
+) -> Iterator[Photo]:
+    """The photos of all sources, with people first."""
+    for path, step in zip(pairs, every, strict=False):
+        for pair in read_pairs([path], VAL_LIST)[::step]:
+            if pair.key in left_out:
+                continue
+            image, true = decode_pair(pair)
+            yield look(pair.key, predictor(image), np.divide(true, 255, dtype=np.float32))
+    for path, step in zip(empty, every[len(pairs) :], strict=True):
+        for key, content in named_images([path])[::step]:
+            if key in left_out:
+                continue
+            yield look(key, predictor(decode_image(content)), None)
+
+
+def look(key: str, matte: Matte, true: Plane | None) -> Photo:
+    error = np.abs(matte.alpha - (0 if true is None else true))
     undecided = np.minimum(matte.alpha, 1 - matte.alpha)
     features = np.sqrt([matte.doubt.ravel(), undecided.ravel()], dtype=np.float64)
     expected = matte.expected_error
     place = np.digitize(expected.ravel(), BINS) - 1
     columns = (np.ones(error.size), expected.ravel(), error.ravel())
     return Photo(
-        source,
-        float(error.mean(dtype=np.float64)),
+        key,
+        None if true is None else float(error.mean(dtype=np.float64)),
+        matte.subject_found,
+        evidence(matte.alpha, matte.second),
         features.mean(axis=1),
         features @ features.T / error.size,
         features @ error.ravel().astype(np.float64) / error.size,
@@ -84,6 +128,7 @@ def look(source: str, matte: Matte, true: NDArray[np.float32]) -> Photo:
 
 def fit_weights(photos: list[Photo]) -> Vector:
     """Least-squares fit of the error to both features, with equal weight for each photo."""
+    photos = [photo for photo in photos if photo.mad is not None]
     moments = np.sum([photo.moments for photo in photos], axis=0)
     with_error = np.sum([photo.with_error for photo in photos], axis=0)
     weights = np.asarray(np.linalg.solve(moments, with_error))
@@ -94,51 +139,98 @@ def fit_weights(photos: list[Photo]) -> Vector:
     return weights
 
 
-def fit_confidence(photos: list[Photo], weights: Vector) -> tuple[float, float]:
-    """Logistic regression of MAD < GOOD_MAD on the log of the mean expected error (Newton)."""
-    x = np.log([photo.means @ weights for photo in photos])
-    design = np.stack([np.ones_like(x), -x], axis=1)
-    good = np.array([photo.mad < GOOD_MAD for photo in photos], np.float64)
-    b = np.zeros(2)
-    for _ in range(50):
-        p = 1 / (1 + np.exp(-design @ b))
-        curve = design.T @ (design * (p * (1 - p))[:, None]) + 1e-3 * np.eye(2)
-        b += np.linalg.solve(curve, design.T @ (good - p) - 1e-3 * b)
-    return float(b[0]), float(b[1])
+def fit(photos: list[Photo]) -> Constants:
+    """The constants, fitted to photos in which a subject was found.
+
+    GOOD and ALONE to photos of people, PERSON to photos with and without people.
+    """
+    photos = [photo for photo in photos if photo.found]
+    people = [photo for photo in photos if photo.mad is not None]
+    good = np.array([photo.good for photo in people])
+    expected = [[-math.log(photo.seen.expected)] for photo in people]
+    alone = logistic(np.array(expected), good)
+    both = [[-math.log(p.seen.expected), -math.sqrt(p.seen.dispute or 0)] for p in people]
+    support = np.array([[photo.seen.support] for photo in photos], np.float64)
+    person = logistic(support, np.array([photo.mad is not None for photo in photos]))
+    found = Constants(alone, logistic(np.array(both), good), person)
+    return found._replace(SURE=threshold(photos, scores(photos, found)))
 
 
-def check(photos: list[Photo], weights: Vector, offset: float, slope: float) -> dict[str, object]:
-    """Measures of ranking and calibration on the held-out photos."""
-    expected = np.array([photo.means @ weights for photo in photos])
-    mads = np.array([photo.mad for photo in photos])
-    confidence = 1 / (1 + np.exp(-(offset - slope * np.log(expected))))
-    groups: dict[str, list[int]] = {"all": list(range(len(photos)))}
-    for i, photo in enumerate(photos):
-        groups.setdefault(photo.source, []).append(i)
+def logistic(features: Vector, true: NDArray[np.bool_]) -> tuple[float, ...]:
+    """Logistic regression (n, k) -> (n,), by Newton's method: offset and k weights."""
+    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-9
+    design = np.column_stack([np.ones(len(features)), (features - mean) / spread])
+    b = np.zeros(design.shape[1])
+    ridge = np.diag([0.0, *[0.1] * len(mean)])
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-np.clip(design @ b, -500, 500)))
+        curve = design.T @ (design * (p * (1 - p))[:, None]) + ridge + 1e-9 * np.eye(len(b))
+        b += np.linalg.solve(curve, design.T @ (true - p) - ridge @ b)
+    weights = b[1:] / spread
+    return tuple(round(float(value), 3) for value in (b[0] - weights @ mean, *weights))
+
+
+def scores(photos: list[Photo], constants: Constants) -> Vector:
+    """The confidences with these constants; 0 where no subject was found."""
+    vars(confidence).update(constants._asdict())
+    return np.array([confidence.confidence_of(p.seen) if p.found else 0.0 for p in photos])
+
+
+def threshold(photos: list[Photo], confidences: Vector) -> float:
+    """The least confidence, in hundredths, from which on PRECISION of the mattes are good."""
+    good = np.array([photo.good for photo in photos])
+    for limit in np.arange(0.5, 1, 0.01):
+        if good[confidences >= limit].mean() >= PRECISION:
+            return round(float(limit), 2)
+    return 0.99
+
+
+def check(photos: list[Photo], constants: Constants) -> dict[str, object]:
+    """Measures of ranking and calibration."""
+    confidences = scores(photos, constants)
+    sure = confidences >= constants.SURE
+    people = np.array([photo.mad is not None for photo in photos])
+    found = np.array([photo.found for photo in photos])
+    good = np.array([photo.good for photo in photos])
+    groups: dict[str, list[int]] = {"all": list(np.flatnonzero(people))}
+    for i in groups["all"]:
+        groups.setdefault(source_of(photos[i].key), []).append(i)
+    thirds = np.array_split(np.flatnonzero(people)[np.argsort(confidences[people])], 3)
+    pixels = np.sum([p.histogram for p in photos if p.mad is not None], axis=0)
     shares = {
-        "by |fg + bg - 1|": [photo.doubt_share for photo in photos],
-        "by expected_error": [photo.error_share for photo in photos],
+        "by |fg + bg - 1|": [p.doubt_share for p in photos if p.doubt_share is not None],
+        "by expected_error": [p.error_share for p in photos if p.error_share is not None],
     }
-    thirds = np.array_split(np.argsort(confidence), 3)
-    pixels = np.sum([photo.histogram for photo in photos], axis=0)
     return {
-        "photos held out": len(photos),
+        "photos with and without people": [int(people.sum()), int((~people).sum())],
+        "people: called sure, of these good; no subject": [
+            round(float(sure[people].mean()), 3),
+            round(float(good[people & sure].mean()), 3),
+            int((~found & people).sum()),
+        ],
+        "nobody: no subject, called sure": [
+            int((~found & ~people).sum()),
+            int(sure[~people].sum()),
+        ],
         "spearman of 1 - confidence with MAD": {
-            name: round(spearman(list(1 - confidence[at]), list(mads[at])), 3)
+            name: round(spearman(list(1 - confidences[at]), [photos[i].mad for i in at]), 3)
             for name, at in groups.items()
         },
         "error in the 10 % most doubtful pixels, mean of photos": {
-            name: round(float(np.mean([s for s in each if s is not None])), 3)
-            for name, each in shares.items()
+            name: round(float(np.mean(each)), 3) for name, each in shares.items()
         },
         "thirds by confidence: mean confidence, share with MAD below the limit, mean MAD": [
             [
                 round(float(v), 4)
-                for v in (confidence[t].mean(), (mads[t] < GOOD_MAD).mean(), mads[t].mean())
+                for v in (
+                    confidences[t].mean(),
+                    good[t].mean(),
+                    np.mean([photos[i].mad for i in t]),
+                )
             ]
             for t in thirds
         ],
-        "expected error with the constants in matte.py: from, share of pixels, expected, true": [
+        "expected error with the constant in use: from, share of pixels, expected, true": [
             [
                 low,
                 *(

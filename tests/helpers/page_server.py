@@ -136,6 +136,7 @@ def picture(photo: bytes, query: dict[str, str]) -> tuple[bytes, str, dict[str, 
     headers = {
         "X-Latefusion-Seconds": f"{perf_counter() - start:.3f}",
         "X-Latefusion-Confidence": f"{found.confidence:.4f}",
+        "X-Latefusion-Notes": ", ".join(found.notes),
         "X-Latefusion-Device": network.device,
     }
     return encoded.getvalue(), f"image/{FORMATS_OUT[f'.{format_}'].lower()}", headers

@@ -54,6 +54,7 @@ def test_confidence_falls_as_more_pixels_are_undecided() -> None:
     for share in (1, 2, 4, 8, 16):
         fg = np.zeros((100, 100), np.float32)
         fg[:share] = 0.5
+        fg[-20:] = 1
         mattes.append(planes(fg, 1 - fg))
     confidences = [matte.confidence for matte in mattes]
     assert confidences == sorted(confidences, reverse=True)

@@ -14,7 +14,7 @@ UPRIGHT = 200
 def scene() -> NDArray[np.uint8]:
     """An image whose upper left corner shows which way it is turned."""
     image = np.zeros((70, 90, 3), np.uint8)
-    image[:, :, 0] = np.arange(90)
+    image[:, :, 0] = 2 * np.arange(90)  # more than half at the right, the subject
     image[:, :, 1] = np.arange(70)[:, None]
     image[:20, :20, 2] = UPRIGHT
     return image

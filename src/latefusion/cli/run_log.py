@@ -6,8 +6,10 @@ from time import perf_counter
 import typer
 
 from latefusion.cli.terminal import complain
+from latefusion.errors import shown
 from latefusion.folder.batch import Done
 from latefusion.folder.manifest import Manifest
+from latefusion.inference.confidence import NO_SUBJECT
 
 
 class RunLog:
@@ -16,7 +18,7 @@ class RunLog:
     def __init__(self, manifest: Manifest | None = None) -> None:
         self.manifest = manifest
         self.device = ""
-        self.done = self.failed = self.left = 0
+        self.done = self.empty = self.failed = self.left = 0
         self.start = perf_counter()
 
     def add(self, done: Done, results: Iterable[object]) -> None:
@@ -33,6 +35,9 @@ class RunLog:
             return
         self.device = record.device or ""
         self.done += 1
+        if NO_SUBJECT in record.notes:
+            self.empty += 1
+            complain(f"warning: {shown(record.photo)}: no subject found; the cut-out is empty")
         for path in results:
             typer.echo(path)
 
@@ -41,6 +46,7 @@ class RunLog:
         parts = [
             (self.left, f"{self.left} done before"),
             (self.done, f"{self.done} cut out"),
+            (self.empty, f"{self.empty} of them without a subject"),
             (self.failed, f"{self.failed} failed"),
         ]
         told = [text for count, text in parts if count]

@@ -76,7 +76,9 @@ def _write_parquet(file: IO[bytes], done: list[tuple[Record, list[Result]]]) -> 
         "sha256": pa.array([record.sha256 for record in records], pa.string()),
         "width": pa.array([record.width for record in records], pa.int32()),
         "height": pa.array([record.height for record in records], pa.int32()),
+        "subject_found": pa.array([record.subject_found for record in records], pa.bool_()),
         "confidence": pa.array([record.confidence for record in records], pa.float32()),
+        "notes": pa.array([list(record.notes) for record in records], pa.list_(pa.string())),
     }
     for number, kind in enumerate(result.kind for result in done[0][1]):
         columns[kind] = pa.array([results[number].data for _, results in done], pa.large_binary())

@@ -172,7 +172,9 @@ def _matte(
         "width": width,
         "height": height,
         "seconds": round(perf_counter() - start, 4),
+        "subject_found": found.subject_found,
         "confidence": round(found.confidence, 4),
+        "notes": found.notes,
         "fused": round(found.fused, 4),
     }
 

@@ -27,9 +27,11 @@ class Record:
     height: int | None = None
     seconds: float | None = None  # from file to files
     device: str | None = None
-    confidence: float | None = None  # estimated probability that the MAD is below 0.02
+    confidence: float | None = None  # estimated probability that the matte is good, see Matte
     fused: float | None = None  # share of tiles in which the fusion network ran
     error: str | None = None
+    subject_found: bool | None = None
+    notes: Sequence[str] = ()  # what to look at, see Matte.notes
 
 
 class Manifest:
@@ -126,6 +128,7 @@ def record_of(line: bytes) -> Record | None:
     known = {field.name for field in fields(Record)}
     try:
         given = json.loads(line)
+        given["notes"] = tuple(given.get("notes", ()))
         return Record(**{name: value for name, value in given.items() if name in known})
     except (ValueError, TypeError, AttributeError):
         return None

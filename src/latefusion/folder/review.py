@@ -1,4 +1,4 @@
-"""The review page of a run: every photo beside its cut-out, lowest confidence first."""
+"""The review page of a run: every photo beside its cut-out, those to look at first."""
 
 from collections.abc import Iterable
 from html import escape
@@ -9,6 +9,7 @@ from latefusion.folder.batch import relative, thumb_of
 from latefusion.folder.manifest import Record
 from latefusion.folder.page_style import STYLE
 from latefusion.images.writing import whole_file
+from latefusion.inference.confidence import NO_SUBJECT, SENTENCES, UNSURE
 
 PAGE_NAME, THUMBS = "review.html", "review"
 
@@ -21,15 +22,21 @@ def write_review(out: Path, records: Iterable[Record]) -> Path:
         (record for record in records if not record.error),
         key=lambda record: (record.confidence or 0.0, record.photo),
     )
+    doubtful = sum(not is_sure(record) for record in done)
     text = PAGE.format(
         style=STYLE,
-        count=len(done),
+        told=f"{len(done)} cut-outs: {doubtful} to look at, {len(done) - doubtful} sure",
         failed=_failures(failed),
         photos="".join(_card(record, out) for record in done),
     )
     with whole_file(out / PAGE_NAME) as file:
         file.write(text.encode("utf-8", "backslashreplace"))  # a file name need not be text
     return out / PAGE_NAME
+
+
+def is_sure(record: Record) -> bool:
+    """True for a cut-out that need not be looked at."""
+    return not {NO_SUBJECT, UNSURE} & set(record.notes)
 
 
 def _failures(records: list[Record]) -> str:
@@ -53,9 +60,22 @@ def _card(record: Record, out: Path) -> str:
     return (
         f'<article id="{_address(record.photo)}"><h3>{escape(record.photo)}'
         f" <small>{record.width} x {record.height}</small></h3>"
-        f'<p class="scores"><span>confidence <b>{record.confidence:.2f}</b></span>{links}</p>'
+        f'<p class="scores"><span><b>{_verdict(record)}</b></span>{links}</p>'
+        f"{_advice(record)}"
         f'<div class="views">{picture}</div></article>'
     )
+
+
+def _verdict(record: Record) -> str:
+    if NO_SUBJECT in record.notes:
+        return "Nobody found"
+    chance = f"{record.confidence or 0:.0%}"
+    return f"Sure ({chance})" if is_sure(record) else f"Look at it ({chance})"
+
+
+def _advice(record: Record) -> str:
+    told = [text for note, text in SENTENCES.items() if note in record.notes]
+    return f"<p>{escape(' '.join(told))}</p>" if told else ""
 
 
 def _address(path: str) -> str:
@@ -71,8 +91,10 @@ PAGE = """<!doctype html>
 <style>{style}</style>
 </head>
 <body>
-<header><h1>Review</h1><p>{count} cut-outs, lowest confidence first. Confidence is the estimated
-probability that the mean error of alpha is below 0.02.</p></header>
+<header><h1>Review</h1><p>{told}.</p>
+<p>Those to look at come first. The number is the estimated chance that few people would mend the
+cut-out; on photos with known mattes, at least 95 of 100 that were called sure were good.</p>
+</header>
 {failed}
 {photos}
 </body>

@@ -1,9 +1,9 @@
 """A matte with its photo, and the pictures made of them."""
 
 import io
-import math
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -17,18 +17,24 @@ from latefusion.images.framing import Letterbox
 from latefusion.images.levels import Plane, to_levels
 from latefusion.images.reading import Dpi
 from latefusion.images.writing import write_picture
+from latefusion.inference.confidence import (
+    NO_SUBJECT,
+    PARTS,
+    SURE,
+    UNSURE,
+    Note,
+    confidence_of,
+    evidence,
+    expected_error,
+    has_subject,
+    parts_of,
+)
 from latefusion.inference.detail import Detail
 from latefusion.inference.outputs import PLAIN, Look, render
 from latefusion.runtime.planes import Planes
 
 # The kernel of the implicit trimap is 20 x 20 in a photo with a longer side of 512, the network's.
 TRIMAP_KERNEL, TRIMAP_SIDE = 20, 512
-
-# Fitted to the default weights by benchmarks/calibrate.py: |alpha - true| of a pixel from the root
-# of min(alpha, 1 - alpha), and the probability of a good matte from the mean of that.
-ERROR_WEIGHT = 0.584
-CONFIDENCE = (-21.745, 5.477)
-GOOD_MAD = 0.02  # a matte with a smaller MAD is a good one
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +53,11 @@ class Matte:
     icc: bytes | None = None  # the photo's colour profile, also valid for a cut-out
     dpi: Dpi | None = None  # the photo's pixels per inch
     details: tuple[Detail, ...] = ()  # closer views of parts
+    second: Plane | None = None  # (h, w), alpha of the second look that confidence compares with
 
     def __repr__(self) -> str:
         height, width = self.alpha.shape
-        share = f"{self.alpha.mean():.0%} subject"
+        share = f"{self.alpha.mean():.0%} subject" if self.subject_found else "no subject"
         return f"<Matte {width} x {height}, {share}, confidence {self.confidence:.2f}>"
 
     def _repr_png_(self) -> bytes:
@@ -124,21 +131,32 @@ class Matte:
         weights gives doubt the weight 0. Calibrated for the default weights; with others it still
         ranks, but its values may be off.
         """
-        error = np.subtract(np.float32(1), self.alpha)
-        np.minimum(error, self.alpha, out=error)
-        np.sqrt(error, out=error)
-        error *= np.float32(ERROR_WEIGHT)
-        return error
+        return expected_error(self.alpha)
+
+    @cached_property
+    def subject_found(self) -> bool:
+        """False if no more than a speck of the photo is subject."""
+        return has_subject(self.alpha)
+
+    @cached_property
+    def confidence(self) -> float:
+        """Estimated probability that the subject is a person and the MAD below 0.02.
+
+        It ranks the photos of a folder for review. 0 if no subject was found.
+        """
+        if not self.subject_found:
+            return 0.0
+        return confidence_of(evidence(self.alpha, self.second))
 
     @property
-    def confidence(self) -> float:
-        """Estimated probability that the MAD is below 0.02.
-
-        It falls as the mean expected error rises, so it ranks the photos of a folder for review.
+    def notes(self) -> tuple[Note, ...]:
+        """What to look at: `no-subject`, or `unsure` below a confidence of confidence.SURE, and
+        `parts` where several separate parts were kept.
         """
-        offset, slope = CONFIDENCE
-        expected = float(self.expected_error.mean(dtype=np.float64))
-        return 1 / (1 + math.exp(-offset) * expected**slope)
+        if not self.subject_found:
+            return (NO_SUBJECT,)
+        unsure, parts = self.confidence < SURE, parts_of(self.alpha) > 1
+        return (*((UNSURE,) if unsure else ()), *((PARTS,) if parts else ()))
 
     def trimap(self) -> NDArray[np.uint8]:
         """Trimap (H, W): 255 for subject, 0 for background, 128 for unknown.

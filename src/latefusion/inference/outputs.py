@@ -34,6 +34,8 @@ Pixels: TypeAlias = NDArray[Any]  # uint8, or uint16 where deep
 class Look:
     """The options that change a picture of a matte; raises LatefusionError for one out of range.
 
+    `crop` does nothing where no subject was found.
+
     `background` is a colour, an image, `blur`, `blur:RADIUS` in pixels, or `transparent`.
     """
 
@@ -85,7 +87,7 @@ def render(matte: "Matte", kind: str, look: Look = PLAIN) -> Picture:
     if kind not in KINDS:
         raise OutputError(f"unknown kind {kind!r}; choose one of {', '.join(KINDS)}")
     pixels = KINDS[kind](matte, look)
-    if look.crop and kind not in SHEETS:
+    if look.crop and kind not in SHEETS and matte.subject_found:
         pixels = np.ascontiguousarray(pixels[box_of(matte.alpha, look.margin)])
     coloured = pixels.ndim == 3
     return Picture(pixels, icc=matte.icc if coloured else None, dpi=matte.dpi)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.errors import LatefusionError
-from latefusion.images.framing import Box, Letterbox
+from latefusion.images.framing import MULTIPLE, Box, Letterbox, resize, resize_plane
+from latefusion.images.levels import Plane
 from latefusion.images.reading import ImageSource, Photo, read_photo
 from latefusion.inference.closed_form import solve_outline
 from latefusion.inference.closeup import look_at, look_closer
@@ -111,9 +112,7 @@ class Predictor:
         """The matte of a decoded photo."""
         found = self.finish(self._search(photo.image))
         found = replace(found, icc=photo.icc, dpi=photo.dpi)
-        if photo.opacity is None:
-            return found
-        return replace(found, alpha=found.alpha * photo.opacity)
+        return found if photo.opacity is None else _with(found, found.alpha * photo.opacity)
 
     def look(self, image: NDArray[np.uint8]) -> Matte:
         """The matte of one look at a whole image (H, W, 3), unrefined."""
@@ -131,7 +130,7 @@ class Predictor:
         alpha = keep_subject(found.alpha, self.options.subject)
         if self.options.fill_holes:
             alpha = fill_holes(alpha)
-        return found if alpha is found.alpha else replace(found, alpha=alpha)
+        return found if alpha is found.alpha else _with(found, alpha)
 
     def _search(self, image: NDArray[np.uint8]) -> Matte:
         if self.options.rotate_search:
@@ -144,8 +143,20 @@ class Predictor:
             found = look_closer(self._pass, self.model, found, self.options.size)
         return found
 
+    def _look_again(self, image: NDArray[np.uint8]) -> Plane | None:
+        """Alpha (h, w) of the mirrored photo at half the size; None for a fixed input size."""
+        if self.model.size:
+            return None
+        side = max(MULTIPLE, (self.options.size or self.model.side) // 2 // MULTIPLE * MULTIPLE)
+        frame = self.model.frame((image.shape[0], image.shape[1]), side)
+        small = np.ascontiguousarray(resize(image, frame.inner)[:, ::-1])  # of uint8, for speed
+        planes = self._pass(replace(frame, photo=frame.inner).fit(small).transpose(2, 0, 1)[None])
+        return np.ascontiguousarray(frame.inside(planes.alpha)[:, ::-1])
+
     def _detail(self, found: Matte) -> Matte:
-        return look_in_tiles(self._pass, self.model, found) if self.options.tiles else found
+        if self.options.tiles:
+            found = look_in_tiles(self._pass, self.model, found)
+        return replace(found, second=self._look_again(found.image))
 
     def _pass(self, image: NDArray[np.float32]) -> Planes:
         if self.before_pass:
@@ -188,6 +199,17 @@ def predict(network: Network, photo: Photo, frame: Letterbox) -> Matte:
     """The matte of one look in any runtime: resize and pad, run, and restore alpha."""
     found = replace(_look(network, photo.image, frame), icc=photo.icc, dpi=photo.dpi)
     return found if photo.opacity is None else replace(found, alpha=found.alpha * photo.opacity)
+
+
+def _with(found: Matte, alpha: Plane) -> Matte:
+    """The matte with another alpha; its second look is changed alike, so that they compare."""
+    second = found.second
+    if second is not None:
+        change = alpha - found.alpha
+        size = second.shape[0], second.shape[1]
+        second = np.minimum(second, 1 - resize_plane(-change, size))
+        second = np.maximum(second, resize_plane(change, size))
+    return replace(found, alpha=alpha, second=second)
 
 
 def _look(network: Network, image: NDArray[np.uint8], frame: Letterbox) -> Matte:

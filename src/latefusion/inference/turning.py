@@ -45,7 +45,9 @@ def _turned_back(found: Matte, turns: int, image: NDArray[np.uint8]) -> Matte:
         for each in found.details
     )
     alpha = np.ascontiguousarray(np.rot90(found.alpha, -turns))
-    return replace(found, image=image, alpha=alpha, planes=planes, frame=frame, details=details)
+    second = None if found.second is None else np.rot90(found.second, -turns).copy()
+    found = replace(found, image=image, alpha=alpha, second=second)
+    return replace(found, planes=planes, frame=frame, details=details)
 
 
 def _view_back(frame: Letterbox, planes: Planes, turns: int) -> tuple[Letterbox, Planes]:

@@ -11,9 +11,14 @@ BINARY = {"type": "string", "format": "binary"}
 ZIP = "application/zip"
 HEADERS = {
     "X-Latefusion-Seconds": ("Seconds of work on the photo, without waiting.", "number"),
+    "X-Latefusion-Subject": ("found, or none where nobody was found.", "string"),
     "X-Latefusion-Confidence": (
         "Estimated probability, in [0, 1], that the matte is good.",
         "number",
+    ),
+    "X-Latefusion-Notes": (
+        "What to look at: no-subject, unsure, parts, separated by commas, or nothing.",
+        "string",
     ),
     "X-Latefusion-Device": ("The device that the network ran on.", "string"),
 }

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -42,13 +42,21 @@ class Order:
     most_pixels: float = math.inf  # a larger photo is reduced first
 
 
+class Facts(NamedTuple):
+    """What is known of a matte; the fields are those of `Matte`."""
+
+    subject_found: bool
+    confidence: float
+    notes: Sequence[str]
+
+
 class Result(NamedTuple):
     """An encoded picture and its facts."""
 
     data: bytes
     media_type: str
     seconds: float
-    confidence: float
+    facts: Facts
     device: str
     pixels: int
 
@@ -134,7 +142,7 @@ def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
         stream.getvalue(),
         MEDIA_TYPES[order.format],
         perf_counter() - start,
-        found.confidence,
+        Facts(found.subject_found, round(found.confidence, 4), found.notes),
         predictor.device,
         pixels,
     )

@@ -195,12 +195,14 @@ async def _answer(request: Request, order: Order, data: bytes) -> Response:
     request.scope[FACTS] = {
         "photo_seconds": round(result.seconds, 4),
         "pixels": result.pixels,
-        "confidence": round(result.confidence, 4),
+        **result.facts._asdict(),
     }
     request.scope[HOLD](len(result.data))
     headers = {
         "X-Latefusion-Seconds": f"{result.seconds:.4f}",
-        "X-Latefusion-Confidence": f"{result.confidence:.4f}",
+        "X-Latefusion-Subject": "found" if result.facts.subject_found else "none",
+        "X-Latefusion-Confidence": f"{result.facts.confidence:.4f}",
+        "X-Latefusion-Notes": ", ".join(result.facts.notes),
         "X-Latefusion-Device": result.device,
     }
     return Response(result.data, headers=headers, media_type=result.media_type)

@@ -79,7 +79,7 @@ async def zip_of(
                 record |= {
                     "entry": names[number],
                     "seconds": round(done.seconds, 4),
-                    "confidence": round(done.confidence, 4),
+                    **done.facts._asdict(),
                 }
             else:
                 record["error"] = line_of(done)

@@ -4,7 +4,7 @@ import { background, listen as listenToBackground, showRadius } from "./backgrou
 import { offerCamera } from "./camera.js";
 import { blurOf, tintOf } from "./compose.js";
 import { listen as listenToFiles } from "./intake.js";
-import { isSure, Queue } from "./queue.js";
+import { adviceOf, isSure, Queue, wordsOf } from "./queue.js";
 import { save, saveAll } from "./save.js";
 import { Stage } from "./stage.js";
 
@@ -61,7 +61,7 @@ function chosen(item) {
 }
 
 function changed(item) {
-  if (item.state === "done") say(`${item.name} is cut out: ${isSure(item) ? "sure" : "look at it"}`);
+  if (item.state === "done") say(`${item.name}: ${wordsOf(item)}. ${adviceOf(item)}`.trim());
   if (item.state === "failed") say(`${item.name} failed: ${item.note}`);
   refresh();
   if (item === queue.current) showPhoto(item);
@@ -115,13 +115,13 @@ function refresh() {
   $("again").disabled = !item || ["waiting", "working"].includes(item.state);
   $("verdict").textContent = done ? verdict(item) : "";
   $("verdict").classList.toggle("unsure", done && !isSure(item));
+  $("advice").textContent = done ? adviceOf(item) : "";
 }
 
 function verdict(item) {
   const time = item.seconds === null ? "" : `, ${item.seconds.toFixed(1)} s`;
-  if (item.confidence === null) return `done${time}`;
-  const chance = `${Math.round(100 * item.confidence)} %`;
-  return `${isSure(item) ? "sure" : "look at it"} (confidence ${chance})${time}`;
+  const chance = item.confidence ? ` (${Math.round(100 * item.confidence)} %)` : "";
+  return `${wordsOf(item)}${chance}${time}`;
 }
 
 /** Show the chosen background behind the cut-out on the stage. */

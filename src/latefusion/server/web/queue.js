@@ -1,7 +1,18 @@
 // The photos of this visit, each with its state, and the row of thumbnails that shows them.
 import { matte } from "./api.js";
 
-const SURE = 0.5; // confidence: the estimated probability that the MAD is below 0.02
+// The server's notes on a cut-out: two words for the list, and a sentence on what to try.
+const NOTES = {
+  "no-subject": [
+    "Nobody found",
+    "Nobody was found in this photo. If someone is there, crop it closer to them, or turn it upright.",
+  ],
+  unsure: ["Look at it", "Something may be missing, or too much was kept."],
+  parts: [
+    "",
+    "Several separate parts were kept. Under Options you can keep the largest, or point at someone.",
+  ],
+};
 const STATES = { waiting: "Waiting", working: "Cutting out …", done: "", failed: "Failed" };
 const REQUESTS = {
   alpha: { save: "alpha" },
@@ -12,7 +23,17 @@ const REQUESTS = {
 
 /** True if a finished photo needs no second look. */
 export function isSure(item) {
-  return item.confidence === null || item.confidence >= SURE;
+  return wordsOf(item) === "Sure";
+}
+
+/** The verdict on a finished photo in two words. */
+export function wordsOf(item) {
+  return item.notes.map((note) => NOTES[note]?.[0]).find(Boolean) ?? "Sure";
+}
+
+/** What to look at, and what to try; "" if nothing. */
+export function adviceOf(item) {
+  return item.notes.map((note) => NOTES[note]?.[1]).filter(Boolean).join(" ");
 }
 
 export class Queue {
@@ -114,6 +135,7 @@ export class Queue {
       row,
       state: "waiting",
       note: "", // the server's message, or the reason for waiting
+      notes: [], // of the server, keys of NOTES
       confidence: null,
       abort: new AbortController(),
     };
@@ -128,7 +150,7 @@ export class Queue {
   #set(item, state, note = "") {
     Object.assign(item, { state, note });
     item.row.dataset.state = state === "done" && !isSure(item) ? "unsure" : state;
-    item.row.querySelector(".state").textContent = STATES[state] || verdictOf(item);
+    item.row.querySelector(".state").textContent = STATES[state] || wordsOf(item);
     item.row.querySelector(".open").title = note;
     this.changed(item);
   }
@@ -136,11 +158,6 @@ export class Queue {
   #draw(item, blob) {
     this.drawn = this.drawn.then(() => thumbnail(item.row.querySelector(".thumb"), blob));
   }
-}
-
-/** The confidence of a photo in two words. */
-function verdictOf(item) {
-  return isSure(item) ? "Sure" : "Look at it";
 }
 
 function busyLine(seconds) {

@@ -5,9 +5,9 @@
 
 `--pairs` are photos with true alphas, `--empty` photos without people; `--every` takes each n-th
 photo of a source, in their order, and `--leave-out` names photos of `--empty` that do show people.
-Every second photo is used for the fit, the figures printed under "held out" are for the others. MAD
-and error are as in `latefusion evaluate`: |p - t|, whole image, at the photo's own size, with the
-default options.
+The constants are fitted to all photos; the figures are cross-validated, so each photo's confidence
+comes from the other four fifths. MAD and error are as in `latefusion evaluate`: |p - t|, whole
+image, at the photo's own size, with the default options.
 """
 
 import argparse
@@ -55,10 +55,8 @@ class Photo(NamedTuple):
 class Constants(NamedTuple):
     """What confidence.py takes over, by the same names."""
 
-    ALONE: tuple[float, ...]
-    GOOD: tuple[float, ...]
-    PERSON: tuple[float, ...]
-    SURE: float = 0.0
+    GOOD: tuple[float, float]
+    PERSON: tuple[float, float]
 
 
 def main() -> None:
@@ -72,13 +70,15 @@ def main() -> None:
     args = parser.parse_args()
     steps = [*args.every, *[1] * (len(args.pairs) + len(args.empty) - len(args.every))]
     photos = list(read(Predictor(args.model), args.pairs, args.empty, steps, args.leave_out))
-    weights = fit_weights(photos[::2])
+    weights = fit_weights(photos)
     print(f"weights of doubt and of min(alpha, 1 - alpha): {weights[0]:.3f}, {weights[1]:.3f}")
     print(f"ERROR_WEIGHT = {weights[1]:.3f}  # in use: {ERROR_WEIGHT}; run again after a change")
-    constants = fit(photos[::2])
-    for name, value in constants._asdict().items():
+    for name, value in fit(photos)._asdict().items():
         print(f"{name} = {value}")
-    report = {"fitted": check(photos[::2], constants), "held out": check(photos[1::2], constants)}
+    confidences = crossed(photos)
+    sure = threshold(photos, confidences)
+    print(f"SURE = {sure}")
+    report = check(photos, confidences, sure)
     print(json.dumps(report, indent=1))
     if args.out:
         args.out.write_text(json.dumps(report, indent=1))
@@ -142,38 +142,42 @@ def fit_weights(photos: list[Photo]) -> Vector:
 def fit(photos: list[Photo]) -> Constants:
     """The constants, fitted to photos in which a subject was found.
 
-    GOOD and ALONE to photos of people, PERSON to photos with and without people.
+    GOOD is fitted to photos of people, PERSON to photos with and without people.
     """
     photos = [photo for photo in photos if photo.found]
     people = [photo for photo in photos if photo.mad is not None]
-    good = np.array([photo.good for photo in people])
-    expected = [[-math.log(photo.seen.expected)] for photo in people]
-    alone = logistic(np.array(expected), good)
-    both = [[-math.log(p.seen.expected), -math.sqrt(p.seen.dispute or 0)] for p in people]
-    support = np.array([[photo.seen.support] for photo in photos], np.float64)
-    person = logistic(support, np.array([photo.mad is not None for photo in photos]))
-    found = Constants(alone, logistic(np.array(both), good), person)
-    return found._replace(SURE=threshold(photos, scores(photos, found)))
+    expected = np.array([-math.log(photo.seen.expected) for photo in people])
+    agreement = np.array([-math.log(1.02 - (photo.seen.agreement or 0)) for photo in photos])
+    return Constants(
+        logistic(expected, np.array([photo.good for photo in people])),
+        logistic(agreement, np.array([photo.mad is not None for photo in photos])),
+    )
 
 
-def logistic(features: Vector, true: NDArray[np.bool_]) -> tuple[float, ...]:
-    """Logistic regression (n, k) -> (n,), by Newton's method: offset and k weights."""
-    mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-9
-    design = np.column_stack([np.ones(len(features)), (features - mean) / spread])
-    b = np.zeros(design.shape[1])
-    ridge = np.diag([0.0, *[0.1] * len(mean)])
+def logistic(feature: Vector, true: NDArray[np.bool_]) -> tuple[float, float]:
+    """Logistic regression of n values, by Newton's method: offset and slope."""
+    mean, spread = feature.mean(), feature.std()
+    design = np.column_stack([np.ones(len(feature)), (feature - mean) / spread])
+    b, ridge = np.zeros(2), np.diag([0.0, 0.1])
     for _ in range(100):
         p = 1 / (1 + np.exp(-np.clip(design @ b, -500, 500)))
-        curve = design.T @ (design * (p * (1 - p))[:, None]) + ridge + 1e-9 * np.eye(len(b))
+        curve = design.T @ (design * (p * (1 - p))[:, None]) + ridge
         b += np.linalg.solve(curve, design.T @ (true - p) - ridge @ b)
-    weights = b[1:] / spread
-    return tuple(round(float(value), 3) for value in (b[0] - weights @ mean, *weights))
+    slope = b[1] / spread
+    return round(float(b[0] - slope * mean), 3), round(float(slope), 3)
 
 
-def scores(photos: list[Photo], constants: Constants) -> Vector:
-    """The confidences with these constants; 0 where no subject was found."""
-    vars(confidence).update(constants._asdict())
-    return np.array([confidence.confidence_of(p.seen) if p.found else 0.0 for p in photos])
+def crossed(photos: list[Photo], folds: int = 5) -> Vector:
+    """Each photo's confidence with constants that were fitted to the others."""
+    fold = np.random.default_rng(0).permutation(len(photos)) % folds
+    confidences = np.zeros(len(photos))
+    for held in range(folds):
+        constants = fit([photo for photo, own in zip(photos, fold, strict=True) if own != held])
+        vars(confidence).update(constants._asdict())
+        for at in np.flatnonzero(fold == held):
+            seen = photos[at].seen
+            confidences[at] = confidence.confidence_of(seen) if photos[at].found else 0.0
+    return confidences
 
 
 def threshold(photos: list[Photo], confidences: Vector) -> float:
@@ -185,10 +189,9 @@ def threshold(photos: list[Photo], confidences: Vector) -> float:
     return 0.99
 
 
-def check(photos: list[Photo], constants: Constants) -> dict[str, object]:
-    """Measures of ranking and calibration."""
-    confidences = scores(photos, constants)
-    sure = confidences >= constants.SURE
+def check(photos: list[Photo], confidences: Vector, limit: float) -> dict[str, object]:
+    """Measures of ranking and calibration; a matte is called sure from `limit` on."""
+    sure = confidences >= limit
     people = np.array([photo.mad is not None for photo in photos])
     found = np.array([photo.found for photo in photos])
     good = np.array([photo.good for photo in photos])

@@ -32,44 +32,39 @@ def seen(alpha: Plane, second: Plane | None) -> Matte:
     return replace(matte, second=second)
 
 
-def test_a_second_look_that_agrees_leaves_no_dispute() -> None:
-    found = evidence(standing(), standing()[::2, ::2])
-    assert found.dispute == 0
-    assert found.support == pytest.approx(1)
-    assert found.expected == 0
-
-
-def test_a_thing_that_the_second_look_does_not_see_has_no_support() -> None:
-    found = evidence(standing(), np.zeros((60, 80), np.float32))
-    assert found.support == 0
-    assert found.dispute == pytest.approx(50 * 30 / (60 * 80), rel=0.25)  # but for its rim
-
-
-def test_a_part_that_was_lost_is_disputed_but_an_outline_is_not() -> None:
+def with_arm() -> Plane:
+    """A second look that sees an arm, too."""
     second = standing()[::2, ::2].copy()
-    second[10:, 34:36] = 1  # an outline that is two pixels further out
-    outline = evidence(standing(), second)
-    second[30:50, 50:70] = 1  # an arm, say
-    arm = evidence(standing(), second)
-    assert outline.dispute == 0
-    assert arm.dispute is not None
-    assert arm.dispute > 0.03
+    second[30:50, 34:60] = 1
+    return second
 
 
-def test_confidence_falls_with_dispute_with_lost_support_and_with_soft_pixels() -> None:
-    clear = seen(standing(), standing()[::2, ::2])
-    arm = standing()[::2, ::2].copy()
-    arm[30:50, 50:70] = 1
+def test_a_second_look_that_sees_the_same_agrees() -> None:
+    assert evidence(standing(), standing()[::2, ::2]) == (0, 1)
+
+
+def test_a_second_look_that_sees_more_or_less_disagrees_by_its_share() -> None:
+    outline = standing()[::2, ::2].copy()
+    outline[10:, 35:36] = 1
+    for second, agreement in (
+        (outline, 1500 / 1550),
+        (with_arm(), 1500 / (1500 + 20 * 25)),  # lost, perhaps
+        (standing()[::2, ::2] * (np.arange(80) < 20), 15 / 30),  # kept, perhaps
+        (np.zeros((60, 80), np.float32), 0),
+    ):
+        assert evidence(standing(), second).agreement == pytest.approx(agreement)
+
+
+def test_confidence_falls_where_the_looks_disagree_and_with_soft_pixels() -> None:
     gone = np.zeros((60, 80), np.float32)
-    soft = np.clip(standing(), 0.1, 0.9)
     confidences = [
-        clear.confidence,
-        seen(standing(), arm).confidence,
-        seen(standing(), gone).confidence,
+        seen(standing(), second).confidence for second in (standing()[::2, ::2], with_arm(), gone)
     ]
     assert confidences == sorted(confidences, reverse=True)
     assert confidences[0] > 0.95
+    assert confidences[1] < confidences[0] - 0.1
     assert confidences[2] < 0.2
+    soft = np.clip(standing(), 0.1, 0.9)
     assert seen(soft, soft[::2, ::2]).confidence < 0.2
 
 
@@ -149,8 +144,9 @@ def test_a_photos_own_transparency_is_no_dispute(toy_model: Path) -> None:
     rgba = np.dstack([left_half(90, 160), np.full((90, 160), 255, np.uint8)])
     rgba[40:, :, 3] = 0
     matte = Predictor(toy_model)(rgba)
-    found = evidence(matte.alpha, matte.second)
-    assert found.dispute == 0
+    agreement = evidence(matte.alpha, matte.second).agreement
+    assert agreement is not None
+    assert agreement > 0.95
 
 
 def test_a_turned_photo_has_its_second_look_turned(toy_model: Path) -> None:

@@ -17,18 +17,15 @@ from latefusion.images.levels import Plane
 GOOD_MAD = 0.02  # a matte with a smaller MAD is a good one
 
 # Fitted to the default weights by benchmarks/calibrate.py: |alpha - true| of a pixel from the root
-# of min(alpha, 1 - alpha); the probability of a good matte from the log of the mean of that alone;
-# the same together with the second look's dispute; the probability that the subject is a person
-# from the second look's support; and the confidence from which 95 % of the mattes are good.
-ERROR_WEIGHT = 0.584
-ALONE = (-20.903, 5.083)
-GOOD = (-19.492, 4.799, 4.45)
-PERSON = (-13.363, 18.949)
-SURE = 0.77
+# of min(alpha, 1 - alpha); the probability of a good matte from the mean of that, and of a person
+# from the agreement of the two looks; the confidence from which on 95 % of the mattes are good.
+ERROR_WEIGHT = 0.607
+GOOD = (-20.707, 5.083)
+PERSON = (-5.405, 5.091)
+SURE = 0.76
 
 LEAST_SUBJECT = 5e-4  # share of the photo; less is a speck, and no subject
 LEAST_PART = 0.02  # of the largest part's area; less is a speck, and no part
-RIM = 2  # pixels of the second look; a dispute that is no wider is a matter of the outline
 
 Note: TypeAlias = Literal["no-subject", "unsure", "parts"]
 NO_SUBJECT: Final = "no-subject"
@@ -50,8 +47,7 @@ class Evidence(NamedTuple):
     """What a confidence is computed from, each in [0, 1]; None without a second look."""
 
     expected: float  # mean expected error
-    dispute: float | None = None  # share of the photo where the looks contradict, but for a rim
-    support: float | None = None  # mean of the second look's alpha inside the subject
+    agreement: float | None = None  # of the two looks: the soft IoU of their alphas
 
 
 def expected_error(alpha: Plane) -> Plane:
@@ -69,24 +65,22 @@ def evidence(alpha: Plane, second: Plane | None) -> Evidence:
     if second is None:
         return Evidence(expected)
     first = resize_plane(alpha, (second.shape[0], second.shape[1]))
-    subject = first > 0.5
-    contradicted = (np.abs(first - second) > 0.5).astype(np.uint8)
-    square = np.ones((2 * RIM + 1, 2 * RIM + 1), np.uint8)
-    dispute = float(cv2.erode(contradicted, square, borderValue=1).mean())
-    return Evidence(expected, dispute, float(second[subject].mean()) if subject.any() else 0.0)
+    either = float(np.maximum(first, second).sum(dtype=np.float64))
+    both = float(np.minimum(first, second).sum(dtype=np.float64))
+    return Evidence(expected, both / either if either else 1.0)
 
 
 def confidence_of(found: Evidence) -> float:
     """Estimated probability that the subject is a person and the matte's MAD is below 0.02."""
-    if found.dispute is None or found.support is None:
-        return _logistic(ALONE, -math.log(max(found.expected, 1e-9)))
-    good = _logistic(GOOD, -math.log(max(found.expected, 1e-9)), -math.sqrt(found.dispute))
-    return good * _logistic(PERSON, found.support)
+    good = _logistic(GOOD, -math.log(max(found.expected, 1e-9)))
+    if found.agreement is None:
+        return good
+    return good * _logistic(PERSON, -math.log(1.02 - found.agreement))
 
 
-def _logistic(weights: tuple[float, ...], *features: float) -> float:
-    total = weights[0] + math.fsum(w * x for w, x in zip(weights[1:], features, strict=True))
-    return 1 / (1 + math.exp(-max(-700.0, min(total, 700.0))))
+def _logistic(fit: tuple[float, float], feature: float) -> float:
+    offset, slope = fit
+    return 1 / (1 + math.exp(-max(-700.0, min(offset + slope * feature, 700.0))))
 
 
 def has_subject(alpha: Plane) -> bool:

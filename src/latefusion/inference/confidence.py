@@ -19,10 +19,10 @@ GOOD_MAD = 0.02  # a matte with a smaller MAD is a good one
 # Fitted to the default weights by benchmarks/calibrate.py: |alpha - true| of a pixel from the root
 # of min(alpha, 1 - alpha); the probability of a good matte from the mean of that, and of a person
 # from the agreement of the two looks; the confidence from which on 95 % of the mattes are good.
-ERROR_WEIGHT = 0.607
-GOOD = (-20.707, 5.083)
-PERSON = (-5.405, 5.091)
-SURE = 0.76
+ERROR_WEIGHT = 0.619
+GOOD = (-21.202, 5.17)
+PERSON = (-4.628, 5.442)
+SURE = 0.83
 
 LEAST_SUBJECT = 5e-4  # share of the photo; less is a speck, and no subject
 LEAST_PART = 0.02  # of the largest part's area; less is a speck, and no part

@@ -13,7 +13,8 @@ from PIL import Image, ImageCms
 
 from latefusion.errors import ImageError
 from latefusion.images import formats, reading
-from latefusion.images.reading import read_photo
+from latefusion.images.formats import formats_of
+from latefusion.images.reading import PHOTO_SUFFIXES, read_photo
 
 # 3 x 4 pixels, every row and column different: red grows to the right, green downwards.
 PIXELS = np.zeros((3, 4, 3), np.uint8)
@@ -212,3 +213,28 @@ def test_only_known_formats_are_tried() -> None:
     assert set(formats._available()) <= set(formats.FORMATS)
     with pytest.raises(ImageError, match="is not an image"):
         read_photo(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+
+
+def test_every_suffix_that_pillow_registers_for_a_format_we_read_marks_a_photo() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    pillow_heif.register_heif_opener()
+    formats_of(b"\xff\xd8\xff", "a.jpg")  # loads the plugins
+    for suffix, kind in Image.registered_extensions().items():
+        if kind in {*formats.FORMATS, "HEIF", "DIB"} and suffix != ".pfm":
+            assert suffix in PHOTO_SUFFIXES, suffix
+    assert {".jpg", ".jfif", ".jpe", ".jif", ".hif", ".apng", ".j2k", ".dib"} <= PHOTO_SUFFIXES
+    kinds = (PHOTO_SUFFIXES, formats.RAW_SUFFIXES, formats.UNREAD_SUFFIXES)
+    assert len(frozenset.union(*kinds)) == sum(map(len, kinds))
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".apng", ".j2k", ".jpx", ".pgm", ".tga", ".avif"])
+def test_a_photo_begins_like_one_whatever_its_name(suffix: str, tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / f"me{suffix}")
+    head = (tmp_path / f"me{suffix}").read_bytes()[: formats.HEAD]
+    known = suffix not in (".pgm", ".tga")  # whose first bytes other files have, too
+    assert formats.begins_like_photo(head) == known
+
+
+@pytest.mark.parametrize("text", ["BM the car maker", "P1 is a class", "", "{}", "GIF is a format"])
+def test_a_text_does_not_begin_like_a_photo(text: str) -> None:
+    assert not formats.begins_like_photo(text.encode())

@@ -1,18 +1,51 @@
 """Detection of a file's format from its first bytes, and errors for files that cannot be read."""
 
 import re
+import struct
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image
 
-from latefusion.errors import ImageError, install_hint
+from latefusion.errors import ImageError, SizeError, install_hint
 
 # Photo formats only: Pillow passes EPS to Ghostscript, and reads formats that no camera writes.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
 PLUGINS = ("Jpeg", "Mpo", "Png", "WebP", "Avif", "Tiff", "Gif", "Bmp", "Ppm", "Jpeg2K", "Tga")
+
+# Suffixes that mark the photos in a folder, by format: those that Pillow and pillow-heif register
+# (but for .pfm, floating point), and .jif and .jfi, older names of JPEG.
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi"),
+    "MPO": (".mpo",),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "AVIF": (".avif", ".avifs"),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "TGA": (".tga", ".icb", ".vda", ".vst"),
+    "HEIF": (".heic", ".heif", ".hif", ".heics", ".heifs"),
+}
+# Those of cameras' RAW files, which the extra `raw` reads.
+RAW_SUFFIXES = frozenset(
+    (
+        *(".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".iiq", ".kdc"),
+        *(".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".rwl"),
+        *(".sr2", ".srf", ".srw", ".x3f"),
+    )
+)
+# Those of pictures in formats that are not read.
+UNREAD_SUFFIXES = frozenset(
+    (
+        *(".jxl", ".jxr", ".wdp", ".hdp", ".psd", ".psb", ".xcf", ".kra", ".svg", ".svgz", ".eps"),
+        *(".exr", ".hdr", ".pfm", ".pam", ".qoi", ".pcx", ".sgi", ".rgb", ".ras", ".dds"),
+    )
+)
 
 # Unsupported files: a pattern of their first bytes, their kind, and a cure.
 UNSUPPORTED = (
@@ -26,18 +59,21 @@ UNSUPPORTED = (
         "`latefusion video` takes clips",
     ),
     (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL photo", "convert it to PNG or TIFF"),
-    (
-        rb"II\*\0.{4}CR|II[U\x55]\0|IIR[OS]|MMOR|FUJIFILMCCD|\0MRM|FOVb|.{4}ftypcrx",
-        "a camera's RAW file",
-        "develop it to TIFF or JPEG",
-    ),
 )
 HEAD = 1024  # bytes needed to detect the format
+RAW = rb"II\*\0.{4}CR|II[U\x55]\0|IIR[OS]|MMOR|FUJIFILMCCD|\0MRM|FOVb|.{4}ftypcrx"
 TIFF = rb"II[*+]\0|MM\0[*+]"
+# The first bytes of a photo, whatever its name; "BM" alone begins many a text.
+PHOTO_HEAD = (
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF.{4}WEBP|GIF8[79]a|BM.{4}\0{4}|II\*\0|MM\0\*"
+    rb"|\0\0\0\x0cjP  \r\n|\xff\x4f\xff\x51"
+    rb"|.{4}ftyp(avif|avis|heic|heix|hevc|hevx|heim|heis|mif1|msf1)"
+)
 PHOTO = rb"\xff\xd8\xff|\x89PNG|RIFF.{4}WEBP|GIF8|BM|.{4}ftyp|\0\0\0\x0cjP  |P[1-6]\s"
 
-# TIFF tags of the thumbnail in a RAW photo: NewSubfileType and DNGVersion.
-SUBFILE, DNG = 254, 50706
+# TIFF tags of a RAW photo: NewSubfileType, of its thumbnail, PhotometricInterpretation, DNGVersion.
+SUBFILE, PHOTOMETRIC, DNG = 254, 262, 50706
+SENSOR = (32803, 34892)  # photometric: behind a colour filter, or linear
 
 
 def formats_of(head: bytes, name: str) -> tuple[str, ...]:
@@ -51,6 +87,11 @@ def formats_of(head: bytes, name: str) -> tuple[str, ...]:
         if re.match(start, head, re.DOTALL | re.IGNORECASE):
             raise ImageError(f"{name} is {kind}; {cure}")
     return _heif(name) if _is_heif(head) else _available()
+
+
+def begins_like_photo(head: bytes) -> bool:
+    """True for the first bytes of a photo, for files whose name does not say it."""
+    return re.match(PHOTO_HEAD, head, re.DOTALL) is not None
 
 
 def unidentified(head: bytes, name: str) -> ImageError:
@@ -102,15 +143,45 @@ def _heif(name: str) -> tuple[str, ...]:
     return ("HEIF",)
 
 
-def refuse_thumbnail(encoded: Image.Image, name: str) -> None:
-    """Raise ImageError for a camera's RAW photo: a TIFF whose first picture is a thumbnail."""
+def is_raw(head: bytes) -> bool:
+    """True for the first bytes of a camera's RAW file; some kinds begin as TIFF does."""
+    return re.match(RAW, head, re.DOTALL) is not None
+
+
+def begins_with_thumbnail(encoded: Image.Image) -> bool:
+    """True for a TIFF whose first picture is a thumbnail, as in a camera's RAW file."""
     tags: Any = getattr(encoded, "tag_v2", {}) if encoded.format == "TIFF" else {}
-    if DNG in tags or tags.get(SUBFILE, 0) & 1:
-        raise ImageError(
-            f"{name} begins with a thumbnail, as a camera's RAW file; develop it to TIFF or JPEG"
-        )
+    return DNG in tags or bool(tags.get(SUBFILE, 0) & 1)
+
+
+def is_sensor(file: IO[bytes], head: bytes) -> bool:
+    """True for a TIFF whose first picture is a sensor's, which Pillow does not identify."""
+    if not re.match(TIFF, head):
+        return False
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    with suppress(OSError, SyntaxError, ValueError, LookupError, TypeError, struct.error):
+        tags: Any = ImageFileDirectory_v2(head[: 16 if 43 in head[2:4] else 8])
+        file.seek(tags.next)
+        tags.load(file)
+        return DNG in tags or tags.get(PHOTOMETRIC) in SENSOR
+    return False
+
+
+def refused_raw(name: str, thumbnail: bool, cure: str) -> ImageError:
+    """Return the error for a RAW file that is not developed here; `cure` is an alternative."""
+    kind = "begins with a thumbnail, as" if thumbnail else "is"
+    return ImageError(f"{name} {kind} a camera's RAW file; develop it to TIFF or JPEG{cure}")
 
 
 def damaged(name: str, reason: str) -> ImageError:
     """Return the error for a file that a decoder cannot read to its end."""
     return ImageError(f"{name} is damaged or cut short ({reason}); get a whole copy of it")
+
+
+def too_large(name: str, width: int, height: int, most_pixels: int) -> SizeError:
+    """Return the error for a photo of more than `most_pixels` pixels."""
+    return SizeError(
+        f"{name} has {width} x {height} pixels, more than the {most_pixels / 1e6:g} million"
+        " allowed; make it smaller"
+    )

@@ -15,10 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from latefusion.errors import ImageError, SizeError, reason, shown
+from latefusion.errors import ImageError, reason, shown
 from latefusion.images.colours import to_rgb
-from latefusion.images.formats import HEAD, damaged, formats_of, refuse_thumbnail, unidentified
+from latefusion.images.formats import (
+    HEAD,
+    SUFFIXES,
+    begins_with_thumbnail,
+    damaged,
+    formats_of,
+    is_raw,
+    is_sensor,
+    refused_raw,
+    too_large,
+    unidentified,
+)
 from latefusion.images.levels import ROWS
+from latefusion.images.raw import develop
 
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
 Dpi: TypeAlias = tuple[float, float]  # across, down
@@ -29,12 +41,7 @@ Dpi: TypeAlias = tuple[float, float]  # across, down
 MAX_PIXELS = 250_000_000
 
 # Suffixes that mark the photos in a folder.
-PHOTO_SUFFIXES = frozenset(
-    (
-        *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"),
-        *(".heic", ".heif", ".mpo", ".jp2", ".ppm", ".tga"),
-    )
-)
+PHOTO_SUFFIXES = frozenset(suffix for known in SUFFIXES.values() for suffix in known)
 
 # Pillow warns above about 89 million pixels and refuses above twice that. Both limits are global,
 # so they are lifted only for photos near or above the first one.
@@ -80,13 +87,14 @@ def read_photo(
     mask: bool = False,
     most_pixels: int = MAX_PIXELS,
     name: str = "the given photo",
+    raw: bool = True,
 ) -> Photo:
     """Decode a path, encoded bytes, a PIL image or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
     The EXIF orientation is applied. Grey, CMYK and LAB are converted to RGB, by their profile if
     there is one. 16 bits are reduced to 8, and only the first frame of an animation is read. With
     `mask` the profile is ignored, because the levels are not colours. `name` stands for encoded
-    bytes in error messages.
+    bytes in error messages. `raw` develops cameras' RAW files, with the extra of that name.
 
     Raises ImageError, and SizeError for more than `most_pixels` pixels, before decoding any.
     """
@@ -95,22 +103,22 @@ def read_photo(
     if isinstance(source, Image.Image):
         return _decode(source, "the given PIL image", mask, most_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_stream(io.BytesIO(source), name, mask, most_pixels)
+        return _from_stream(io.BytesIO(source), name, mask, most_pixels, raw)
     if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source), mask, most_pixels)
+        return _from_path(Path(source), mask, most_pixels, raw)
     raise ImageError(
         f"{type(source).__name__} is not an image; give a path, bytes, a PIL image or a uint8 array"
     )
 
 
-def _from_path(path: Path, mask: bool, most_pixels: int) -> Photo:
+def _from_path(path: Path, mask: bool, most_pixels: int, raw: bool) -> Photo:
     name = shown(path)
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading a pipe may block for ever
             raise ImageError(f"{name} is a pipe or a device; give a file, or pipe it into stdin")
         with path.open("rb") as file:
-            return _from_stream(file, name, mask, most_pixels)
+            return _from_stream(file, name, mask, most_pixels, raw)
     except FileNotFoundError:
         if path.is_symlink():
             raise ImageError(f"{name} is a link to a missing file; check its target") from None
@@ -123,19 +131,33 @@ def _from_path(path: Path, mask: bool, most_pixels: int) -> Photo:
         raise ImageError(f"{name} cannot be opened: {reason(error)}") from None
 
 
-def _from_stream(file: IO[bytes], name: str, mask: bool, most_pixels: int) -> Photo:
+def _from_stream(file: IO[bytes], name: str, mask: bool, most_pixels: int, raw: bool) -> Photo:
     head = file.read(HEAD)
     file.seek(0)
+    if is_raw(head):
+        return _from_raw(file, name, most_pixels, raw, thumbnail=False)
     formats = formats_of(head, name)
     try:
         with _own_pixel_limit():
             encoded = Image.open(file, formats=formats)
     except UnidentifiedImageError:
+        if is_sensor(file, head):
+            return _from_raw(file, name, most_pixels, raw, thumbnail=False)
         raise unidentified(head, name) from None
     except DAMAGE as error:
         raise damaged(name, reason(error)) from None
     with encoded:
+        if begins_with_thumbnail(encoded):
+            return _from_raw(file, name, most_pixels, raw, thumbnail=True)
         return _decode(encoded, name, mask, most_pixels)
+
+
+def _from_raw(
+    file: IO[bytes], name: str, most_pixels: int, allowed: bool, thumbnail: bool
+) -> Photo:
+    if not allowed:
+        raise refused_raw(name, thumbnail, "")
+    return Photo(develop(file, name, most_pixels, thumbnail), None, None)
 
 
 def _decode(encoded: Image.Image, name: str, mask: bool, most_pixels: int) -> Photo:
@@ -143,12 +165,10 @@ def _decode(encoded: Image.Image, name: str, mask: bool, most_pixels: int) -> Ph
     if width < 1 or height < 1:
         raise damaged(name, f"{width} x {height} pixels")
     if width * height > most_pixels:
-        raise SizeError(
-            f"{name} has {width} x {height} pixels, more than the {most_pixels / 1e6:g} million"
-            " allowed; make it smaller"
-        )
+        raise too_large(name, width, height, most_pixels)
+    if begins_with_thumbnail(encoded):  # of a caller's own; the file's other pictures are not here
+        raise refused_raw(name, True, "")
     try:
-        refuse_thumbnail(encoded, name)
         stored = _orientation(encoded)
         with _own_pixel_limit() if width * height > NEAR_PILLOWS_LIMIT else nullcontext():
             encoded.load()

@@ -30,6 +30,7 @@ EXTRAS = {
     "s3": ("s3fs", "photos in S3, by matte --engine ray"),
     "gs": ("gcsfs", "photos in Google's store, by matte --engine ray"),
     "heic": ("pillow-heif", "photos in HEIC"),
+    "raw": ("rawpy", "cameras' RAW files"),
     "train": ("torch", "training, export, info"),
 }
 

@@ -126,8 +126,8 @@ def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
     Raises LatefusionError, and the exceptions of `check`, which is called between the steps.
     """
     start = perf_counter()
-    behind = read_photo(order.behind, most_pixels=limit).image if order.behind else None
-    photo = _fitted(read_photo(data, most_pixels=limit), order.most_pixels)
+    behind = read_photo(order.behind, most_pixels=limit, raw=False).image if order.behind else None
+    photo = _fitted(read_photo(data, most_pixels=limit, raw=False), order.most_pixels)
     check()
     pixels = photo.image.shape[0] * photo.image.shape[1]
     predictor = order.predictor(check)

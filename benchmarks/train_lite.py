@@ -56,6 +56,8 @@ TERMS = (
     "The code is Apache-2.0; these weights are not."
 )
 
+EXCLUDE = Path(__file__).with_name("exclude.txt")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -150,7 +152,7 @@ def settings_of(run: Run, args: argparse.Namespace, weights: Path | None) -> Set
         backgrounds=sorted(args.data.glob("background-*.tar")),
         cutouts=sorted([*args.data.glob("strands-*.tar"), *args.data.glob("cutouts-*.tar")]),
         validation=[args.data / "dev.tar"],
-        exclude=Path(__file__).with_name("exclude.txt"),
+        exclude=EXCLUDE,
         preset=None if weights else PRESET,
         encoder_weights=None if weights else args.encoder_weights,
         weights=weights,

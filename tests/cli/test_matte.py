@@ -76,7 +76,8 @@ def test_a_folder_is_mirrored_with_a_manifest(tree: Path, toy_model: Path) -> No
 def test_resume_does_what_is_new_and_what_changed(tree: Path, toy_model: Path) -> None:
     words = ("matte", "in", "-o", "out", "--resume")
     assert call(*words, model=toy_model)[0] == 0
-    assert call(*words, model=toy_model)[1:] == (b"", "3 done before\n")
+    again = "passed over: 1 folder below (add -r)\n3 done before\n"
+    assert call(*words, model=toy_model)[1:] == (b"", again)
     photo(Path("in/b.png"), (255, 255, 99))
     photo(Path("in/new.png"))
     Path("out/a.jpg-cutout.png").unlink()
@@ -203,6 +204,96 @@ def test_what_is_read_beside_the_photos_is_not_overwritten_either(
         assert "is one of the files that are read" in " ".join(err.replace("│", " ").split())
     assert Path("back.png").read_bytes() == before
     assert call("matte", "in/b.png", *words, "--overwrite", model=toy_model)[0] == 0
+
+
+def test_what_is_passed_over_is_said_and_in_the_manifest(tree: Path, toy_model: Path) -> None:
+    Path("in/a.mp4").write_bytes(b"a clip")
+    Path("in/deep/b.psd").write_bytes(b"8BPS")
+    code, _, err = call("matte", "in", "-r", "-o", "out", "--review", model=toy_model)
+    assert code == 1  # bad.jpg
+    told = "passed over: 1 clip (`latefusion video` takes them), 1 picture in a format"
+    assert err.splitlines()[-2].startswith(told)
+    assert str(records()["a.mp4"]["skipped"]).startswith("clip")
+    assert records()["b.png"]["skipped"] is None
+    assert "a.mp4" not in Path("out/review.html").read_text()
+    Path("only").mkdir()
+    Path("only/a.mp4").touch()
+    code, _, err = call("matte", "only", "-o", "out", model=toy_model)
+    assert code == 2
+    assert "no photos in only; passed over: 1 clip" in " ".join(err.replace("│", " ").split())
+
+
+def test_everything_in_a_folder_twice_does_the_photos_twice(
+    tree: Path, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("in")
+    photos = ("a.jpg", "a.png", "b.png")
+    code, out, err = call("matte", *photos, "--resume", "--review", model=toy_model)
+    assert code == 0
+    results = sorted(out.decode().split())
+    assert results == ["a.jpg-cutout.png", "a.png-cutout.png", "b-cutout.png", "review.html"]
+    everything = sorted(path.name for path in Path().iterdir() if path.name != "deep")
+    code, out, err = call("matte", *everything, model=toy_model)
+    assert (code, sorted(out.decode().split())) == (0, results[:3])
+    assert err.splitlines()[0] == "passed over: 6 results of an earlier run"
+
+
+def test_a_single_photo_that_fails_gives_one_line(tree: Path, toy_model: Path) -> None:
+    code, out, err = call("matte", "in/deep/bad.jpg", model=toy_model)
+    assert (code, out) == (1, b"")
+    assert len(err.splitlines()) == 1
+    two = call("matte", "in/deep/bad.jpg", "in/b.png", model=toy_model)[2]
+    assert "1 cut out, 1 failed" in two.splitlines()[-1]
+
+
+def test_two_names_of_one_photo_give_two_results(tree: Path, toy_model: Path) -> None:
+    Path("in/link.png").symlink_to("b.png")
+    code, out, _ = call("matte", "in/b.png", "in/link.png", "-o", "out", model=toy_model)
+    assert (code, out) == (0, b"out/b-cutout.png\nout/link-cutout.png\n")
+
+
+@pytest.mark.parametrize(
+    ("place", "cure"),
+    [
+        ("https://example.org/a.jpg", "matte reads files; download it first"),
+        ("HTTP://example.org/a.jpg", "latefusion serve --allow-urls"),
+        ("s3://bucket/a.jpg", "add --engine ray"),
+        ("file:///a.jpg", "give a path"),
+    ],
+)
+def test_a_url_is_refused_with_what_fits_it(place: str, cure: str, toy_model: Path) -> None:
+    code, _, err = call("matte", place, model=toy_model)
+    assert code == 2
+    assert cure in " ".join(err.replace("│", " ").split())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_review_grows_while_a_folder_is_watched(
+    number: signal.Signals, tree: Path, toy_model: Path
+) -> None:
+    command = [sys.executable, "-m", "latefusion", "matte", "in", "-o", "out", "--watch"]
+    process = subprocess.Popen(
+        [*command, "--review", "--model", str(toy_model)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    page = Path("out/review.html")
+    wait_for(page)
+    for _ in range(600):
+        if page.read_text().count("<article") == 3:
+            break
+        time.sleep(0.1)
+    assert page.read_text().count("<article") == 3
+    photo(Path("in/later.png"))
+    wait_for(Path("out/later-cutout.png"))
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "4 cut out" in err
+    assert page.read_text().count("<article") == 4
+    assert len(Path("out/manifest.jsonl").read_text().splitlines()) == 4
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")

@@ -1,6 +1,7 @@
 """Lists, folders and shards become the same pairs, and what does not fit is named."""
 
 import io
+import re
 import tarfile
 from pathlib import Path
 
@@ -101,6 +102,21 @@ def test_a_line_of_a_list_keeps_any_name(tmp_path: Path, name: str) -> None:
     line = list_line(photo, Path(alpha.name))
     list_file = write(tmp_path / "lists.txt", f"{line}\n".encode())
     assert read_pairs([list_file]) == [Pair(str(tmp_path / name), photo, alpha)]
+
+
+def test_a_path_with_backslashes_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    photo, alpha = write(tmp_path / "in" / "a.jpg", b"x"), write(tmp_path / "in" / "a.png", b"x")
+    list_file = write(tmp_path / "lists.txt", b"in/a.jpg in/a.png\nC:\\b.jpg in\\b.png\n")
+    wanted = r"2 of its files do not exist: line 2: C:\b.jpg in\b.png; a backslash is read as"
+    with pytest.raises(DataError, match=re.escape(wanted)):
+        read_pairs([list_file])
+    write(list_file, rb"C:\two words.jpg in\b.png")
+    with pytest.raises(
+        DataError, match=re.escape(r"3 fields, not two `image alpha`: C:\two words")
+    ):
+        read_pairs([list_file])
+    write(list_file, b"in/a.jpg in/a.png")
+    assert read_pairs([list_file]) == [Pair(str(tmp_path / "in" / "a"), photo, alpha)]
 
 
 def test_a_line_of_plain_names_is_plain() -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,10 +54,48 @@ def test_the_last_record_of_a_photo_counts_and_the_file_is_compacted(path: Path)
     with Manifest(path) as manifest:
         manifest.add(replace(DONE, error="damaged"))
         manifest.add(DONE)
-    assert len(lines(path)) == 2
+        both = path.read_bytes()
+        assert len(lines(path)) == 2
+    assert [line["error"] for line in lines(path)] == [None]
+    path.write_bytes(both)  # as a run leaves it that is killed
     with Manifest(path, resume=True) as manifest:
+        assert len(lines(path)) == 1
         assert manifest.records == {"a.jpg": DONE}
+
+
+def test_a_run_that_fails_compacts_its_manifest_too(path: Path) -> None:
+    def stopped() -> None:
+        with Manifest(path) as manifest:
+            manifest.add(replace(DONE, error="damaged"))
+            manifest.add(DONE)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
     assert len(lines(path)) == 1
+
+
+def test_names_are_readable_and_lines_are_utf_8(path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9.jpg")
+    strange = "a\u2028b\x85c.jpg"  # line ends to some programs
+    with Manifest(path) as manifest:
+        for name in ("Zoë 写真.jpg", odd, strange):
+            manifest.add(replace(DONE, photo=name))
+    text = path.read_bytes().decode("utf-8")
+    assert "Zoë 写真.jpg" in text
+    assert len(text.splitlines()) == 3
+    assert [json.loads(line)["photo"] for line in text.splitlines()][1:] == [odd, strange]
+
+
+def test_what_was_passed_over_is_forgotten_by_the_next_run(path: Path) -> None:
+    with Manifest(path) as manifest:
+        manifest.add(DONE)
+        manifest.add(replace(DONE, photo="gone.jpg", error="damaged"))
+        manifest.add(Record("a.mp4", "", "s1", skipped="clip"))
+        manifest.add(Record("closed/", "", "s1", error="the folder closed cannot be read"))
+    assert len(lines(path)) == 4
+    with Manifest(path, resume=True) as manifest:
+        assert list(manifest.records) == ["a.jpg", "gone.jpg"]
 
 
 @pytest.mark.parametrize("kept", [1, 20, -1])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latefusion.data.augment import Recipe
 from latefusion.data.dataset import pair_view
-from latefusion.data.sources import Pair, read_pairs
+from latefusion.data.sources import Cutout, Pair, read_pairs
 from latefusion.errors import DataError, OutputError, TrainingError, WeightsError
 from latefusion.metrics import mad
 from latefusion.model.checkpoint import load_network, read_notes, save_network
@@ -255,16 +255,35 @@ def test_a_step_puts_its_window_where_alpha_is_soft(data: Path) -> None:
     assert sum(bool(window.of(alpha).any()) for window in windows if window) > 10
 
 
+PAIRS = [Pair(key, b"", b"") for key in ("a/one", "two", "three#3")]
+
+
 def test_pairs_in_the_exclude_file_are_left_out(tmp_path: Path) -> None:
-    pairs = [Pair(key, b"", b"") for key in ("a/one", "two", "three")]
     keys = tmp_path / "exclude.txt"
-    keys.write_text("one  # wrong truth\n# two\n\nthree\n")
-    assert leave_out(pairs, keys) == pairs[1:2]
-    assert leave_out(pairs, None) == pairs
+    keys.write_text("one  # wrong truth\n# two\n\nthree#3\n")
+    assert leave_out(PAIRS, [], keys) == (PAIRS[1:2], [])
+    assert leave_out(PAIRS, [], None) == (PAIRS, [])
     with pytest.raises(DataError, match="absent: cannot be read as a list of keys"):
-        leave_out(pairs, tmp_path / "absent")
+        leave_out(PAIRS, [], tmp_path / "absent")
     with pytest.raises(DataError, match="leaves nothing to train on"):
-        leave_out(pairs[:1], keys)
+        leave_out([PAIRS[0], PAIRS[2]], [], keys)
+
+
+def test_a_key_to_exclude_may_have_a_mark_before_it_and_an_ending(tmp_path: Path) -> None:
+    keys = tmp_path / "exclude.txt"
+    keys.write_bytes("\ufeffone.jpg\r\ntwo.PNG\r\n".encode())
+    assert leave_out(PAIRS, [], keys) == (PAIRS[2:], [])
+
+
+def test_a_key_to_exclude_that_matches_nothing_is_named(tmp_path: Path) -> None:
+    keys = tmp_path / "exclude.txt"
+    keys.write_text("one\ntow\ncut-9\n")
+    cutouts = [Cutout("people/cut-8", b"")]
+    with pytest.raises(DataError, match="no such key in the data: tow, cut-9; correct"):
+        leave_out(PAIRS, cutouts, keys)
+    keys.write_text("one\ncut-8\n")
+    cutouts.append(Cutout("people/cut-9", b""))
+    assert leave_out(PAIRS, cutouts, keys) == (PAIRS[1:], cutouts[1:])
 
 
 def test_averaging_leaves_equal_values_as_they_are() -> None:

@@ -30,6 +30,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     toy = ENCODERS["toy"]._replace(load_pretrained=lambda encoder, path: None)
     monkeypatch.setitem(ENCODERS, "toy", toy)
     monkeypatch.setattr(module, "PRESET", "toy")
+    monkeypatch.setattr(module, "EXCLUDE", None)  # names keys of the real data
     plan = module.Plan(epochs=2, batch=2, rate=1e-3)
     runs = [
         module.Run(f"{name}-run", stage, (64, 64), 64, cpu=plan, gpu=plan)

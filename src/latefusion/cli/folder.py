@@ -2,20 +2,21 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import typer
 
 from latefusion.cli.run_log import RunLog
-from latefusion.cli.terminal import complain, item_bar
-from latefusion.errors import OutputError
+from latefusion.cli.terminal import complain, ended_by_signals, item_bar, pass_counter
+from latefusion.errors import OutputError, shown
 from latefusion.folder.batch import Batch, Done, run, workers_for
-from latefusion.folder.jobs import Job, Wish, plan
+from latefusion.folder.jobs import Job, Wish, jobs_of
+from latefusion.folder.listing import THUMBS, Listing, find_photos
 from latefusion.folder.manifest import NAME, Manifest
-from latefusion.folder.review import THUMBS, write_review
+from latefusion.folder.review import ReviewPage
 from latefusion.images.writing import make_folder, remove_parts
 from latefusion.inference.outputs import Look
 from latefusion.inference.predictor import Predictor
@@ -43,12 +44,13 @@ class Task:
     watch: bool
 
 
+@ended_by_signals()
 def matte_here(task: Task) -> bool:
     """Do the photos on this machine; True if none failed. Raises LatefusionError."""
     sources, wish = [Path(photo) for photo in task.photos], task.wish
-    jobs = _plan(sources, wish)
+    listing, jobs = _plan(sources, wish)
     if not jobs and not task.watch:
-        raise typer.BadParameter(f"no photos in {sources[0]}; add -r to include folders below it")
+        raise typer.BadParameter("; ".join([f"no photos in {shown(sources[0])}", *listing.why()]))
     workers, each = workers_for(MANY if task.watch else len(jobs), task.threads)
     predictor = task.network(threads=each)
     predictor.load()  # a bad model ends the run here, not once per photo
@@ -61,16 +63,22 @@ def matte_here(task: Task) -> bool:
     with Manifest(root / NAME, task.resume) if kept else nullcontext() as manifest:
         thumbs = root / THUMBS if task.review else None
         batch = Batch(predictor, root, task.look, settings, manifest, thumbs)
+        log = RunLog(manifest, settings)
+        page = ReviewPage(root, manifest) if task.review and manifest else None
+        log.note(listing)
         try:
-            return _run(_rounds(jobs, sources, wish, task.watch), batch, workers)
+            _run(_rounds(jobs, sources, wish, task.watch, log), batch, workers, log, page)
         finally:  # also after Ctrl-C, which ends a --watch
-            if task.review and manifest:
-                typer.echo(write_review(root, manifest.records.values()))
+            log.summary()
+            if page:
+                typer.echo(page.write())
+    return not log.failed
 
 
-def _plan(photos: Iterable[Path], wish: Wish) -> list[Job]:
+def _plan(photos: Iterable[Path], wish: Wish) -> tuple[Listing, list[Job]]:
     try:
-        return plan(photos, wish)
+        listing = find_photos(photos, wish.out, wish.recursive)
+        return listing, jobs_of(listing, wish)
     except OutputError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -83,15 +91,18 @@ def _root(jobs: list[Job], wish: Wish) -> Path:
     return root
 
 
-def _rounds(jobs: list[Job], photos: list[Path], wish: Wish, watch: bool) -> Iterator[list[Job]]:
-    """Yield the jobs; with `watch`, keep yielding those of new and changed photos."""
+def _rounds(
+    jobs: list[Job], photos: list[Path], wish: Wish, watch: bool, log: RunLog
+) -> Iterator[list[Job]]:
+    """Yield the jobs; with `watch`, keep yielding those of new and changed photos, if any."""
     done = {job.photo: _state(job.photo) for job in jobs}
     before = dict(done)
     yield jobs
     while watch:
         time.sleep(WATCH_SECONDS)
         try:
-            found = {job.photo: job for job in plan(photos, wish)}
+            listing = find_photos(photos, wish.out, wish.recursive)
+            found = {job.photo: job for job in jobs_of(listing, wish)}
         except OutputError as error:
             complain(f"error: {error}")
             continue
@@ -100,8 +111,8 @@ def _rounds(jobs: list[Job], photos: list[Path], wish: Wish, watch: bool) -> Ite
         fresh = [p for p, s in now.items() if s and s == before.get(p) and s != done.get(p)]
         before = now
         done |= {photo: now[photo] for photo in fresh}
-        if fresh:
-            yield [found[photo] for photo in fresh]
+        log.note(listing)
+        yield [found[photo] for photo in fresh]
 
 
 def _state(photo: Path) -> tuple[float, int] | None:
@@ -112,21 +123,32 @@ def _state(photo: Path) -> tuple[float, int] | None:
     return found.st_mtime, found.st_size
 
 
-def _run(rounds: Iterable[list[Job]], batch: Batch, workers: int) -> bool:
-    """Do the jobs and report them; True if none failed."""
+def _run(
+    rounds: Iterable[list[Job]], batch: Batch, workers: int, log: RunLog, page: ReviewPage | None
+) -> None:
+    """Do the jobs and report them."""
     cv2.setNumThreads(1 if workers > 1 else -1)
-    log = RunLog(batch.before)
-    try:
-        for jobs in rounds:
-            by_name = {job.name: job for job in jobs}
-            with item_bar(len(jobs), "photos") as step:
+    for jobs in rounds:
+        if jobs:
+            _round(jobs, batch, workers, log, page)
+        if page:
+            page.keep_up()
 
-                def report(done: Done) -> None:
-                    step()
-                    results = by_name[done.record.photo].results  # noqa: B023
-                    log.add(done, (path for _, path in results))
 
-                run(jobs, batch, report, workers)
-    finally:
-        log.summary()
-    return not log.failed
+def _round(
+    jobs: list[Job], batch: Batch, workers: int, log: RunLog, page: ReviewPage | None
+) -> None:
+    results = {job.name: [path for _, path in job.results] for job in jobs}
+    with ExitStack() as stack:
+        step = stack.enter_context(item_bar(len(jobs), "photos"))
+        if len(jobs) == 1:
+            before_pass = stack.enter_context(pass_counter(jobs[0].name))
+            batch = replace(batch, predictor=batch.predictor.counted(before_pass))
+
+        def report(done: Done) -> None:
+            step()
+            log.add(done, results[done.record.photo])
+            if page:
+                page.behind()
+
+        run(jobs, batch, report, workers)

@@ -23,7 +23,7 @@ from latefusion.cli.options import (
     with_background,
     with_options,
 )
-from latefusion.cli.terminal import extra_packages
+from latefusion.cli.terminal import extra_packages, pass_counter
 from latefusion.errors import OutputError, one_line
 from latefusion.folder.batch import settings_digest
 from latefusion.folder.jobs import SUFFIX, Wish
@@ -36,6 +36,10 @@ from latefusion.runtime.devices import AUTO
 photos_app = typer.Typer()
 
 PIPE = Path("-")
+
+WEB_CURE = "matte reads files; download it first, or let `latefusion serve --allow-urls` fetch it"
+STORE_CURE = "add --engine ray, or give a path"
+URL_CURES = {"http": WEB_CURE, "https": WEB_CURE, "ftp": WEB_CURE, "file": "give a path"}
 
 
 def parse_kinds(text: str) -> list[str]:
@@ -174,9 +178,12 @@ def _check_engine(engine: str, photos: list[str], cluster: Cluster) -> None:
         return
     if cluster.address or cluster.into != "files":
         raise typer.BadParameter("--address and --into go with --engine ray")
-    for place in (*photos, cluster.out):
+    if "://" in cluster.out:
+        raise typer.BadParameter(f"-o {cluster.out} is a URL; {STORE_CURE}")
+    for place in photos:
         if "://" in place:
-            raise typer.BadParameter(f"{place} is a URL; add --engine ray, or give a path")
+            scheme = place.partition("://")[0].lower()
+            raise typer.BadParameter(f"{place} is a URL; {URL_CURES.get(scheme, STORE_CURE)}")
 
 
 def _on_ray(task: Task, cluster: Cluster) -> bool:
@@ -214,7 +221,8 @@ def _pipe(task: Task, photos: list[Path], engine: str) -> None:
         raise typer.BadParameter("- goes with one photo and one kind")
     to_stdout = wish.out == PIPE or (photos == [PIPE] and wish.out == Path())
     source = sys.stdin.buffer.read() if photos == [PIPE] else photos[0]
-    picture = render(predictor(source), wish.kinds[0], task.look)
+    with pass_counter("stdin" if photos == [PIPE] else str(photos[0])) as before_pass:
+        picture = render(predictor.counted(before_pass)(source), wish.kinds[0], task.look)
     if to_stdout:
         write_picture(sys.stdout.buffer, picture, FORMATS_OUT[wish.suffix])
         return

@@ -1,6 +1,8 @@
 """The output of a run over photos: results on stdout, errors and a summary on stderr."""
 
 from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 
 import typer
@@ -8,18 +10,37 @@ import typer
 from latefusion.cli.terminal import complain
 from latefusion.errors import shown
 from latefusion.folder.batch import Done
+from latefusion.folder.listing import Listing, Passed, passed_over, records_of
 from latefusion.folder.manifest import Manifest
 from latefusion.inference.confidence import NO_SUBJECT
 
 
 class RunLog:
-    """Counts of photos as they are done; each is added to `manifest`, if there is one."""
+    """Counts of photos as they are done; each is added to `manifest`, if there is one.
 
-    def __init__(self, manifest: Manifest | None = None) -> None:
+    `settings` is their digest, for records of what is passed over.
+    """
+
+    def __init__(self, manifest: Manifest | None = None, settings: str = "") -> None:
         self.manifest = manifest
+        self.settings = settings
         self.device = ""
         self.done = self.empty = self.failed = self.left = 0
+        self.passed: dict[Path, Passed] = {}
+        self.unread: dict[Path, tuple[str, str]] = {}
         self.start = perf_counter()
+
+    def note(self, listing: Listing) -> None:
+        """Count what is passed over, and complain about folders that cannot be read; each once."""
+        new = replace(
+            listing,
+            passed={path: each for path, each in listing.passed.items() if path not in self.passed},
+            unread={path: each for path, each in listing.unread.items() if path not in self.unread},
+        )
+        self.passed |= new.passed
+        self.unread |= new.unread
+        for record in records_of(new, self.settings):
+            self.add(Done(record, True), ())
 
     def add(self, done: Done, results: Iterable[object]) -> None:
         """Print the results of a photo, or its error."""
@@ -33,6 +54,8 @@ class RunLog:
             self.failed += 1
             complain(f"error: {record.error}")
             return
+        if record.skipped:
+            return
         self.device = record.device or ""
         self.done += 1
         if NO_SUBJECT in record.notes:
@@ -42,7 +65,14 @@ class RunLog:
             typer.echo(path)
 
     def summary(self) -> None:
-        """Print the last line, such as `24 cut out, 6 failed, 0.31 s a photo on cpu`."""
+        """Print the last lines: what was passed over, and `24 cut out, 0.31 s a photo on cpu`.
+
+        The error of a single photo says it all.
+        """
+        if line := passed_over(self.passed.values()):
+            complain(line)
+        if (self.left, self.done, self.failed) == (0, 0, 1):
+            return
         parts = [
             (self.left, f"{self.left} done before"),
             (self.done, f"{self.done} cut out"),

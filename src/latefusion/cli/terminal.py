@@ -1,6 +1,7 @@
 """Helpers of the commands: messages and progress on stderr, sizes, and missing extras."""
 
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,6 +61,47 @@ def item_bar(items: int | None, name: str) -> Iterator[Callable[[], None]]:
             bar.update(task, advance=1, rate=f"{rate:.1f} {name}/s")
 
         yield step
+
+
+@contextmanager
+def pass_counter(name: str) -> Iterator[Callable[[], None]]:
+    """A line for one photo: its name, passes of the network, time; yields a function to count one.
+
+    Hidden if stderr is no terminal.
+    """
+    from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    with progress_bar(None) as bar:
+        text = TextColumn("{task.description}", markup=False)
+        bar.columns = SpinnerColumn(), text, TimeElapsedColumn()
+        task = bar.add_task(f"{one_line(name)}: reading", total=None)
+        done = 0
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            bar.update(task, description=f"{one_line(name)}: matting, pass {done}")
+
+        yield step
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Treat SIGTERM, and SIGHUP of a terminal that closes, as Ctrl-C: what is begun is finished."""
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # A signal that the caller ignores, as nohup does, stays ignored.
+    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

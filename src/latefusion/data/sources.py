@@ -176,6 +176,12 @@ def shards_in(folder: Path) -> list[Path]:
     return shards
 
 
+def key_of(name: str) -> str:
+    """A picture's name without its ending; any other name as it is."""
+    stem, suffix = _split_suffix(name)
+    return stem if suffix in IMAGE_SUFFIXES else name
+
+
 def size_text(picture: NDArray[np.generic]) -> str:
     """Width x height, the way people name a picture's size."""
     return f"{picture.shape[1]}x{picture.shape[0]}"
@@ -235,14 +241,23 @@ def _read_list(path: Path) -> list[Pair]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a list of pairs: {error}") from error
-    numbered = enumerate(lines, start=1)
-    pairs = [_parse_line(path, number, line) for number, line in numbered if line.strip()]
-    halves = [half for pair in pairs for half in (pair.image, pair.alpha)]
-    missing = [str(half) for half in halves if isinstance(half, Path) and not half.is_file()]
+    numbered = {number: line.strip() for number, line in enumerate(lines, start=1) if line.strip()}
+    pairs = {number: _parse_line(path, number, line) for number, line in numbered.items()}
+    missing = {
+        str(half): f"line {number}: {numbered[number]}"
+        for number, pair in pairs.items()
+        for half in (pair.image, pair.alpha)
+        if isinstance(half, Path) and not half.is_file()
+    }
     if missing:
         count = f"{len(missing)} of its files do not exist"
-        raise DataError(f"{path}: {count}: {_some(missing)}; correct the list or prepare it again")
-    return sorted(pairs, key=lambda pair: pair.key)
+        written = list(dict.fromkeys(missing.values()))
+        if any("\\" in line for line in written):
+            cure = "a backslash is read as in a shell; write / in its place, or quote the path"
+            raise DataError(f"{path}: {count}: {_some(written)}; {cure}")
+        names = _some(list(missing))
+        raise DataError(f"{path}: {count}: {names}; correct the list or prepare it again")
+    return sorted(pairs.values(), key=lambda pair: pair.key)
 
 
 def _parse_line(path: Path, number: int, line: str) -> Pair:
@@ -250,10 +265,11 @@ def _parse_line(path: Path, number: int, line: str) -> Pair:
         fields = shlex.split(line)
     except ValueError as error:
         cure = 'quote a path with a quote as in a shell: "it\'s.jpg" alpha.png'
-        raise DataError(f"{path}:{number}: {error}; {cure}") from error
+        raise DataError(f"{path}:{number}: {error}: {line}; {cure}") from error
     if len(fields) != 2:
         cure = "quote paths that hold blanks"
-        raise DataError(f"{path}:{number}: {len(fields)} fields, not two `image alpha`; {cure}")
+        problem = f"{len(fields)} fields, not two `image alpha`: {line}"
+        raise DataError(f"{path}:{number}: {problem}; {cure}")
     image, alpha = (path.parent / field for field in fields)
     return Pair(_split_suffix(str(image))[0], image, alpha)
 

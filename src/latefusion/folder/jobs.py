@@ -3,11 +3,12 @@
 import os
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from latefusion.errors import OutputError
+from latefusion.folder.listing import Listing, find_photos, is_folder, real
 from latefusion.images.reading import PHOTO_SUFFIXES
 from latefusion.images.writing import FORMATS_OUT
 
@@ -41,13 +42,17 @@ class Wish:
 
 
 def plan(sources: Iterable[Path], wish: Wish) -> list[Job]:
-    """The jobs of photos and folders, each photo once, in the given order; folders sorted.
+    """The jobs of photos and folders, as `jobs_of` makes them. Raises OutputError."""
+    return jobs_of(find_photos(sources, wish.out, wish.recursive), wish)
+
+
+def jobs_of(listing: Listing, wish: Wish) -> list[Job]:
+    """The jobs of the photos that were found.
 
     Results are named `<photo>-<kind>`, or `<photo.suffix>-<kind>` if photos of one folder differ
     only in their suffix. Raises OutputError if results would replace one another or a photo.
     """
-    found = {photo.resolve(): (photo, name) for photo, name in _photos(sources, wish)}
-    photos = list(found.values())
+    photos = listing.photos
     single = _names_a_file(wish)
     if single and len(photos) * len(wish.kinds) > 1:
         raise OutputError(f"{wish.out} is one file, but there are several results; give a folder")
@@ -58,7 +63,7 @@ def plan(sources: Iterable[Path], wish: Wish) -> list[Job]:
             for kind in wish.kinds
         ]
         jobs.append(Job(photo, name, results))
-    read = set(found) | {path.resolve() for path in wish.inputs}
+    read = {real(path) for path in (*(photo for photo, _ in photos), *wish.inputs)}
     _refuse_collisions(jobs, set() if wish.overwrite else read)
     return jobs
 
@@ -93,7 +98,7 @@ def stem_of(name: str) -> str:
 
 def _names_a_file(wish: Wish) -> bool:
     suffix = wish.out.suffix.lower()
-    if _is_folder(wish.out) or suffix not in {*FORMATS_OUT, *PHOTO_SUFFIXES}:
+    if is_folder(wish.out) or suffix not in {*FORMATS_OUT, *PHOTO_SUFFIXES}:
         return False
     if suffix not in FORMATS_OUT:
         raise OutputError(
@@ -102,42 +107,11 @@ def _names_a_file(wish: Wish) -> bool:
     return True
 
 
-def _is_folder(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - never raises, not even for names that are too long
-
-
-def _photos(sources: Iterable[Path], wish: Wish) -> Iterator[tuple[Path, str]]:
-    for source in sources:
-        if not _is_folder(source):
-            yield source, source.name
-            continue
-        if source.resolve() == wish.out.resolve():
-            raise OutputError(f"{source} is both source and target; choose another -o")
-        for path in _below(source, wish):
-            yield path, path.relative_to(source).as_posix()
-
-
-def _below(folder: Path, wish: Wish) -> Iterator[Path]:
-    """The photos in a folder, except hidden files and the results' own folder."""
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise OutputError(f"the folder {folder} cannot be read: {error.strerror}") from None
-    for path in entries:
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            if wish.recursive and not path.is_symlink() and path.resolve() != wish.out.resolve():
-                yield from _below(path, wish)
-        elif path.suffix.lower() in PHOTO_SUFFIXES:
-            yield path
-
-
 def _refuse_collisions(jobs: Sequence[Job], kept: set[Path]) -> None:
     owners: dict[str, Path] = {}
     for job in jobs:
         for _, path in job.results:
-            if path.resolve() in kept:
+            if real(path) in kept:
                 raise OutputError(f"{path} is one of the files that are read; choose another -o")
             other = owners.setdefault(key_of(str(path)), job.photo)
             if other != job.photo:

@@ -13,6 +13,7 @@ from latefusion.images.writing import make_folder, whole_file
 
 NAME = "manifest.jsonl"
 BEGIN = b'{"photo": "'  # of a line; the last line may be cut off
+LINE_ENDS = "\x7f\x85\u2028\u2029"
 
 
 @dataclass(frozen=True)
@@ -32,25 +33,26 @@ class Record:
     error: str | None = None
     subject_found: bool | None = None
     notes: Sequence[str] = ()  # what to look at, see Matte.notes
+    skipped: str | None = None  # why the run passed the file over
 
 
 class Manifest:
     """The records of a run, in a file that stays readable if the run is killed at any moment.
 
     Each record is one line, written at once. The last record of a photo counts, and a line that was
-    cut off is ignored. Records of an earlier run are kept, but photos count as done only with
-    `resume`. Raises OutputError, also for a file that is no manifest.
+    cut off is ignored; at the start and at the end the file is compacted to a line per photo.
+    Records of an earlier run are kept, also those of photos that are gone, because their results
+    are still there; but photos count as done only with `resume`. What an earlier run passed over is
+    forgotten. Raises OutputError, also for a file that is no manifest.
     """
 
     def __init__(self, path: Path, resume: bool = False) -> None:
         self.path = path
-        self.records = _read(path)
+        self.records = {name: record for name, record in _read(path).items() if is_of_photo(record)}
         self._resume = resume
         self._lock = threading.Lock()
         make_folder(path.parent)
-        with whole_file(path) as file:  # compacted: a line per photo
-            for record in self.records.values():
-                file.write(line_of(record))
+        self._compact()
         try:
             self._file: IO[bytes] = path.open("ab", buffering=0)
         except OSError as error:
@@ -61,6 +63,13 @@ class Manifest:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        self._compact()
+
+    def _compact(self) -> None:
+        """Write the file anew, a line per photo. Raises OutputError."""
+        with whole_file(self.path) as file:
+            for record in self.records.values():
+                file.write(line_of(record))
 
     def add(self, record: Record) -> None:
         """Append a record. Raises OutputError."""
@@ -104,8 +113,19 @@ def digest_of_bytes(data: bytes) -> str:
 
 
 def line_of(record: Record) -> bytes:
-    """A record as a line of JSON."""
-    return json.dumps(asdict(record)).encode("ascii") + b"\n"
+    """A record as a line of JSON in UTF-8, with names as they are.
+
+    Escaped are bytes of names that are not text, and what other programs may take for a line's end.
+    """
+    text = json.dumps(asdict(record), ensure_ascii=False)
+    for end in LINE_ENDS:
+        text = text.replace(end, f"\\u{ord(end):04x}")
+    return text.encode("utf-8", "backslashreplace") + b"\n"  # \udc80, as JSON writes it
+
+
+def is_of_photo(record: Record) -> bool:
+    """True but for records of files that were passed over, and of folders."""
+    return record.skipped is None and not (record.error and record.photo.endswith("/"))
 
 
 def _read(path: Path) -> dict[str, Record]:

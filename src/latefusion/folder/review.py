@@ -1,17 +1,20 @@
 """The review page of a run: every photo beside its cut-out, those to look at first."""
 
+import time
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
 from latefusion.folder.batch import relative, thumb_of
-from latefusion.folder.manifest import Record
+from latefusion.folder.listing import PAGE_NAME, THUMBS
+from latefusion.folder.manifest import Manifest, Record
 from latefusion.folder.page_style import STYLE
 from latefusion.images.writing import whole_file
 from latefusion.inference.confidence import NO_SUBJECT, SENTENCES, UNSURE
 
-PAGE_NAME, THUMBS = "review.html", "review"
+REVIEW_SECONDS = 3.0  # between two reviews of a run that goes on, and at least
+REVIEW_SHARE = 20  # times what a review takes to write
 
 
 def write_review(out: Path, records: Iterable[Record]) -> Path:
@@ -19,7 +22,7 @@ def write_review(out: Path, records: Iterable[Record]) -> Path:
     records = list(records)
     failed = [record for record in records if record.error]
     done = sorted(
-        (record for record in records if not record.error),
+        (record for record in records if not record.error and not record.skipped),
         key=lambda record: (record.confidence or 0.0, record.photo),
     )
     doubtful = sum(not is_sure(record) for record in done)
@@ -37,6 +40,32 @@ def write_review(out: Path, records: Iterable[Record]) -> Path:
 def is_sure(record: Record) -> bool:
     """True for a cut-out that need not be looked at."""
     return not {NO_SUBJECT, UNSURE} & set(record.notes)
+
+
+class ReviewPage:
+    """The review of a run, written anew while the run goes on, but not all the time."""
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self._root, self._manifest = root, manifest
+        self._behind, self._due = False, 0.0
+
+    def behind(self) -> None:
+        """Mark that a photo was done, and write the page if that is due."""
+        self._behind = True
+        self.keep_up()
+
+    def keep_up(self) -> None:
+        """Write the page if a photo was done since, every few seconds at most."""
+        if self._behind and time.monotonic() >= self._due:
+            self.write()
+
+    def write(self) -> Path:
+        """Write the page now. Raises OutputError."""
+        start = time.monotonic()
+        path = write_review(self._root, self._manifest.records.values())
+        cost = time.monotonic() - start
+        self._behind, self._due = False, start + max(REVIEW_SECONDS, REVIEW_SHARE * cost)
+        return path
 
 
 def _failures(records: list[Record]) -> str:

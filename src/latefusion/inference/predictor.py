@@ -185,6 +185,10 @@ class Predictor:
         other.options, other.before_pass = options, before_pass
         return other
 
+    def counted(self, before_pass: BeforePass) -> "Predictor":
+        """A Predictor with the same options on the same network; see `sharing`."""
+        return self.sharing(self.options, before_pass)
+
     def load(self) -> None:
         """Load the network now, rather than at the first photo. Raises as a call does."""
         self.file.load()

@@ -2,14 +2,15 @@
 
 import hashlib
 import logging
+import re
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from pathlib import Path, PurePath
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -29,7 +30,16 @@ from latefusion.data.dataset import (
     pair_view,
 )
 from latefusion.data.share import ALONE, Share
-from latefusion.data.sources import VAL_LIST, Cutout, Pair, read_cutouts, read_images, read_pairs
+from latefusion.data.sources import (
+    NAMED_AT_MOST,
+    VAL_LIST,
+    Cutout,
+    Pair,
+    key_of,
+    read_cutouts,
+    read_images,
+    read_pairs,
+)
 from latefusion.errors import DataError, TrainingError
 from latefusion.images.writing import make_folder, remove_parts
 from latefusion.model.checkpoint import load_network
@@ -54,8 +64,6 @@ from latefusion.training.stages import STAGES
 __all__ = ["Settings", "train"]
 
 log = logging.getLogger(__name__)
-
-Item = TypeVar("Item", Pair, Cutout)
 
 CACHED_AT_MOST = 6000  # canvases kept in memory; 1.4 MB each at 448 x 448
 
@@ -159,9 +167,9 @@ def loaders(
     settings: Settings, share: Share = ALONE
 ) -> tuple[DataLoader[Sample], DataLoader[Sample] | None]:
     """A process's share of the training canvases, in random order, and of the validation views."""
-    pairs = leave_out(read_pairs(settings.data), settings.exclude)
+    cutouts = read_cutouts(settings.cutouts)
+    pairs, cutouts = leave_out(read_pairs(settings.data), cutouts, settings.exclude)
     backgrounds = read_images(settings.backgrounds) if settings.backgrounds else []
-    cutouts = leave_out(read_cutouts(settings.cutouts), settings.exclude)
     # Each worker would fill a cache of its own, and each process does. Resident data is read once.
     pictures = (len(pairs) + len(cutouts) + len(backgrounds)) * share.world
     cache = settings.workers == 0 and pictures <= CACHED_AT_MOST and not settings.resident
@@ -198,19 +206,45 @@ def loaders(
     return loader, DataLoader(views, batch_size=1)
 
 
-def leave_out(pairs: list[Item], exclude: Path | None) -> list[Item]:
-    """The pairs or cut-outs whose keys, or file names without the ending, are not in the list."""
-    if exclude is None or not pairs:
-        return pairs
+def leave_out(
+    pairs: list[Pair], cutouts: list[Cutout], exclude: Path | None
+) -> tuple[list[Pair], list[Cutout]]:
+    """The pairs and cut-outs whose keys are not in the list.
+
+    A line names a key, or its last part, with or without the ending of a picture. Raises DataError
+    for lines that name nothing.
+    """
+    if exclude is None:
+        return pairs, cutouts
+    known = {name for item in (*pairs, *cutouts) for name in _names_of(item)}
+    listed = _listed(exclude)
+    keys = {line if line in known else key_of(line) for line in listed}
+    if unknown := [line for line in listed if line not in known and key_of(line) not in known]:
+        more = f" and {len(unknown) - NAMED_AT_MOST} more" * (len(unknown) > NAMED_AT_MOST)
+        raise DataError(
+            f"{exclude}: no such key in the data: {', '.join(unknown[:NAMED_AT_MOST])}{more};"
+            " correct the spelling, or remove the line"
+        )
+    kept = [pair for pair in pairs if not keys & _names_of(pair)]
+    kept_cutouts = [cutout for cutout in cutouts if not keys & _names_of(cutout)]
+    for before, after in ((pairs, kept), (cutouts, kept_cutouts)):
+        if before and not after:
+            raise DataError(f"{exclude} leaves nothing to train on; remove keys from it")
+    return kept, kept_cutouts
+
+
+def _listed(exclude: Path) -> list[str]:
+    """The lines of the list without comments and empty ones."""
     try:
-        lines = exclude.read_text(encoding="utf-8").splitlines()
+        text = exclude.read_text(encoding="utf-8-sig")  # editors on Windows add a mark
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{exclude}: cannot be read as a list of keys ({error})") from None
-    keys = {line.partition("#")[0].strip() for line in lines}
-    kept = [pair for pair in pairs if not keys & {pair.key, Path(pair.key).name}]
-    if not kept:
-        raise DataError(f"{exclude} leaves nothing to train on; remove keys from it")
-    return kept
+    lines = [re.split(r"(?:^|\s)#", line)[0].strip() for line in text.splitlines()]
+    return [line for line in lines if line]
+
+
+def _names_of(item: Pair | Cutout) -> set[str]:
+    return {item.key, PurePath(item.key).name}
 
 
 def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback]) -> pl.Trainer:

@@ -246,6 +246,14 @@ def test_a_single_photo_that_fails_gives_one_line(tree: Path, toy_model: Path) -
     assert "1 cut out, 1 failed" in two.splitlines()[-1]
 
 
+def test_a_point_that_separates_nothing_is_a_warning(tree: Path, toy_model: Path) -> None:
+    words = ("matte", "in", "-o", "out", "--refine", "off", "--subject", "90,30")
+    code, _, err = call(*words, model=toy_model)
+    assert code == 0
+    assert "warning: b.png: no subject at 90,30; the nearest one was kept" in err.splitlines()
+    assert records()["b.png"]["warnings"] == ["no subject at 90,30; the nearest one was kept"]
+
+
 def test_two_names_of_one_photo_give_two_results(tree: Path, toy_model: Path) -> None:
     Path("in/link.png").symlink_to("b.png")
     code, out, _ = call("matte", "in/b.png", "in/link.png", "-o", "out", model=toy_model)

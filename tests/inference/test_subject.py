@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from latefusion.errors import LatefusionError
-from latefusion.inference.subject import fill_holes, keep_subject, parse_subject
+from latefusion.inference.subject import fill_holes, keep_subject, parse_subject, unmet
 
 
 def blobs(size: tuple[int, int] = (120, 200)) -> NDArray[np.float32]:
@@ -35,6 +35,17 @@ def test_a_point_chooses_by_what_is_nearest() -> None:
         kept = keep_subject(alpha, (x, 60))
         assert not kept[:, :100].any()
         assert np.array_equal(kept[:, 115:], alpha[:, 115:])
+
+
+@pytest.mark.parametrize("size", [(120, 200), (1500, 2500)])
+def test_a_point_that_separates_nothing_is_said(size: tuple[int, int]) -> None:
+    alpha, k = blobs(size), size[0] // 120
+    alone = np.where(np.arange(size[1]) < size[1] / 2, alpha, 0).astype(np.float32)
+    assert unmet(alpha, (156 * k, 60 * k)) == ()
+    assert "no subject at" in unmet(alpha, (199 * k, 5))[0]
+    assert "connected; nothing was removed" in unmet(alone, (48 * k, 60 * k))[0]
+    assert "no subject at" in unmet(alone, (156 * k, 60 * k))[0]
+    assert unmet(alone, "largest") == unmet(np.zeros_like(alpha), (3, 3)) == ()
 
 
 def test_a_point_outside_is_one_line() -> None:

@@ -23,7 +23,7 @@ from latefusion.cli.options import (
     with_background,
     with_options,
 )
-from latefusion.cli.terminal import extra_packages, pass_counter
+from latefusion.cli.terminal import complain, extra_packages, pass_counter
 from latefusion.errors import OutputError, one_line
 from latefusion.folder.batch import settings_digest
 from latefusion.folder.jobs import SUFFIX, Wish
@@ -222,7 +222,10 @@ def _pipe(task: Task, photos: list[Path], engine: str) -> None:
     to_stdout = wish.out == PIPE or (photos == [PIPE] and wish.out == Path())
     source = sys.stdin.buffer.read() if photos == [PIPE] else photos[0]
     with pass_counter("stdin" if photos == [PIPE] else str(photos[0])) as before_pass:
-        picture = render(predictor.counted(before_pass)(source), wish.kinds[0], task.look)
+        found = predictor.counted(before_pass)(source)
+        picture = render(found, wish.kinds[0], task.look)
+    for warning in found.warnings:
+        complain(f"warning: {warning}")
     if to_stdout:
         write_picture(sys.stdout.buffer, picture, FORMATS_OUT[wish.suffix])
         return

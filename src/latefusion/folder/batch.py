@@ -176,6 +176,7 @@ def _matte(
         "confidence": round(found.confidence, 4),
         "notes": found.notes,
         "fused": round(found.fused, 4),
+        "warnings": found.warnings,
     }
 
 

@@ -33,6 +33,7 @@ class Record:
     error: str | None = None
     subject_found: bool | None = None
     notes: Sequence[str] = ()  # what to look at, see Matte.notes
+    warnings: Sequence[str] = ()  # options that could not be followed
     skipped: str | None = None  # why the run passed the file over
 
 

@@ -54,6 +54,7 @@ class Matte:
     dpi: Dpi | None = None  # the photo's pixels per inch
     details: tuple[Detail, ...] = ()  # closer views of parts
     second: Plane | None = None  # (h, w), alpha of the second look that confidence compares with
+    warnings: tuple[str, ...] = ()  # options that could not be followed, a sentence each
 
     def __repr__(self) -> str:
         height, width = self.alpha.shape

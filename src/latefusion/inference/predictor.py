@@ -20,7 +20,7 @@ from latefusion.inference.closed_form import solve_outline
 from latefusion.inference.closeup import look_at, look_closer
 from latefusion.inference.matte import Matte
 from latefusion.inference.options import CLOSED_FORM, DEFAULTS, WHOLE, MattingOptions
-from latefusion.inference.subject import fill_holes, keep_subject
+from latefusion.inference.subject import fill_holes, keep_subject, unmet
 from latefusion.inference.tiles import look_in_tiles
 from latefusion.inference.turning import search_turn
 from latefusion.runtime.devices import AUTO, Hardware
@@ -128,6 +128,8 @@ class Predictor:
         if self.options.refine == CLOSED_FORM:
             found = solve_outline(found)
         alpha = keep_subject(found.alpha, self.options.subject)
+        if warnings := unmet(found.alpha, self.options.subject):
+            found = replace(found, warnings=warnings)
         if self.options.fill_holes:
             alpha = fill_holes(alpha)
         return found if alpha is found.alpha else _with(found, alpha)

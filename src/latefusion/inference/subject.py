@@ -12,6 +12,7 @@ from latefusion.images.levels import Plane
 Point: TypeAlias = tuple[int, int]  # x, y of a pixel of the photo
 
 ALL, LARGEST = "all", "largest"
+FAINT = 0.05  # pixels with less alpha are no part of a subject, not even of its hair
 SOLID = 0.5  # pixels with more alpha connect the parts of a subject
 WORK_SIDE = 1024  # longest side at which components are found
 HOLE_SHARE = 0.02  # of the subject's area; larger gaps, as between arm and body, stay
@@ -64,6 +65,26 @@ def keep_subject(alpha: Plane, which: str | Point) -> Plane:
     if mine.shape != alpha.shape:
         mine = np.asarray(cv2.resize(mine, (width, height), interpolation=cv2.INTER_LINEAR))
     return np.multiply(alpha, mine, out=mine)
+
+
+def unmet(alpha: Plane, which: str | Point) -> tuple[str, ...]:
+    """What `keep_subject` cannot do for a point: one sentence, or none.
+
+    It takes the nearest part if nothing is at the point, and keeps all if all is connected.
+    """
+    if isinstance(which, str):
+        return ()
+    small = _reduced(alpha)
+    x = which[0] * small.shape[1] // alpha.shape[1]
+    y = which[1] * small.shape[0] // alpha.shape[0]
+    count, _ = cv2.connectedComponents((small > SOLID).astype(np.uint8), connectivity=8)
+    if count < 2:  # the background alone
+        return ()
+    if small[y, x] < FAINT:
+        return (f"no subject at {which[0]},{which[1]}; the nearest one was kept",)
+    if count == 2:
+        return (f"all of the subject at {which[0]},{which[1]} is connected; nothing was removed",)
+    return ()
 
 
 def fill_holes(alpha: Plane) -> Plane:

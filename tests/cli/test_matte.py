@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -252,6 +253,30 @@ def test_a_point_that_separates_nothing_is_a_warning(tree: Path, toy_model: Path
     assert code == 0
     assert "warning: b.png: no subject at 90,30; the nearest one was kept" in err.splitlines()
     assert records()["b.png"]["warnings"] == ["no subject at 90,30; the nearest one was kept"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX terminal")
+@pytest.mark.parametrize("out", ["out", "-"])
+def test_a_single_photo_shows_its_passes_on_a_terminal_only(
+    out: str, tree: Path, toy_model: Path
+) -> None:
+    words = [sys.executable, "-m", "latefusion", "matte", "in/b.png", "-o", out]
+    terminal, ours = os.openpty()
+    process = subprocess.Popen(
+        [*words, "--model", str(toy_model)], stdout=subprocess.PIPE, stderr=ours
+    )
+    os.close(ours)
+    shown = b""
+    with suppress(OSError):  # EIO: the process has ended
+        while block := os.read(terminal, 4096):
+            shown += block
+    os.close(terminal)
+    written, _ = process.communicate()
+    assert process.returncode == 0
+    assert re.search(rb"b\.png: matting, pass \d", shown)
+    assert b"matting" not in written
+    silent = subprocess.run([*words, "--model", str(toy_model)], capture_output=True, check=True)
+    assert b"matting" not in silent.stderr
 
 
 def test_two_names_of_one_photo_give_two_results(tree: Path, toy_model: Path) -> None:

@@ -73,6 +73,14 @@ def test_a_remote_folder_is_named_as_a_local_one(tmp_path: Path) -> None:
     assert named("memory://bucket/in/") == named(tmp_path)
 
 
+def test_what_is_passed_over_comes_last(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg", "b.mp4", "deep/c.PSD", "deep/d.JFIF", "n.txt", ".h.mp4", "out/e.mp4")
+    source = find_source(str(tmp_path), storage_of(str(tmp_path / "out")), True)
+    *photos, last = groups_of(source, "", 1)
+    assert [item.name for group in photos for item in group.items] == ["a.jpg", "deep/d.JFIF"]
+    assert (last.items, dict(last.passed)) == ((), {"b.mp4": "clip", "deep/c.PSD": "unread"})
+
+
 def test_names_need_not_be_text(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     fill(tmp_path, name)

@@ -19,7 +19,8 @@ from latefusion.cluster.worker import Order, Worker
 from latefusion.errors import LatefusionError, OutputError
 from latefusion.folder.batch import Batch, Done, run
 from latefusion.folder.jobs import Wish, plan
-from latefusion.folder.manifest import Record
+from latefusion.folder.listing import Passed, passed_of
+from latefusion.folder.manifest import NAME, Record
 from latefusion.inference.outputs import PLAIN, Into
 
 NONE = Index(np.empty(0, np.uint64), np.empty(0, np.uint64), {})
@@ -99,6 +100,18 @@ def test_files_are_those_of_one_machine(
     assert tree(tmp_path / "out") == here[0]
     assert len(done) == 5
     assert told([each.record for each in done]) == told(here[1])
+
+
+@pytest.mark.parametrize("into", ["files", "tar"])
+def test_what_is_passed_over_is_in_the_manifest_and_has_no_results(
+    into: Into, photos: Path, tmp_path: Path, toy_model: Path
+) -> None:
+    (photos / "a.mp4").write_bytes(b"a clip")
+    *_, last = do(order(photos, tmp_path / "out", toy_model, into))
+    assert (last.record.photo, last.record.error, last.fresh) == ("a.mp4", None, True)
+    assert passed_of(last.record) == Passed("a.mp4", "clip")
+    roll_up(storage_of(str(tmp_path / "out")))
+    assert '{"photo": "a.mp4"' in (tmp_path / "out" / NAME).read_text()
 
 
 def test_remote_files_are_those_of_one_machine(

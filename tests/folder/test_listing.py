@@ -1,6 +1,7 @@
 """What a run over files and folders reads, and what it passes over with a word."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,12 @@ def test_every_suffix_of_a_format_that_is_read_is_found(source: Path) -> None:
     fill(source, *wanted, "LOUD.JFIF")
     assert sorted(names(source)) == ["LOUD.JFIF", *wanted]
     assert passed(source) == {}
+
+
+def test_the_docs_name_every_suffix() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "photos.md").read_text()
+    named = set(re.findall(r"\.\w+", text))
+    assert {suffix for known in SUFFIXES.values() for suffix in known} <= named
 
 
 def test_what_is_passed_over_is_counted_by_kind(

@@ -18,6 +18,7 @@ from latefusion.cluster.storage import Storage, storage_of
 from latefusion.cluster.worker import Order
 from latefusion.errors import LatefusionError, shown
 from latefusion.folder.batch import Done
+from latefusion.folder.listing import passed_of
 from latefusion.images.writing import FORMATS_OUT
 
 GPUS = ("cuda", "rocm", "migraphx")
@@ -85,6 +86,9 @@ def _report(
     log: RunLog, step: Callable[[], None], out: str, shards: set[str] | None, done: Done
 ) -> None:
     """Print a photo's files, or its shard if it was not printed yet."""
+    if done.record.skipped:
+        log.passed[Path(done.record.photo)] = passed_of(done.record)
+        return
     step()
     names = list(done.record.outputs)
     if shards is not None:

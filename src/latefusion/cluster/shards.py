@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from latefusion.errors import DataError, reason
 from latefusion.folder.tars import Header
-from latefusion.images.reading import PHOTO_SUFFIXES
+from latefusion.images.raw import photo_suffixes
 
 Kind = Literal["folder", "photos", "tar", "parquet"]
 
@@ -34,7 +34,7 @@ def kind_of(path: str) -> Kind | None:
         return "tar"
     if name.endswith(PARQUET_SUFFIXES):
         return "parquet"
-    return "photos" if PurePosixPath(name).suffix in PHOTO_SUFFIXES else None
+    return "photos" if PurePosixPath(name).suffix in photo_suffixes() else None
 
 
 def tar_members(file: Any, label: str) -> Iterator[tuple[str, bytes]]:

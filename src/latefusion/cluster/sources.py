@@ -24,10 +24,11 @@ from latefusion.cluster.storage import (
 )
 from latefusion.errors import DataError, LatefusionError, reason, shown
 from latefusion.folder.jobs import bases, key_of, stem_of
+from latefusion.folder.listing import Passed, reason_of
 from latefusion.folder.tars import is_hidden
 
 GROUP_BYTES = 128_000_000  # most bytes of photos in one group
-BROKEN = "-broken"
+BROKEN, PASSED = "-broken", "-passed"
 
 
 class Item(NamedTuple):
@@ -39,11 +40,15 @@ class Item(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Some photos with a unique key; `problem` says why a shard could not be read to its end."""
+    """Some photos with a unique key; `problem` says why a shard could not be read to its end.
+
+    The last group of a folder has no photos, but the files that are passed over, if there are any.
+    """
 
     key: str
     items: tuple[Item, ...]
     problem: str | None = None
+    passed: tuple[Passed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,10 +115,13 @@ def groups_of(source: Source, path: str, size: int) -> Iterator[Group]:
     DataError if a folder cannot be listed.
     """
     if source.kind in ("folder", "photos"):
+        passed: list[Passed] = []
         try:
-            yield from in_groups(_listed(source), source.own_name, size)
+            yield from in_groups(_listed(source, passed), source.own_name, size)
         except OSError as error:
             raise DataError(f"{shown(source.place)} cannot be listed: {reason(error)}") from None
+        if passed:
+            yield Group(f"{source.own_name}{PASSED}", (), passed=tuple(passed))
         return
     try:
         yield from _shard_groups(source, path, size)
@@ -186,7 +194,7 @@ def _folder(storage: Storage, out: Storage, recursive: bool) -> Source:
         raise LatefusionError(f"{storage.url} is inside the output folder; choose another -o")
     inside = there.removeprefix(here) if there.startswith(here) else ""
     source = Source(storage, "folder", storage.url, recursive=recursive, out=inside)
-    if next(_folders(source), None):
+    if any(photos for photos, _ in _folders(source)):
         return source
     shards = [name for name, is_folder in storage.entries() if not is_folder and kind_of(name)]
     if shards:
@@ -238,15 +246,21 @@ def _of_files(storage: Storage, paths: list[str], place: str) -> Source:
     return Source(storage, kind, place, tuple(kept), shard_bases=shard_bases)
 
 
-def _listed(source: Source) -> Iterator[Item]:
-    """Yield the photos of the source, folder by folder, or those given by name."""
-    lists = _folders(source) if source.kind == "folder" else iter([list(source.paths)])
-    for names in lists:
+def _listed(source: Source, passed: list[Passed]) -> Iterator[Item]:
+    """Yield the photos of the source, folder by folder, or those given by name.
+
+    Files of a folder that are passed over are added to `passed` on the way.
+    """
+    if source.kind != "folder":
+        yield from map(Item, source.paths, bases(source.paths))
+        return
+    for names, others in _folders(source):
         yield from map(Item, names, bases(names))
+        passed += others
 
 
-def _folders(source: Source) -> Iterator[list[str]]:
-    """Yield a list of photos for each folder that contains any; hidden files are skipped."""
+def _folders(source: Source) -> Iterator[tuple[list[str], list[Passed]]]:
+    """Yield for each folder its photos and what is passed over; hidden files are skipped."""
     ahead = [""]
     while ahead:
         folder = ahead.pop()
@@ -255,11 +269,13 @@ def _folders(source: Source) -> Iterator[list[str]]:
             for name, is_folder in source.storage.entries(folder.rstrip("/"))
             if not name.startswith(".")
         ]
-        photos = [
-            path for path, is_folder in entries if not is_folder and kind_of(path) == "photos"
-        ]
-        if photos:
-            yield photos
+        files = [path for path, is_folder in entries if not is_folder]
+        reasons = {path: reason_of(PurePosixPath(path.lower()).suffix) for path in files}
+        photos = [path for path in files if kind_of(path) == "photos"]
+        yield (
+            photos,
+            [Passed(path, why) for path, why in reasons.items() if why and kind_of(path) is None],
+        )
         if source.recursive:
             below = [f"{path}/" for path, is_folder in entries if is_folder]
             ahead += [path for path in below if path != source.out][::-1]

@@ -18,6 +18,7 @@ from latefusion.cluster.sources import Group, Item, Source
 from latefusion.cluster.storage import Storage, reached
 from latefusion.errors import LatefusionError, reason, shown
 from latefusion.folder.batch import Batch, Done, Encoded, matte_photo, write_result
+from latefusion.folder.listing import record_of
 from latefusion.folder.manifest import Record, digest_of, digest_of_bytes
 from latefusion.images.writing import FORMATS_OUT, Picture, write_picture
 from latefusion.inference.outputs import Into, Look
@@ -81,6 +82,10 @@ class Worker:
             record = Record(group.items[0].name, "", self.order.settings, error=group.problem)
             commit(self.order.out, group.key, [record])
             return [Done(record, True)]
+        if group.passed:
+            records = [record_of(each, self.order.settings) for each in group.passed]
+            commit(self.order.out, group.key, records)
+            return [Done(record, True) for record in records]
         if self.order.into == "files":
             done = list(self.pool.map(lambda item: self._photo(item, group.key)[0], group.items))
         else:

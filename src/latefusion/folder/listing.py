@@ -61,6 +61,7 @@ REASONS = {
     "link": Reason("link to a folder", "links to folders", "give the folder itself"),
     "below": Reason("folder below", "folders below", "add -r"),
 }
+BY_SUFFIX = {"raw": RAW_SUFFIXES, "clip": CLIP_SUFFIXES, "unread": UNREAD_SUFFIXES}
 RECORDED = ("raw", "clip", "unread", "unnamed", "result")  # files, which the manifest names
 
 
@@ -153,22 +154,15 @@ def _add_file(found: Listing, path: Path, name: str) -> None:
     suffix = path.suffix.lower()
     if suffix in photo_suffixes() or (not suffix and _begins_like_photo(path)):
         found.photos.append((path, name))
-    elif why := _passed(path, suffix):
+    elif why := reason_of(suffix):
         found.passed[path] = Passed(name, why)
+    elif suffix and suffix not in SIDECARS and _begins_like_photo(path):
+        found.passed[path] = Passed(name, "unnamed")
 
 
-def _passed(path: Path, suffix: str) -> str | None:
-    """The key of the reason why a file of a folder is no photo; None for other kinds of files."""
-    for key, suffixes in (
-        ("raw", RAW_SUFFIXES),
-        ("clip", CLIP_SUFFIXES),
-        ("unread", UNREAD_SUFFIXES),
-    ):
-        if suffix in suffixes:
-            return key
-    if suffix and suffix not in SIDECARS and _begins_like_photo(path):
-        return "unnamed"
-    return None
+def reason_of(suffix: str) -> str | None:
+    """The key of the reason why a file with this suffix is passed over; None for other files."""
+    return next((key for key, suffixes in BY_SUFFIX.items() if suffix in suffixes), None)
 
 
 def _begins_like_photo(path: Path) -> bool:
@@ -225,12 +219,20 @@ def passed_over(passed: Iterable[Passed]) -> str:
 
 def records_of(listing: Listing, settings: str) -> list[Record]:
     """Records of the files that are passed over, and of the folders that cannot be read."""
-    passed = [
-        Record(name, "", settings, skipped=_note(REASONS[why]))
-        for name, why in listing.passed.values()
-        if why in RECORDED
-    ]
-    return passed + [Record(name, "", settings, error=e) for name, e in listing.unread.values()]
+    files = [record_of(each, settings) for each in listing.passed.values() if each.why in RECORDED]
+    return files + [Record(name, "", settings, error=e) for name, e in listing.unread.values()]
+
+
+def record_of(passed: Passed, settings: str) -> Record:
+    """The record of a file that is passed over."""
+    return Record(passed.name, "", settings, skipped=_note(REASONS[passed.why]))
+
+
+def passed_of(record: Record) -> Passed:
+    """The same from its record, which a machine of a cluster made."""
+    return Passed(
+        record.photo, next(key for key in REASONS if _note(REASONS[key]) == record.skipped)
+    )
 
 
 def _note(reason: Reason) -> str:

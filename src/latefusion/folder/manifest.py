@@ -150,6 +150,7 @@ def record_of(line: bytes) -> Record | None:
     try:
         given = json.loads(line)
         given["notes"] = tuple(given.get("notes", ()))
+        given["warnings"] = tuple(given.get("warnings", ()))
         return Record(**{name: value for name, value in given.items() if name in known})
     except (ValueError, TypeError, AttributeError):
         return None

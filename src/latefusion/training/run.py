@@ -216,7 +216,8 @@ def leave_out(
     """
     if exclude is None:
         return pairs, cutouts
-    known = {name for item in (*pairs, *cutouts) for name in _names_of(item)}
+    items: list[Pair | Cutout] = [*pairs, *cutouts]
+    known = {name for item in items for name in _names_of(item)}
     listed = _listed(exclude)
     keys = {line if line in known else key_of(line) for line in listed}
     if unknown := [line for line in listed if line not in known and key_of(line) not in known]:

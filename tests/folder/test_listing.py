@@ -175,6 +175,24 @@ def test_results_beside_their_photos_are_passed_over(kind: str, source: Path) ->
     assert [each.why for each in found.passed.values()] == ["result"] * 5
 
 
+def test_results_of_a_folder_are_known_where_they_lie(source: Path) -> None:
+    fill(source, "a.jpg", "deep/c.jpg", "deep/d.png")
+    wish = Wish(["alpha"], source)
+    before = plan(sorted(source.iterdir()), wish)
+    for job in before:
+        job.results[0][1].touch()
+    assert sorted(path.name for path in source.glob("*.png")) == [
+        "a-alpha.png",
+        "c-alpha.png",
+        "d-alpha.png",
+    ]
+    assert sorted(job.name for job in plan(sorted(source.iterdir()), wish)) == [
+        "a.jpg",
+        "c.jpg",
+        "d.png",
+    ]
+
+
 def test_a_result_that_is_given_alone_is_a_photo(source: Path) -> None:
     fill(source, "a.jpg", "a-cutout.png")
     assert len(plan([source / "a-cutout.png"], Wish(["alpha"], source))) == 1

@@ -110,7 +110,7 @@ def find_photos(sources: Iterable[Path], out: Path, recursive: bool = False) -> 
             found.passed[source] = Passed(f"{source.name}/", "target")
         else:
             raise OutputError(f"{source} is both source and target; choose another -o")
-    _once(found)
+    _once(found, home)
     return found
 
 
@@ -175,8 +175,8 @@ def _begins_like_photo(path: Path) -> bool:
         return False
 
 
-def _once(found: Listing) -> None:
-    """Drop photos that are listed twice, and pass over results of others.
+def _once(found: Listing, home: Path) -> None:
+    """Drop photos that are listed twice, and pass over results of others, beside them or in `home`.
 
     Two links to one photo are two photos, as they have two names.
     """
@@ -186,8 +186,9 @@ def _once(found: Listing) -> None:
         parent = folders.setdefault(path.parent, real(path.parent))
         places.setdefault(parent / path.name, (path, name))
     names: dict[Path, set[str]] = defaultdict(set)
-    for place in places:
-        names[place.parent] |= {place.name, place.stem}
+    for place, (_, name) in places.items():
+        for photo in (place, home / name):
+            names[photo.parent] |= {photo.name, photo.stem}
     found.photos.clear()
     for place, (path, name) in places.items():
         if _is_result(place.name, names[place.parent]):

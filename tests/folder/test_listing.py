@@ -11,6 +11,7 @@ from latefusion.errors import OutputError
 from latefusion.folder import listing
 from latefusion.folder.jobs import Wish, plan
 from latefusion.folder.listing import find_photos, passed_over, records_of
+from latefusion.folder.manifest import Manifest, Record
 from latefusion.images.formats import RAW_SUFFIXES, SUFFIXES
 from latefusion.images.raw import photo_suffixes
 from latefusion.inference.outputs import KINDS
@@ -191,6 +192,19 @@ def test_results_of_a_folder_are_known_where_they_lie(source: Path) -> None:
         "c.jpg",
         "d.png",
     ]
+
+
+def test_results_that_a_manifest_names_are_no_photos(source: Path, tmp_path: Path) -> None:
+    fill(source, "a.jpg", "out/a-cutout.png", "out/deep/b-cutout.png", "out/mine.jpg")
+    fill(source, "out/review/a.jpg.jpg")
+    with Manifest(source / "out" / "manifest.jsonl") as manifest:
+        manifest.add(Record("a.jpg", "", "", ["a-cutout.png"]))
+        manifest.add(Record("deep/b.jpg", "", "", ["deep/b-cutout.png"]))
+    found = find_photos([source], tmp_path / "other", recursive=True)
+    assert [name for _, name in found.photos] == ["a.jpg", "out/mine.jpg"]
+    assert [each.why for each in found.passed.values()] == ["result", "result"]
+    (source / "out" / "manifest.jsonl").write_text("something else\n")
+    assert len(find_photos([source], tmp_path / "other", recursive=True).photos) == 5
 
 
 def test_a_result_that_is_given_alone_is_a_photo(source: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from latefusion.errors import OutputError, install_hint, reason, shown
-from latefusion.folder.manifest import NAME, Record
+from latefusion.folder.manifest import NAME, Record, outputs_in
 from latefusion.images.formats import HEAD, RAW_SUFFIXES, UNREAD_SUFFIXES, begins_like_photo
 from latefusion.images.raw import photo_suffixes
 from latefusion.images.writing import FORMATS_OUT
@@ -77,12 +77,13 @@ class Listing:
     """Photos with their names, relative to their source folder; with / between the parts.
 
     `unread` holds the folders that cannot be read, each with its name, which ends with /, and the
-    error.
+    error, and `results` the files that manifests in the folders name as results.
     """
 
     photos: list[tuple[Path, str]] = field(default_factory=list)
     passed: dict[Path, Passed] = field(default_factory=dict)
     unread: dict[Path, tuple[str, str]] = field(default_factory=dict)
+    results: set[Path] = field(default_factory=set)
 
     def why(self) -> list[str]:
         """What may explain that no photos were found."""
@@ -134,8 +135,10 @@ def _add_folder(found: Listing, source: Path, folder: Path, home: Path, recursiv
             raise OutputError(text) from None
         found.unread[folder] = f"{folder.relative_to(source).as_posix()}/", text
         return
+    results = outputs_in(folder) if folder / NAME in entries else set()
+    found.results.update(results)
     for path in entries:
-        if path.name.startswith("."):
+        if path.name.startswith(".") or (results and path.name == THUMBS):
             continue
         name = path.relative_to(source).as_posix()
         if not is_folder(path):
@@ -191,7 +194,7 @@ def _once(found: Listing, home: Path) -> None:
             names[photo.parent] |= {photo.name, photo.stem}
     found.photos.clear()
     for place, (path, name) in places.items():
-        if _is_result(place.name, names[place.parent]):
+        if path in found.results or _is_result(place.name, names[place.parent]):
             found.passed[path] = Passed(name, "result")
         else:
             found.photos.append((path, name))

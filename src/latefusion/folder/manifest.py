@@ -124,6 +124,15 @@ def line_of(record: Record) -> bytes:
     return text.encode("utf-8", "backslashreplace") + b"\n"  # \udc80, as JSON writes it
 
 
+def outputs_in(folder: Path) -> set[Path]:
+    """The results that a manifest in this folder names, as paths; none without a manifest."""
+    try:
+        records = _read(folder / NAME)
+    except OutputError:  # of something else
+        return set()
+    return {folder / output for record in records.values() for output in record.outputs}
+
+
 def is_of_photo(record: Record) -> bool:
     """True but for records of files that were passed over, and of folders."""
     return record.skipped is None and not (record.error and record.photo.endswith("/"))

@@ -146,6 +146,8 @@ def test_bodies_that_are_none(toy: TestClient) -> None:
     assert "with curl add" in error_of(urlencoded, 415)
     assert "is empty" in error_of(toy.post("/api/matte"), 400)
     assert "is not an image" in error_of(toy.post("/api/matte", content=b"nothing"), 400)
+    raw = error_of(toy.post("/api/matte", content=b"FUJIFILMCCD-RAW 0201" + bytes(90)), 400)
+    assert raw.endswith("develop it to TIFF or JPEG")  # no decoder of RAW files is open to the net
     half = encoded(lopsided(), "JPEG")
     assert "cut short" in error_of(toy.post("/api/matte", content=half[: len(half) // 2]), 400)
     assert "no photo" in error_of(toy.post("/api/matte", files={"save": (None, "alpha")}), 400)

@@ -85,6 +85,41 @@ def test_cutouts_are_prepared_packed_and_trained_on(run: Run, pairs: Path) -> No
     assert read_notes(pairs.parent / "run" / "best.safetensors")["step"] == "3"  # six pictures
 
 
+def test_four_pairs_are_prepared_for_the_next_command(run: Run, pairs: Path) -> None:
+    out = pairs.parent / "ready"
+    prepared = run("prepare", pairs, "--out", out)
+    assert prepared.stdout == f"{out}: 2 pairs to train on, 1 to validate\n"
+    scored = run("evaluate", "--data", out / "val_set.txt", "--size", 64, "--measures", "mad")
+    assert scored.exit_code == 0, scored.output
+    alone = run("prepare", pairs, "--out", out, "--train-ratio", 1)
+    assert alone.stdout == f"{out}: 3 pairs to train on, 0 to validate\n"
+    assert "no pair is left to validate with; train without --validation" in alone.stderr
+
+
+def test_photos_and_masks_of_two_folders_are_prepared_by_label(run: Run, pairs: Path) -> None:
+    mattes = pairs.parent / "marked"
+    mattes.mkdir()
+    for alpha in pairs.glob("*.png"):
+        mask = cv2.imread(str(alpha), cv2.IMREAD_UNCHANGED) // 17
+        mask[:9, 50:] = 8
+        cv2.imwrite(str(mattes / alpha.name), mask)
+        alpha.unlink()
+    words = ("--images", pairs, "--mattes", mattes, "--out", pairs.parent / "ready")
+    refused = run("prepare", *words)
+    assert refused.exit_code == 1
+    assert "0.png is a mask of labels (8 and 15), not an alpha" in refused.stderr
+    for label in ("15", "15, 3", "any"):
+        assert "2 pairs to train on, 1 to" in run("prepare", *words, "--label", label).stdout
+    for label in ("person", "-1", ""):
+        result = run("prepare", *words, "--label", label)
+        assert result.exit_code == 2
+        assert "names no labels" in result.stderr
+    for wrong in ((pairs, "--mattes", mattes), ("--images", pairs), ()):
+        result = run("prepare", *wrong, "--out", pairs.parent / "ready")
+        assert result.exit_code == 2
+        assert "give either SRC or both --images and --mattes" in result.stderr
+
+
 def test_a_shard_is_of_one_kind(run: Run, pairs: Path) -> None:
     result = run("shard", pairs, "--out", pairs.parent / "out", "--backgrounds", "--cutouts")
     assert result.exit_code == 2

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latefusion.data import prepare as module
+from latefusion.data.labels import ANY, LabelsWarning
+from latefusion.data.layouts import LAYOUTS, Folders, layouts_in_words
 from latefusion.data.prepare import Report, prepare, read_matte
-from latefusion.data.sources import Cutout, decode_pair, read_cutouts, read_pairs
+from latefusion.data.sources import Cutout, decode_cutout, decode_pair, read_cutouts, read_pairs
 from latefusion.errors import DataError, OutputError
 
 Pixels = NDArray[np.uint8]
@@ -47,6 +49,7 @@ def reasons(report: Report) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("photo", "matte"),
     [
+        *((each.photo, each.matte) for each in LAYOUTS if each.name != "foregrounds"),
         ("images/deep/X.jpg", "alphas/deep/X.png"),
         ("images/X.jpg", "alpha/X.png"),
         ("Images/X.JPG", "Masks/X.PNG"),
@@ -61,6 +64,9 @@ def reasons(report: Report) -> dict[str, str]:
         ("X.jpg", "X-alpha.png"),
         ("X.png", "X_mask.png"),
         ("my X, it's.jpg", "my X, it's_matte.png"),
+        ("train/blurred_image/X.jpg", "train/mask/X.png"),
+        ("Images/X.jpg", "Labels/X.png"),
+        ("ds/img/X.png", "ds/masks_machine/X.png"),
         (
             "clip_img/1803151818/clip_00000000/1803151818-00000003.jpg",
             "matting/1803151818/matting_00000000/1803151818-00000003.png",
@@ -77,6 +83,87 @@ def test_a_layout_is_understood(tmp_path: Path, photo: str, matte: str) -> None:
     assert pair.image == (tmp_path / "src" / photo).resolve()
     assert np.abs(image.astype(int) - RED).max() < 8
     assert np.array_equal(alpha, ALPHA)
+
+
+@pytest.mark.parametrize("folders", [("fg", "alpha"), ("FG", "GT"), ("fgr", "pha")])
+def test_foregrounds_with_their_mattes_become_cutouts(
+    tmp_path: Path, folders: tuple[str, str]
+) -> None:
+    src, out = tmp_path / "src", tmp_path / "out"
+    save(src / folders[0] / "X.png", RED)
+    save(src / folders[1] / "X.png", ALPHA)
+    report = prepare(src, out)
+    assert (report.train, report.val, report.cutouts, report.rejected) == (0, 0, 1, ())
+    (cutout,) = read_cutouts([out / "cutouts"])
+    assert np.array_equal(decode_cutout(cutout), RGBA)
+    save(src / "original" / "X.png", RED)
+    report = prepare(src, out)
+    assert (report.train, report.cutouts) == (1, 0)
+    assert "its foreground is not needed" in report.rejected[0].reason
+
+
+def test_photos_and_mattes_may_lie_in_two_folders(tmp_path: Path) -> None:
+    one, other = tmp_path / "mine" / "shots", tmp_path / "theirs" / "binary"
+    for name in ("a.jpg", "deep/b.png", "X_mask.jpg", "alone.jpg"):
+        save(one / name, RED)
+    for name in ("a.png", "deep/b_alpha.tif", "X_mask.png", "other.png"):
+        save(other / name, ALPHA)
+    report = prepare(Folders(one, other), tmp_path / "out", train_ratio=1)
+    assert listed(tmp_path / "out").keys() == {"a", "b", "X_mask"}
+    assert reasons(report) == {
+        "alone.jpg": "no matte of this name",
+        "other.png": "no photo of this name",
+    }
+
+
+@pytest.mark.parametrize("inner", ["images", "mattes"])
+def test_one_of_two_folders_may_lie_in_the_other(tmp_path: Path, inner: str) -> None:
+    whole, part = tmp_path / "all", tmp_path / "all" / "part"
+    folders = Folders(part, whole) if inner == "images" else Folders(whole, part)
+    save(folders.images / "a.png", RED)
+    save(folders.mattes / "a.png", ALPHA)
+    report = prepare(folders, tmp_path / "out")
+    assert (report.train, report.rejected) == (1, ())
+    with pytest.raises(DataError, match="all holds photos and mattes alike; give it as SRC alone"):
+        prepare(Folders(whole, whole), tmp_path / "out")
+    with pytest.raises(DataError, match="gone is not a folder"):
+        prepare(Folders(whole, tmp_path / "gone"), tmp_path / "out")
+
+
+def test_the_layouts_are_named_where_none_fits(tmp_path: Path) -> None:
+    save(tmp_path / "src" / "left" / "a.jpg", RED)
+    save(tmp_path / "src" / "right" / "b.png", ALPHA)
+    with pytest.raises(DataError, match=r"known layouts: images/a/X\.jpg with .*give --images"):
+        prepare(tmp_path / "src", tmp_path / "out")
+    assert layouts_in_words().count(" with ") == len(LAYOUTS)
+    save(tmp_path / "src" / "left" / "a.png", ALPHA * 0)  # the layout fits, the matte does not
+    with pytest.raises(DataError) as caught:
+        prepare(tmp_path / "src", tmp_path / "out")
+    assert "known layouts" not in str(caught.value)
+
+
+def test_the_layouts_are_in_the_docs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    for each in LAYOUTS:
+        assert f"| `{each.photo}` | `{each.matte}` | {each.found_in} |" in page
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_no_list_of_few_pairs_is_empty(tmp_path: Path, count: int, ratio: float) -> None:
+    make_pairs(tmp_path / "src", range(count))
+    report = prepare(tmp_path / "src", tmp_path / "out", ratio)
+    assert report.train + report.val == count
+    assert min(report.train, report.val) >= 1
+    for name in ("train_set.txt", "val_set.txt"):
+        assert read_pairs([tmp_path / "out" / name])
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.9, 1])
+def test_a_single_pair_is_trained_on(tmp_path: Path, ratio: float) -> None:
+    make_pairs(tmp_path / "src", range(1))
+    report = prepare(tmp_path / "src", tmp_path / "out", ratio)
+    assert (report.train, report.val) == (1, 0)
 
 
 def test_aisegment_folders_with_the_same_names_stay_apart(tmp_path: Path) -> None:
@@ -106,8 +193,48 @@ def test_an_alpha_is_read_from_every_form(tmp_path: Path, pixels: Pixels) -> Non
 def test_masks_of_labels_and_of_one_bit_are_read(tmp_path: Path) -> None:
     labels = (ALPHA == 255).astype(np.uint8)
     Image.fromarray(labels * 255).convert("1").save(tmp_path / "bits.png")
-    for path in (save(tmp_path / "labels.png", labels), tmp_path / "bits.png"):
-        assert np.array_equal(read_matte(path), labels * 255)
+    assert np.array_equal(read_matte(tmp_path / "bits.png"), labels * 255)
+    with pytest.warns(LabelsWarning, match="0 and the label 1 are read as alphas"):
+        assert np.array_equal(read_matte(save(tmp_path / "a.png", labels)), labels * 255)
+    deep = save(tmp_path / "deep.png", labels.astype(np.uint16) * 2)
+    with pytest.warns(LabelsWarning, match="0 and the label 2 are read as alphas"):
+        assert np.array_equal(read_matte(deep), labels * 255)
+    opacity = save(tmp_path / "opacity.png", np.dstack([RED, labels]))
+    with pytest.warns(LabelsWarning, match="0 and the label 1 are read as alphas"):
+        assert np.array_equal(read_matte(opacity), labels * 255)
+
+
+def save_voc(path: Path, mask: Pixels) -> None:
+    """A mask as VOC has it: the labels are indices of a palette of colours."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.new("P", mask.shape[::-1])
+    picture.putdata(mask.ravel().tolist())
+    picture.putpalette([value for i in range(256) for value in (i, 255 - i, i // 2)])
+    picture.save(path)
+
+
+def test_a_tree_of_voc_is_prepared_by_its_label(tmp_path: Path) -> None:
+    src, out = tmp_path / "src", tmp_path / "out"
+    person, cat = np.zeros((20, 30), np.uint8), np.zeros((20, 30), np.uint8)
+    person[:, :8], person[:, 8:10], cat[:, 20:] = 15, 255, 8
+    for name, mask in (("both", person + cat), ("cat", cat)):
+        save(src / "JPEGImages" / f"{name}.jpg", RED)
+        save_voc(src / "SegmentationClass" / f"{name}.png", mask)
+        save_voc(src / "SegmentationObject" / f"{name}.png", np.minimum(mask, 2))
+    save(src / "JPEGImages" / "unmarked.jpg", RED)
+    report = prepare(src, out, label=[15])
+    assert (report.train, report.val) == (1, 0)
+    alpha = listed(out)["both"]
+    assert (alpha[:, :9] == 255).all()
+    assert (alpha[:, 9:] == 0).all()
+    assert "cat.png has no label 15; its labels are 0 and 8" in reasons(report)["cat.jpg"]
+    assert "both.png is taken in its place" in reasons(report)["both.png"]
+    assert reasons(report)["unmarked.jpg"] == "no matte of this name"
+    assert prepare(src, tmp_path / "any", label=ANY).train == 1
+    with pytest.warns(LabelsWarning, match="the label 8"):
+        found = reasons(prepare(src, tmp_path / "plain"))
+    assert "both.png is a mask of labels (8, 15 and 255)" in found["both.jpg"]
+    assert "prepare --label N" in found["both.jpg"]
 
 
 def test_what_does_not_fit_is_listed_with_the_reason(tmp_path: Path) -> None:
@@ -235,11 +362,11 @@ def test_ctrl_c_leaves_the_old_lists_whole(tmp_path: Path, monkeypatch: pytest.M
     make_pairs(src, range(20, 60))
     opened = []
 
-    def interrupted(path: Path) -> Pixels:
+    def interrupted(path: Path, label: None) -> Pixels:
         opened.append(path)
         if path.stem == "005":
             raise KeyboardInterrupt
-        return read_matte(path)
+        return read_matte(path, label)
 
     monkeypatch.setattr(module, "read_matte", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 from latefusion.cli import app
 from latefusion.data import shards as module
 from latefusion.data.dataset import Decoded, pair_view
+from latefusion.data.labels import LabelsWarning
 from latefusion.data.members import read_encoded
 from latefusion.data.prepare import prepare
 from latefusion.data.shards import safe_keys, write_shards
@@ -388,3 +389,18 @@ def test_the_command_says_what_it_wrote(tmp_path: Path) -> None:
     again = CliRunner().invoke(app, words)
     assert (again.exit_code, again.stdout) == (1, "")
     assert again.stderr.count("\n") == 1
+
+
+def test_a_mask_of_one_label_is_packed_as_its_alpha_and_one_of_several_left_out(
+    tmp_path: Path,
+) -> None:
+    mask = (ALPHA == 255).astype(np.uint8)
+    for name, alpha in (("one", mask), ("two", mask + (ALPHA == 100) * np.uint8(7))):
+        save(tmp_path / "src" / f"{name}.jpg", RED)
+        save(tmp_path / "src" / f"{name}.png", alpha)
+    with pytest.warns(LabelsWarning, match="src: masks with 0 and the label 1 are read"):
+        written = write_shards([tmp_path / "src"], tmp_path / "out")
+    (pair,) = read_pairs([tmp_path / "out"])
+    assert np.array_equal(decode_pair(pair)[1], mask * 255)  # without a further word
+    (rejected,) = written.rejected
+    assert rejected.reason.startswith("alpha is a mask of labels (1 and 7), not an alpha")

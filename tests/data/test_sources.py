@@ -3,16 +3,20 @@
 import io
 import re
 import tarfile
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from latefusion.data.labels import LabelsWarning
 from latefusion.data.members import read_encoded
 from latefusion.data.sources import (
     Cutout,
     Pair,
+    decode_alpha,
     decode_cutout,
     decode_image,
     decode_pair,
@@ -287,6 +291,46 @@ def test_a_photo_is_turned_upright() -> None:
 def test_a_pair_that_does_not_fit_is_named(photo: bytes, alpha: bytes, problem: str) -> None:
     with pytest.raises(DataError, match=problem):
         decode_pair(Pair("k", photo, alpha))
+
+
+def test_a_mask_of_one_label_is_decoded_as_its_alpha() -> None:
+    with pytest.warns(LabelsWarning, match="set: masks with 0 and the label 1 are read"):
+        _, alpha = decode_pair(Pair("set/k", png(RED), png(LEFT // 255)))
+    assert np.array_equal(alpha, LEFT)
+
+
+def test_the_word_on_labels_comes_once_for_a_folder() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for key in ("once/a", "once/b", "other/a"):
+            decode_alpha(png(LEFT // 255), key)
+    assert [str(each.message).partition(":")[0] for each in caught] == ["once", "other"]
+
+
+def test_labels_of_a_palette_are_decoded_and_several_refused() -> None:
+    def with_palette(mask: np.ndarray) -> bytes:
+        picture = Image.new("P", mask.shape[::-1])
+        picture.putdata(mask.ravel().tolist())
+        picture.putpalette([0, 0, 0] * 15 + [192, 128, 128])
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        return file.getvalue()
+
+    with pytest.warns(LabelsWarning, match="the label 15"):
+        alpha, mended = decode_alpha(with_palette(LEFT // 17), "k")
+    assert mended
+    assert np.array_equal(alpha, LEFT)
+    two = LEFT // 17
+    two[:, 4:] = 7
+    with pytest.raises(DataError, match=r"k: alpha is a mask of labels \(7 and 15\)"):
+        decode_pair(Pair("k", png(RED), with_palette(two)))
+
+
+def test_a_cutout_whose_alpha_is_a_mask_of_labels_is_refused() -> None:
+    bgra = np.dstack([RED[:, :, ::-1], LEFT // 255])
+    picture = cv2.imencode(".png", bgra)[1].tobytes()
+    with pytest.raises(DataError, match="k: the cut-out's alpha is a mask of labels"):
+        decode_cutout(Cutout("k", picture))
 
 
 def rgba_png(depth: type = np.uint8) -> bytes:

@@ -8,11 +8,13 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from latefusion import Matte
 from latefusion.cli import app
 from latefusion.data.alphas import read_alpha
+from latefusion.data.labels import LabelsWarning
 from latefusion.data.sources import read_pairs
 from latefusion.errors import DataError, ImageError
 from latefusion.evaluation.scores import (
@@ -155,6 +157,47 @@ def test_a_grey_mask_saved_opaque_is_not_taken_for_a_full_matte(tmp_path: Path) 
     opaque = np.dstack([mask, np.full((4, 10), 255, np.uint8)])
     with pytest.raises(DataError, match=r"opaque\.png is a grey mask saved opaque"):
         read_alpha(write(tmp_path / "opaque.png", opaque))
+
+
+def test_masks_of_labels_are_scored_as_the_alphas_they_stand_for(tmp_path: Path) -> None:
+    """The truth of a data set for segmentation, and a prediction in its manner."""
+    case = Path(__file__).parents[1] / "data" / "files" / "label-masks" / "a.png"
+    mask = cv2.imread(str(case), cv2.IMREAD_UNCHANGED)
+    for name, labels in (("a", mask), ("b", mask * 15), ("c", mask * 255), ("d", mask * 0)):
+        write(tmp_path / "true" / f"{name}.png", labels)
+        write(tmp_path / "pred" / f"{name}.png", np.uint8(255) * (labels > 0))
+    with pytest.warns(LabelsWarning) as caught:
+        found = evaluate_folders(tmp_path / "pred", tmp_path / "true", MAD_AND_IOU)
+    assert [each.scores["mad"] for each in found.rows] == [0, 0, 0, 0]
+    assert found.bad == []
+    assert [str(each.message).split()[7] for each in caught] == ["1", "15"]
+    write(tmp_path / "labelled" / "c.png", mask)
+    write(tmp_path / "alone" / "c.png", mask * 255)
+    with pytest.warns(LabelsWarning, match="labelled: masks with 0 and the label 1 "):
+        (row,) = evaluate_folders(tmp_path / "labelled", tmp_path / "alone", MAD_AND_IOU).rows
+    assert row.scores["mad"] == 0
+
+
+def test_masks_of_several_labels_are_not_scored(tmp_path: Path, pairs: Path) -> None:
+    mask = np.zeros((30, 50), np.uint8)
+    mask[:, :20], mask[:, 30:] = 15, 3
+    write(pairs / "a-1.png", mask)
+    found = evaluate_model(lambda image: np.asarray(image[:, :, 0] > 127, np.float32),
+                           read_pairs([pairs]), MAD_AND_IOU)  # fmt: skip
+    (bad,) = found.bad
+    assert "a-1: alpha is a mask of labels (3 and 15), not an alpha" in bad.reason
+    with pytest.raises(DataError, match=r"a-1\.png is a mask of labels \(3 and 15\)"):
+        read_alpha(pairs / "a-1.png")
+
+
+def test_labels_of_a_palette_are_read(tmp_path: Path) -> None:
+    picture = Image.new("P", (12, 6))
+    picture.paste(15, (0, 0, 5, 6))
+    picture.putpalette([0, 0, 0] * 15 + [192, 128, 128])
+    picture.save(tmp_path / "a.png")
+    with pytest.warns(LabelsWarning, match="the label 15"):
+        alpha = read_alpha(tmp_path / "a.png")
+    assert alpha.mean() == pytest.approx(5 / 12)
 
 
 def test_photos_of_other_names_are_refused(tmp_path: Path) -> None:

@@ -12,32 +12,76 @@ training_app = typer.Typer()
 DATA, NETWORK, VIEWS, SCHEDULE, MACHINE = "Data", "Network", "Views", "Schedule", "Machine"
 
 
+def parse_labels(text: str | None) -> frozenset[int] | None:
+    """Numbers of labels, separated by commas, or `any` as none. Raises typer.BadParameter."""
+    if text is None or text.strip() == "any":
+        return None if text is None else frozenset()
+    try:
+        found = frozenset(int(part) for part in text.split(","))
+    except ValueError:
+        found = frozenset()
+    if not found or min(found) < 0:
+        raise typer.BadParameter(f"{text!r} names no labels; give a number as 15 or 1,2, or any")
+    return found
+
+
 @training_app.command()
 def prepare(
+    *,
     source: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="SRC", help="Folder of photos with mattes or masks, or of cut-outs."
+            metavar="[SRC]",
+            help="Folder of photos with mattes or masks, or of cut-outs.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of photos, in place of SRC.")
+    ] = None,
+    mattes: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="With --images: folder of mattes with the same names."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the alphas, the lists and the cut-outs.")],
     train_ratio: Annotated[
         float, typer.Option(min=0, max=1, help="Share of the pairs to train on.")
     ] = 0.9,
     seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
     refine: Annotated[bool, typer.Option(help="Turn binary masks into soft alphas.")] = False,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,...|any",
+            help="The person's number in masks of labels (VOC: 15), or any: all numbers but 0.",
+            show_default="0 and one number, of which the number is the person",
+        ),
+    ] = None,
 ) -> None:
-    """Turn photos with mattes or masks into checked pairs, and RGBA pictures into cut-outs."""
+    """Turn photos with mattes or masks into checked pairs, and RGBA pictures into cut-outs.
+
+    SRC may be laid out in any of the ways that docs/training.md lists.
+    """
     with extra_packages("train"):
+        from latefusion.data.layouts import Folders
         from latefusion.data.prepare import CUTOUT_FOLDER
         from latefusion.data.prepare import prepare as prepare_pairs
-    report = prepare_pairs(source, out, train_ratio, seed, refine)
+    src: Path | Folders
+    if source and not (images or mattes):
+        src = source
+    elif images and mattes and not source:
+        src = Folders(images, mattes)
+    else:
+        raise typer.BadParameter("give either SRC or both --images and --mattes")
+    report = prepare_pairs(src, out, train_ratio, seed, refine, parse_labels(label))
     if report.rejected:
         left_out = f"{len(report.rejected)} pictures left out"
         typer.echo(f"{left_out}; {out}/rejected.txt has the reasons", err=True)
     if report.train or report.val:
         refined = f", {report.refined} mattes refined" if refine else ""
         typer.echo(f"{out}: {report.train} pairs to train on, {report.val} to validate{refined}")
+    if report.train and not report.val:
+        typer.echo("no pair is left to validate with; train without --validation", err=True)
     if report.cutouts:
         typer.echo(f"{out / CUTOUT_FOLDER}: {report.cutouts} cut-outs for --cutouts")
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from latefusion.data.labels import alpha_of, palette_labels
 from latefusion.data.sources import decode, folder_files
 from latefusion.errors import DataError
 from latefusion.metrics import Alpha
@@ -44,19 +45,20 @@ def find_prediction(key: str, found: Mapping[str, Path]) -> Path:
 def read_alpha(path: Path) -> Alpha:
     """A ready alpha (H, W) in [0, 1] of any tool: 8 or 16 bits, grey or with an alpha channel.
 
-    Where the picture has an alpha channel, that is it. Raises DataError.
+    Where the picture has an alpha channel, that is it. A mask of one label is read as the alpha
+    that it stands for, with a warning. Raises DataError.
     """
     picture: NDArray[Any] = decode(path, cv2.IMREAD_UNCHANGED, str(path))
+    indices = False
     if picture.ndim == 3 and picture.shape[2] == 4:
         if _is_opaque_grey(picture):
             raise DataError(f"{path} is a grey mask saved opaque; save it without alpha channel")
         picture = picture[:, :, 3]
     elif picture.ndim == 3:
-        if (picture != picture[:, :, :1]).any():
-            raise DataError(f"{path} is a colour picture, not an alpha; save it grey or as RGBA")
-        picture = picture[:, :, 0]
+        picture, indices = _single_plane(path, picture)
     if picture.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{path} holds {picture.dtype} values; save it with 8 or 16 bits")
+    picture = alpha_of(picture, str(path), indices)
     return np.divide(picture, np.iinfo(picture.dtype).max, dtype=np.float32)
 
 
@@ -65,3 +67,13 @@ def _is_opaque_grey(picture: NDArray[Any]) -> bool:
     colour, alpha = picture[:, :, :3], picture[:, :, 3]
     grey = bool((colour == colour[:, :, :1]).all())
     return grey and alpha.min() == alpha.max() > 0 and colour.min() < colour.max()
+
+
+def _single_plane(path: Path, picture: NDArray[Any]) -> tuple[NDArray[Any], bool]:
+    """The levels (H, W) of a grey picture (H, W, 3), or the indices of a palette; and which."""
+    if (picture == picture[:, :, :1]).all():
+        return picture[:, :, 0], False
+    labels = palette_labels(path.read_bytes())
+    if labels is None:
+        raise DataError(f"{path} is a colour picture, not an alpha; save it grey or as RGBA")
+    return labels, True

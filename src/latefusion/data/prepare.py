@@ -1,7 +1,7 @@
 """Folders of photos with mattes become checked pairs and lists; RGBA pictures become cut-outs."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from latefusion.data.layouts import Candidate, Rejected, find_candidates
+from latefusion.data.labels import alpha_of, deep_labels, label_alpha, palette_labels
+from latefusion.data.layouts import (
+    Candidate,
+    Folders,
+    Rejected,
+    find_candidates,
+    layouts_in_words,
+)
 from latefusion.data.refine import is_binary
 from latefusion.data.refine import refine as refine_mask
 from latefusion.data.sources import (
@@ -33,6 +40,7 @@ ALPHA_FOLDER = "alphas"
 CUTOUT_FOLDER = "cutouts"
 REJECTED_LIST = "rejected.txt"
 COLOUR_TOLERANCE = 8  # levels between the channels of a grey mask that was stored as a colour JPEG
+LAYOUT_HELP = f"known layouts: {layouts_in_words()}; for any other give --images and --mattes"
 WORKERS = 4  # refining takes up to a gigabyte each
 
 
@@ -59,66 +67,97 @@ class _Done:
 
 
 def prepare(
-    src: Path, out: Path, train_ratio: float = 0.9, seed: int = 0, refine: bool = False
+    src: Path | Folders,
+    out: Path,
+    train_ratio: float = 0.9,
+    seed: int = 0,
+    refine: bool = False,
+    label: Collection[int] | None = None,
 ) -> Report:
     """Write OUT/alphas/KEY.png, train_set.txt, val_set.txt and rejected.txt for the pairs in `src`.
 
-    layouts.py lists the folder layouts. Photos are not copied: the lists hold their absolute paths.
+    layouts.py lists the layouts of a folder; two folders have photos and mattes under the same
+    names. `label` are the numbers that mark the person in masks of labels, or ANY; without it, a
+    mask of one label is taken as an alpha with a warning, and one of several is left out.
+    Photos are not copied: the lists hold their absolute paths.
     The lists are written last and each file whole or not at all, so that an interrupted run leaves
     nothing half-written and can be started again. Which list a pair is in depends on its key and
-    the seed only, so that adding photos moves no others. 8-bit RGBA pictures without a matte are
-    cut-outs and are copied to OUT/cutouts.
+    the seed only, so that adding photos moves no others, unless a list would be empty: where there
+    are two pairs, each list has one, unless the ratio is 1. 8-bit RGBA pictures without a matte are
+    cut-outs and are copied to OUT/cutouts; so are foregrounds, with their mattes.
 
     Raises DataError where an argument does not fit or neither a pair nor a cut-out is left, and
     OutputError where `out` cannot be written.
     """
-    src, out = Path(src), Path(out)
+    src, out = src if isinstance(src, Folders) else Path(src), Path(out)
     _check_arguments(src, out, train_ratio)
     candidates, rejected = find_candidates(src, leave_out=out)
     if not candidates and not rejected:
-        raise DataError(f"{src}: no pictures in it; expected photos with their mattes")
+        raise DataError(f"{src}: no pictures in it; known layouts: {layouts_in_words()}")
     done: list[_Done] = []
     cutouts = 0
-    for result in _prepare_all(candidates, out, refine):
+    for result in _prepare_all(
+        candidates, partial(_prepare_one, out=out, refine=refine, label=label)
+    ):
         if isinstance(result, Rejected):
             rejected.append(result)
         elif isinstance(result, Cutout):
             cutouts += 1
         else:
             done.append(result)
-    train = [pair for pair in done if _share(pair.key, seed) < train_ratio]
-    val = [pair for pair in done if _share(pair.key, seed) >= train_ratio]
+    train, val = _split(done, train_ratio, seed)
     write_lines(out / REJECTED_LIST, (f"{each.path}: {each.reason}" for each in rejected))
     write_lines(out / TRAIN_LIST, (_line(out, pair) for pair in train))
     write_lines(out / VAL_LIST, (_line(out, pair) for pair in val))
     if not done and not cutouts:
         why = f"{rejected[0].path}: {rejected[0].reason}"
         count = f"none of its {len(rejected)} pictures is half of a usable pair, or a cut-out"
-        raise DataError(f"{src}: {count}; {out / REJECTED_LIST} has the reasons, the first: {why}")
+        known = "" if any(each.matte for each in candidates) else f"; {LAYOUT_HELP}"
+        reasons = f"{out / REJECTED_LIST} has the reasons, the first: {why}"
+        raise DataError(f"{src}: {count}; {reasons}{known}")
     refined = sum(pair.refined for pair in done)
     return Report(out, len(train), len(val), cutouts, refined, tuple(rejected))
 
 
-def read_matte(path: Path) -> NDArray[np.uint8]:
+def read_matte(path: Path, label: Collection[int] | None = None) -> NDArray[np.uint8]:
     """The alpha (H, W) 0..255 in a picture: its transparency if it has some, else its grey levels.
 
-    A mask of labels 0 and 1 becomes 0 and 255. Raises ImageError where the picture does not open
-    and DataError where it is no alpha: in colour, empty, or without any background.
+    In a mask of labels `label` are the subject's; without it a mask may have one. Raises ImageError
+    where the picture does not open and DataError where it is no alpha: in colour, a mask of several
+    labels or without those wanted, empty, or without any background.
     """
     image, opacity, *_ = read_photo(path, mask=True)
-    if opacity is not None and opacity.min() < 1:
-        alpha = np.rint(opacity * 255).astype(np.uint8)
-    elif int(np.ptp(image, axis=2).max()) <= COLOUR_TOLERANCE:
-        alpha = image[:, :, 1].copy()
+    data = path.read_bytes()
+    indices = palette_labels(data)
+    deep = deep_labels(data)
+    levels: NDArray[np.uint8] | NDArray[np.uint16]
+    if indices is not None:
+        levels = indices
+    elif deep is not None:
+        levels = deep
     else:
-        raise DataError(f"{path} is in colour and has no transparency, so it is no matte")
-    if alpha.max() == 1:
-        alpha *= 255
+        levels = _grey_levels(path, image, opacity)
+    if label is not None:
+        alpha = label_alpha(levels, label, str(path))
+    else:
+        alpha = alpha_of(levels, str(path), indices=indices is not None)
+        alpha = alpha if deep is None else (alpha > 0).astype(np.uint8) * np.uint8(255)
     if alpha.max() == 0:
         raise DataError(f"{path} is an empty matte: it marks no subject")
     if alpha.min() == 255:
         raise DataError(f"{path} is a full matte: it leaves no background")
     return alpha
+
+
+def _grey_levels(
+    path: Path, image: NDArray[np.uint8], opacity: NDArray[np.float32] | None
+) -> NDArray[np.uint8]:
+    """The transparency or the grey levels (H, W) 0..255 of a picture. Raises DataError."""
+    if opacity is not None and opacity.min() < 1:
+        return np.rint(opacity * 255).astype(np.uint8)
+    if int(np.ptp(image, axis=2).max()) <= COLOUR_TOLERANCE:
+        return image[:, :, 1].copy()
+    raise DataError(f"{path} is in colour and has no transparency, so it is no matte")
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -129,19 +168,33 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
         file.write(text.encode(errors="backslashreplace"))
 
 
-def _check_arguments(src: Path, out: Path, train_ratio: float) -> None:
-    if not src.is_dir():
-        raise DataError(f"{src} is not a folder; give the folder that holds photos and mattes")
-    if src.resolve() == out.resolve():
-        raise DataError(f"{out} is the source itself; give another folder to write to")
+def _check_arguments(src: Path | Folders, out: Path, train_ratio: float) -> None:
+    folders = src if isinstance(src, Folders) else [src]
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; give one that holds photos and mattes")
+        if folder.resolve() == out.resolve():
+            raise DataError(f"{out} is the source itself; give another folder to write to")
     if not 0 < train_ratio <= 1:
         raise DataError(f"train ratio {train_ratio} is not above 0 and at most 1; try 0.9")
 
 
+def _split(
+    pairs: Sequence[_Done], train_ratio: float, seed: int
+) -> tuple[list[_Done], list[_Done]]:
+    """The pairs to train on and to validate with, one of each at least where there are two."""
+    shares = {pair.key: _share(pair.key, seed) for pair in pairs}
+    ordered = sorted(shares, key=lambda key: shares[key])
+    wanted = sum(share < train_ratio for share in shares.values())
+    most = len(pairs) - 1 if train_ratio < 1 else len(pairs)
+    chosen = {*ordered[: max(1, min(wanted, most))]}
+    train = [pair for pair in pairs if pair.key in chosen]
+    return train, [pair for pair in pairs if pair.key not in chosen]
+
+
 def _prepare_all(
-    candidates: list[Candidate], out: Path, refine: bool
+    candidates: list[Candidate], prepare_one: Callable[[Candidate], _Done | Cutout | Rejected]
 ) -> Iterator[_Done | Cutout | Rejected]:
-    prepare_one = partial(_prepare_one, out=out, refine=refine)
     pool = ThreadPoolExecutor(WORKERS)
     try:
         yield from track(
@@ -154,25 +207,37 @@ def _prepare_all(
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare_one(candidate: Candidate, out: Path, refine: bool) -> _Done | Cutout | Rejected:
+def _prepare_one(
+    candidate: Candidate, out: Path, refine: bool, label: Collection[int] | None
+) -> _Done | Cutout | Rejected:
     try:
         if candidate.matte is None:
             return _prepare_cutout(candidate, out / CUTOUT_FOLDER)
-        return _prepare_pair(candidate, candidate.matte, out / ALPHA_FOLDER, refine)
+        image = decode_image(candidate.photo)
+        alpha = read_matte(candidate.matte, label)
+        _check_sizes(image, alpha)
+        soften = refine and is_binary(alpha)
+        alpha = refine_mask(image, alpha) if soften else alpha
+        if candidate.bare:
+            return _write_cutout(candidate, image, alpha, out / CUTOUT_FOLDER)
+        path = out / ALPHA_FOLDER / f"{candidate.key}.png"
+        make_folder(path.parent)
+        write_picture(path, Picture(alpha))
+        return _Done(candidate.key, candidate.photo, path, soften)
     except (DataError, ImageError) as error:
         return Rejected(candidate.photo, str(error))
 
 
-def _prepare_pair(candidate: Candidate, matte: Path, folder: Path, refine: bool) -> _Done:
-    image = decode_image(candidate.photo)
-    alpha = read_matte(matte)
-    _check_sizes(image, alpha)
-    soften = refine and is_binary(alpha)
-    alpha = refine_mask(image, alpha) if soften else alpha
+def _write_cutout(
+    candidate: Candidate, image: NDArray[np.uint8], alpha: NDArray[np.uint8], folder: Path
+) -> Cutout:
+    """Write a foreground (H, W, 3) and its alpha (H, W) as an RGBA picture."""
+    rgba = np.dstack([image, alpha])
+    check_transparency(rgba, candidate.key)
     path = folder / f"{candidate.key}.png"
     make_folder(path.parent)
-    write_picture(path, Picture(alpha))
-    return _Done(candidate.key, candidate.photo, path, soften)
+    write_picture(path, Picture(rgba))
+    return Cutout(candidate.key, path)
 
 
 def _prepare_cutout(candidate: Candidate, folder: Path) -> Cutout:

@@ -31,11 +31,11 @@ from latefusion.data.prepare import REJECTED_LIST, write_lines
 from latefusion.data.sources import (
     IMAGE_SUFFIXES,
     Cutout,
-    Pair,
+    check_sizes,
     check_transparency,
+    decode_alpha,
     decode_cutout,
     decode_image,
-    decode_pair,
     folder_files,
     named_images,
     read_pairs,
@@ -220,8 +220,10 @@ def _files_of(sample: _Sample) -> Files:
         image = decode_image(photo, f"{sample.name}: photo")
         return [_photo_file(sample.key, photo, image, {".jpg", ".webp", ".png"})]
     matte = read_encoded(sample.alpha)
-    image, alpha = decode_pair(Pair(sample.name, photo, matte))
-    if _ending(matte) != ".png":
+    image = decode_image(photo, f"{sample.name}: photo")
+    alpha, mended = decode_alpha(matte, sample.name)
+    check_sizes(image, alpha, sample.name)
+    if mended or _ending(matte) != ".png":
         matte = _encoded(alpha, "PNG")
     file = _photo_file(sample.key, photo, image, {".jpg", ".webp"})
     return [file, (f"{sample.key}.png", matte)]

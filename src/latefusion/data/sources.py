@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from latefusion.data.labels import alpha_of, labels_in, palette_labels
 from latefusion.data.members import Encoded, read_encoded, shard_members
 from latefusion.errors import DataError
 from latefusion.folder.tars import is_hidden
@@ -112,6 +113,8 @@ def decode_cutout(cutout: Cutout) -> NDArray[np.uint8]:
     bgra = decode(cutout.image, cv2.IMREAD_UNCHANGED, f"{cutout.key}: cut-out")
     if bgra.ndim != 3 or bgra.shape[2] != 4 or bgra.dtype != np.uint8:
         raise DataError(f"{cutout.key}: the cut-out is not 8-bit RGBA; save it with transparency")
+    if labels_in(bgra[:, :, 3]):
+        raise DataError(f"{cutout.key}: the cut-out's alpha is a mask of labels; save it as 0..255")
     return cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)  # type: ignore[return-value]
 
 
@@ -134,16 +137,35 @@ def decode_pair(pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
 
     OpenCV decodes here, not image.py: training reads thousands of small pictures an epoch and needs
     no colour profile. Raises DataError naming the key where a half does not open, the alpha is not
-    8-bit grey, or the sizes differ.
+    8-bit grey or is a mask of several labels, or the sizes differ.
     """
     image = decode_image(pair.image, f"{pair.key}: photo")
-    alpha = decode(pair.alpha, cv2.IMREAD_UNCHANGED, f"{pair.key}: alpha")
-    if alpha.ndim != 2 or alpha.dtype != np.uint8:
-        raise DataError(f"{pair.key}: alpha is not 8-bit grey; `latefusion prepare` makes it so")
+    alpha, _ = decode_alpha(pair.alpha, pair.key)
+    check_sizes(image, alpha, pair.key)
+    return image, alpha
+
+
+def check_sizes(image: NDArray[np.uint8], alpha: NDArray[np.uint8], key: str) -> None:
+    """Raise DataError, beginning with `key`, unless photo and alpha have one size."""
     if image.shape[:2] != alpha.shape:
         sizes = f"photo is {size_text(image)} but alpha is {size_text(alpha)}"
-        raise DataError(f"{pair.key}: {sizes}; they must be equal")
-    return image, alpha
+        raise DataError(f"{key}: {sizes}; they must be equal")
+
+
+def decode_alpha(source: Encoded, key: str) -> tuple[NDArray[np.uint8], bool]:
+    """The alpha (H, W) uint8 of a pair, and whether it was mended: made of a mask of one label.
+
+    Raises DataError, beginning with `key`, as `decode_pair` does.
+    """
+    name = f"{key}: alpha"
+    levels = decode(source, cv2.IMREAD_UNCHANGED, name)
+    labels = palette_labels(read_encoded(source)) if levels.ndim == 3 else None
+    if labels is not None:
+        return alpha_of(labels, name, indices=True), True
+    if levels.ndim != 2 or levels.dtype != np.uint8:
+        raise DataError(f"{name} is not 8-bit grey; `latefusion prepare` makes it so")
+    alpha = alpha_of(levels, name)
+    return alpha, alpha is not levels
 
 
 def decode_image(source: Encoded, name: str = "") -> NDArray[np.uint8]:

@@ -1,0 +1,178 @@
+"""Masks of labels, told from alphas by their levels: one label becomes an alpha, several do not.
+
+A data set for segmentation marks a person by a number, such as 1 or VOC's 15, where an alpha has
+255. As an alpha such a mask would be a nearly transparent subject. Every reader of an alpha passes
+its levels through `alpha_of`.
+"""
+
+import io
+import warnings
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import PurePath
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from latefusion.errors import DataError
+from latefusion.images.reading import DAMAGE
+
+Levels = NDArray[Any]  # (H, W), uint8 or uint16
+ANY: frozenset[int] = frozenset()  # stands for every label but 0 and void
+
+MOST_LABELS = 32  # in one mask; a soft alpha has more levels
+FLAT = 0.25  # at least this share of the labelled pixels has equal neighbours only
+FLAT_LABELS = 0.5  # at least this share of the labels does; the rim of a soft alpha does not
+JUMPS = 0.25  # more than this share of the steps between unequal neighbours skips a level
+FAINTEST = 3  # peak from which an alpha without jumps counts as soft: 0, 1, 2 may be nested labels
+BELOW = 64  # labels beside void (the highest level) are smaller than this
+VOID_WIDTH = 9  # pixels; void is a thinner line round the labelled things, or less than they are
+NAMED_AT_MOST = 5
+
+
+class LabelsWarning(UserWarning):
+    """A mask of one label was read as the alpha that it stands for."""
+
+
+def alpha_of(levels: Levels, name: str, indices: bool = False) -> Levels:
+    """The levels (H, W) of an alpha as they are; those of a mask of one label as 0 and full.
+
+    `indices` are of a palette of colours, and labels in any case. The warning names the folder, so
+    that Python shows it once for all masks in it. Raises DataError, beginning with `name`, for a
+    mask of several labels.
+    """
+    labels = used_labels(levels) if indices else labels_in(levels)
+    if not labels:
+        return levels
+    full = np.iinfo(levels.dtype).max
+    if len(labels) > 1:
+        cure = "`latefusion prepare --label N` makes an alpha of label N, --label any of all"
+        raise DataError(f"{name} is a mask of labels ({listed(labels)}), not an alpha; {cure}")
+    place = PurePath(name).parent
+    read = f"masks with 0 and the label {labels[0]} are read as alphas of 0 and {full}"
+    warnings.warn(f"{place}: {read}", LabelsWarning, stacklevel=2)
+    return np.where(levels > 0, full, 0).astype(levels.dtype)
+
+
+def labels_in(levels: Levels) -> tuple[int, ...]:
+    """The labels but 0 in levels (H, W) of a mask; none for the levels of an alpha.
+
+    A mask of labels has few levels, in flat areas, and either none in the upper half or none but
+    void. So an empty alpha is none, nor is a soft one however faint: its levels are many, scattered
+    or one step apart. Of nearly every alpha only the maximum is looked at.
+    """
+    full = int(np.iinfo(levels.dtype).max)
+    peak = int(levels.max())
+    if 0 < peak <= full // 2:
+        return used_labels(levels) if _are_labels(levels, levels) else ()
+    if peak < full or _some_within(levels, BELOW, full - 1) or not _some_within(levels, 1, BELOW):
+        return ()
+    void = np.equal(levels, full).view(np.uint8)
+    marked = np.where(void, 0, levels).astype(levels.dtype)
+    if _is_void(void, marked) and _are_labels(marked, levels):
+        return used_labels(levels)
+    return ()
+
+
+def used_labels(levels: Levels) -> tuple[int, ...]:
+    """The levels but 0 that occur, ascending."""
+    flat = levels.ravel()
+    used = np.flatnonzero(np.bincount(flat)) if levels.dtype == np.uint8 else np.unique(flat)
+    return tuple(int(level) for level in used if level)
+
+
+def palette_labels(data: bytes) -> NDArray[np.uint8] | None:
+    """The indices (H, W) of a picture with a palette of colours, such as VOC's masks are.
+
+    None for a palette of greys or with transparency, for more colours than labels, and for any
+    other picture.
+    """
+    with suppress(*DAMAGE), Image.open(io.BytesIO(data)) as picture:
+        if picture.mode != "P" or "transparency" in picture.info:
+            return None
+        indices, palette = np.asarray(picture), picture.getpalette("RGB")
+        used = np.unique(indices)
+        colours = np.resize(np.array(palette or [0], np.uint8), (256, 3))[used]
+        grey = bool((colours == colours[:, :1]).all())
+        return None if grey or len(used) > MOST_LABELS else indices
+    return None
+
+
+def deep_labels(data: bytes) -> NDArray[np.uint16] | None:
+    """The levels (H, W) of a grey 16-bit picture that is a mask of labels; None for any other."""
+    with suppress(*DAMAGE), Image.open(io.BytesIO(data)) as picture:
+        if not picture.mode.startswith("I"):
+            return None
+        levels = np.asarray(picture)
+        if levels.min() >= 0 and levels.max() <= np.iinfo(np.uint16).max:
+            levels = levels.astype(np.uint16)
+            return levels if labels_in(levels) else None
+    return None
+
+
+def label_alpha(levels: Levels, wanted: Collection[int], name: str) -> NDArray[np.uint8]:
+    """The alpha (H, W), 0 and 255, of the wanted labels in a mask; ANY stands for all but 0.
+
+    Void pixels, those of the highest level, go with the nearest ones that are not. Raises
+    DataError, beginning with `name`, where none of the labels occurs, or for a soft alpha.
+    """
+    used = used_labels(levels)
+    if len(used) > BELOW:
+        raise DataError(f"{name} is an alpha, not a mask of labels; leave --label out")
+    full = int(np.iinfo(levels.dtype).max)
+    has_void = full in used and len(used) > 1 and full not in wanted
+    void = np.equal(levels, full) if has_void else np.zeros(levels.shape, bool)
+    chosen = np.isin(levels, [*wanted]) if wanted else (levels > 0) & ~void
+    if not chosen.any():
+        found = f"its labels are {listed((0, *used))}"
+        raise DataError(f"{name} has no label {listed(sorted(wanted))}; {found}")
+    if has_void:
+        _, nearest = cv2.distanceTransformWithLabels(
+            void.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        chosen = chosen[~void][np.asarray(nearest) - 1]  # numbered from 1, row by row
+    return chosen.astype(np.uint8) * np.uint8(255)
+
+
+def listed(labels: Collection[int]) -> str:
+    """Labels as words: 1, 2 and 15; of many the first ones."""
+    words = [str(label) for label in labels]
+    if len(words) > NAMED_AT_MOST:
+        words = [*words[: NAMED_AT_MOST - 1], f"{len(words) - NAMED_AT_MOST + 1} more"]
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if words[1:] else "".join(words)
+
+
+def _are_labels(marked: Levels, levels: Levels) -> bool:
+    """True where the levels but 0 of `marked` are few, flat, and not one step apart."""
+    used = used_labels(marked)
+    if levels.dtype == np.uint16 and not any(level % 257 for level in used):
+        return _are_labels(*((each // 257).astype(np.uint8) for each in (marked, levels)))
+    if len(used) > MOST_LABELS:
+        return False
+    around = np.ones((3, 3), np.uint8)
+    flat = marked[cv2.erode(levels, around) == cv2.dilate(levels, around)]
+    if np.count_nonzero(flat) < FLAT * np.count_nonzero(marked):
+        return False
+    if len(used_labels(flat)) < FLAT_LABELS * len(used):
+        return False
+    if used[-1] < FAINTEST:
+        return True
+    steps = [np.abs(np.diff(levels.astype(np.int32), axis=axis)) for axis in (0, 1)]
+    unequal, jumps = (sum(np.count_nonzero(step > n) for step in steps) for n in (0, 1))
+    if unequal == 0:
+        return used[-1] < MOST_LABELS
+    return jumps > JUMPS * unequal
+
+
+def _some_within(levels: Levels, least: int, most: int) -> bool:
+    return cv2.countNonZero(cv2.inRange(levels, np.array(least), np.array(most))) > 0
+
+
+def _is_void(void: NDArray[np.uint8], marked: Levels) -> bool:
+    """True where the highest level is less than the labels, or a thin line round them."""
+    if cv2.countNonZero(void) < cv2.countNonZero(marked):
+        return True
+    return not cv2.erode(void, np.ones((VOID_WIDTH, VOID_WIDTH), np.uint8)).any()

@@ -89,8 +89,8 @@ def test_four_pairs_are_prepared_for_the_next_command(run: Run, pairs: Path) -> 
     out = pairs.parent / "ready"
     prepared = run("prepare", pairs, "--out", out)
     assert prepared.stdout == f"{out}: 2 pairs to train on, 1 to validate\n"
-    scored = run("evaluate", "--data", out / "val_set.txt", "--size", 64, "--measures", "mad")
-    assert scored.exit_code == 0, scored.output
+    packed = run("shard", out / "val_set.txt", "--out", pairs.parent / "shards")
+    assert packed.exit_code == 0, packed.output
     alone = run("prepare", pairs, "--out", out, "--train-ratio", 1)
     assert alone.stdout == f"{out}: 3 pairs to train on, 0 to validate\n"
     assert "no pair is left to validate with; train without --validation" in alone.stderr

@@ -116,7 +116,9 @@ def test_an_alpha_stays_as_it_is(alpha: NDArray[np.generic]) -> None:
 
 def test_a_mask_shrunk_by_jpeg_is_an_alpha() -> None:
     data = cv2.imencode(".jpg", levels(INSIDE * 255))[1]
-    assert labels_in(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE).astype(np.uint8)) == ()
+    mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    assert mask is not None
+    assert labels_in(mask) == ()
 
 
 def encoded(picture: Image.Image) -> bytes:

@@ -164,7 +164,7 @@ def _are_labels(marked: Levels, levels: Levels) -> bool:
     unequal, jumps = (sum(np.count_nonzero(step > n) for step in steps) for n in (0, 1))
     if unequal == 0:
         return used[-1] < MOST_LABELS
-    return jumps > JUMPS * unequal
+    return bool(jumps > JUMPS * unequal)
 
 
 def _some_within(levels: Levels, least: int, most: int) -> bool:

@@ -96,9 +96,8 @@ def prepare(
         raise DataError(f"{src}: no pictures in it; known layouts: {layouts_in_words()}")
     done: list[_Done] = []
     cutouts = 0
-    for result in _prepare_all(
-        candidates, partial(_prepare_one, out=out, refine=refine, label=label)
-    ):
+    prepare_one = partial(_prepare_one, out=out, refine=refine, label=label)
+    for result in _prepare_all(candidates, prepare_one):
         if isinstance(result, Rejected):
             rejected.append(result)
         elif isinstance(result, Cutout):

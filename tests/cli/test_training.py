@@ -1,7 +1,9 @@
 """The training commands: words in, one call, words out; wrong words in one line."""
 
+import inspect
 import json
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import cv2
@@ -10,7 +12,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from latefusion.cli import app
+from latefusion.cli.training import train
 from latefusion.model.checkpoint import read_notes, save_network
+from latefusion.training.settings import Settings
+from latefusion.training.settings_file import read_settings
 from tests.helpers.toy_network import add_toy_preset, toy_network, write_toy_cutouts
 
 Run = Callable[..., Result]
@@ -182,3 +187,79 @@ def test_validation_photos_may_not_be_trained_on(run: Run, pairs: Path, tmp_path
     result = run("train", "segmentation", "--preset", "toy", *words)
     assert result.exit_code == 1
     assert "both --data and --validation" in result.stderr
+
+
+def test_a_run_is_repeated_from_its_settings_bit_for_bit(run: Run, pairs: Path) -> None:
+    first, again, other = (pairs.parent / name for name in ("first", "again", "other"))
+    words = ("--preset", "toy", "--data", pairs, "--input-size", "64,96", "--epochs", 1)
+    trained = run("train", "segmentation", *words, "--batch-size", 2, "--seed", 3, "--out", first)
+    assert trained.exit_code == 0, trained.output
+    config = ("--config", first / "settings.yaml")
+    refused = run("train", *config)
+    assert "first holds a run already; pass --resume or another --out" in refused.stderr
+    for out, more in ((again, ()), (other, ("--batch-size", 3))):
+        repeated = run("train", *config, "--out", out, *more)
+        assert repeated.exit_code == 0, repeated.output
+    weights = [(out / "best.safetensors").read_bytes() for out in (first, again, other)]
+    assert weights[0] == weights[1]
+    assert read_settings(other / "settings.yaml")["batch_size"] == 3
+    assert read_settings(other / "settings.yaml")["seed"] == 3
+
+
+def test_settings_that_are_missing_or_unknown_are_named(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    words = ("train", "--config", config)
+    texts = {
+        "stage: joint\n": (2, "data is missing; give it here or in the file of --config"),
+        "rate: 3\n": (1, "unknown setting rate; choose stage, data, out"),
+        "seed: many\n": (1, "mine.yaml: seed cannot be 'many'"),
+        "epochs: 2.5\n": (1, "mine.yaml: epochs cannot be 2.5"),
+        "window: [32]\n": (1, "mine.yaml: window cannot be [32]"),
+        "recipe: {turn: 3}\n": (1, "mine.yaml: recipe cannot be {'turn': 3}"),
+        "- joint\n": (1, "mine.yaml: holds no settings"),
+        "a: [\n": (1, "mine.yaml: cannot be read as settings"),
+    }
+    for text, (code, reason) in texts.items():
+        config.write_text(text)
+        result = run(*words)
+        assert result.exit_code == code, text
+        assert reason in " ".join(result.stderr.replace("│", " ").split()), text
+        assert result.stderr.count("\n") == 1 or code == 2
+    config.unlink()
+    assert "mine.yaml: cannot be read as settings: " in run(*words).stderr
+
+
+def test_options_and_settings_have_the_same_defaults() -> None:
+    """The command shows them, but leaves what is not typed to Settings."""
+    of_settings = {
+        each.name: each.default for each in fields(Settings) if each.default is not MISSING
+    }
+    for name, parameter in inspect.signature(train).parameters.items():
+        if name in of_settings:
+            default = of_settings[name]
+            as_text = ",".join(map(str, default)) if default and name == "input_size" else default
+            assert parameter.default == (as_text if as_text != () else None), name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("parity", "lite", "--cpp", "gone"),
+        ("quantize", "lite", "--data", "gone", "-o", "a.onnx"),
+        ("export", "lite", "-o", "a.txt"),
+        ("parity", "gone.onnx", "--checkpoint", "lite"),
+        ("matte", "gone.jpg", "--model", "lite"),
+        ("video", "gone.mp4", "--model", "lite", "-o", "a.mov"),
+        ("train", "joint", "--weights", "lite", "--data", "gone", "--out", "run"),
+        ("evaluate", "--model", "lite", "--data", "gone"),
+    ],
+)
+def test_each_command_takes_the_name_of_the_built_in_network(
+    run: Run, words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of these fail, but for something else."""
+    monkeypatch.chdir(tmp_path)
+    result = run(*words)
+    assert result.exit_code == 1, result.output
+    assert "lite" not in result.stderr.replace("latefusion", "").replace("lite.onnx", "")
+    assert "gone" in result.stderr or "a.txt" in result.stderr

@@ -45,6 +45,14 @@ def test_the_interval_is_that_of_theory_for_a_coin() -> None:
     assert found.high == pytest.approx(0.5 + half_width, abs=0.006)
 
 
+def test_one_photo_has_no_interval() -> None:
+    found = interval([0.25])
+    assert (found.mean, found.photos) == (0.25, 1)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert math.isnan(interval([0.25, math.nan]).low)
+
+
 def test_a_nan_is_left_out_of_the_mean() -> None:
     assert interval([0.25, math.nan, 0.25]) == (0.25, 0.25, 0.25, 2)
     assert interval([math.nan]) == pytest.approx((math.nan, math.nan, math.nan, 0), nan_ok=True)

@@ -1,24 +1,29 @@
 """Training: what a stage may change, what a run keeps, and that resuming changes nothing."""
 
+import csv
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from latefusion.data.augment import Recipe
 from latefusion.data.dataset import pair_view
+from latefusion.data.labels import LabelsWarning
 from latefusion.data.sources import Cutout, Pair, read_pairs
 from latefusion.errors import DataError, OutputError, TrainingError, WeightsError
 from latefusion.metrics import mad
 from latefusion.model.checkpoint import load_network, read_notes, save_network
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork, MattingOutput
-from latefusion.training.callbacks import averaging
+from latefusion.training.callbacks import Bar, Record, averaging
 from latefusion.training.module import Training, softest_window
 from latefusion.training.optimizers import Horizon, adamw_cosine, optimization, sgd_cyclical
 from latefusion.training.run import (
@@ -30,6 +35,8 @@ from latefusion.training.run import (
     start_network,
     train,
 )
+from latefusion.training.settings import check_settings
+from latefusion.training.settings_file import read_settings
 from latefusion.training.stages import STAGES
 from tests.helpers.toy_network import (
     TOY,
@@ -527,3 +534,110 @@ def test_only_the_papers_network_trains_as_in_the_paper() -> None:
     assert (
         optimization("efficientnet-lite0").make is optimization("mobilenetv2").make is adamw_cosine
     )
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_seconds(out: Path) -> list[dict[str, str]]:
+    return [{name: row[name] for name in row if name != "seconds"} for row in rows(out)]
+
+
+def test_a_run_keeps_a_row_of_metrics_for_each_epoch(data: Path, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"horizon": 3, "stage": "segmentation"}
+    recorder = Recorder()
+    train(settings(data, tmp_path / "once", epochs=3, **common), [recorder])
+    train(settings(data, tmp_path / "twice", epochs=1, **common))
+    train(settings(data, tmp_path / "twice", epochs=3, resume=True, **common))
+    assert without_seconds(tmp_path / "once") == without_seconds(tmp_path / "twice")
+    first, *_, last = rows(tmp_path / "once")
+    assert [*first][:5] == ["epoch", "step", "loss", "fg_ce", "fg_difference"]
+    assert [*first][-4:] == ["val_mad", "val_iou", "learning_rate", "seconds"]
+    assert [row["epoch"] for row in rows(tmp_path / "once")] == ["1", "2", "3"]
+    assert [first["step"], last["step"]] == ["2", "6"]
+    assert float(first["loss"]) == pytest.approx(sum(recorder.losses[:2]) / 2, rel=1e-5)
+    terms = sum(float(first[name]) for name in first if name.startswith(("fg_", "bg_")))
+    assert float(first["loss"]) == pytest.approx(terms, rel=1e-4)
+    assert 0 < float(last["learning_rate"]) < 5e-3
+    notes = read_notes(tmp_path / "once" / "last.safetensors")
+    assert float(last["val_mad"]) == pytest.approx(float(notes["val_mad"]), abs=1e-5)
+
+
+def test_an_epoch_that_runs_again_replaces_its_row(data: Path, tmp_path: Path) -> None:
+    """A run may be killed between its row and its state, and validate another time only."""
+    out = tmp_path / "run"
+    train(settings(data, out, validation=()))
+    record = Record(settings(data, out))
+    for epoch in ("2", "3", "2"):
+        record.add({"epoch": epoch, "step": "4", "val_mad": "0.5"})
+    found = rows(out)
+    assert [row["epoch"] for row in found] == ["1", "2"]
+    assert [row["val_mad"] for row in found] == ["", "0.5"]
+
+
+def test_the_settings_of_a_run_repeat_it(data: Path, tmp_path: Path) -> None:
+    first = settings(
+        data,
+        tmp_path / "first",
+        seed=7,
+        max_lr=None,
+        passes=2,
+        cutouts=[data / "cutouts"],
+        cutout_portion=0.4,
+        recipe=Recipe(rotation=3.0, crop_scale=(0.4, 0.6)),
+    )
+    train(first)
+    values = read_settings(tmp_path / "first" / "settings.yaml")
+    assert values["max_lr"] == STAGES["segmentation"].max_lr
+    assert values["recipe"] == first.recipe
+    again = Settings(**{**values, "out": tmp_path / "again"}, progress=False)
+    unlike = {name for name in vars(first) if getattr(again, name) != getattr(first, name)}
+    assert unlike == {"out", "max_lr", "horizon"}
+    train(again)
+    for name in ("best", "last"):
+        one, other = (tmp_path / run / f"{name}.safetensors" for run in ("first", "again"))
+        assert_same(load_file(one), load_file(other))
+    train(replace(again, out=tmp_path / "other", seed=8))
+    other = load_file(tmp_path / "other" / "last.safetensors")
+    assert any(not torch.equal(other[name], value) for name, value in load_file(one).items())
+
+
+def test_a_refused_resume_leaves_the_settings(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(settings(data, out))
+    kept = (out / "settings.yaml").read_bytes()
+    with pytest.raises(TrainingError, match="with stage segmentation, not joint"):
+        train(settings(data, out, stage="joint", epochs=2, resume=True))
+    assert (out / "settings.yaml").read_bytes() == kept
+
+
+def test_epochs_are_counted_from_one_in_the_bar_too(data: Path, tmp_path: Path) -> None:
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            bar = trainer.progress_bar_callback
+            assert isinstance(bar, Bar)
+            description = bar.progress.tasks[bar.train_progress_bar_id].description
+            seen.append((description, *bar.get_metrics(trainer, trainer.lightning_module)))
+
+    train(settings(data, tmp_path / "run", epochs=2, validation=(), progress=True), [Watch()])
+    shown = [tuple(dict.fromkeys(line)) for line in dict.fromkeys(seen)]
+    assert shown == [("epoch 1/2", "train/loss"), ("epoch 2/2", "train/loss")]
+
+
+def test_masks_of_labels_are_trained_on_with_a_word(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "train", tmp_path / "labelled")
+    for path in (tmp_path / "labelled").glob("*.png"):
+        alpha = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(path), (alpha > 127).astype(np.uint8))
+    with pytest.warns(LabelsWarning, match="labelled: masks with 0 and the label 1"):
+        train(settings(data, tmp_path / "run", data=[tmp_path / "labelled"]))
+
+
+def test_a_run_starts_from_the_packaged_weights(data: Path, tmp_path: Path) -> None:
+    run = settings(data, tmp_path, stage="joint", weights=Path("lite"), preset=None)
+    check_settings(run)
+    assert start_network(run).config == PRESETS["lite"]

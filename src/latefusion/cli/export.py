@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from latefusion.cli.options import packaged_as
 from latefusion.cli.terminal import check_size, extra_packages, parse_size, progress_bar, working
 from latefusion.errors import LatefusionError
 from latefusion.images.framing import Size, check_side
@@ -20,7 +21,11 @@ NETWORK = "Network"  # a panel of --help
 def export(
     checkpoint: Annotated[
         Path,
-        typer.Argument(metavar="CHECKPOINT", help="The weights of a training run, .safetensors."),
+        typer.Argument(
+            metavar="lite|CHECKPOINT",
+            callback=packaged_as(".safetensors"),
+            help="The weights of a training run, .safetensors, or lite: those of the package.",
+        ),
     ],
     out: Annotated[
         Path,
@@ -117,7 +122,14 @@ def _parse_network_size(text: str | None, target: str | None) -> Size | None:
 
 @deployment.command()
 def parity(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An exported .onnx or .pb file.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            metavar="lite|MODEL",
+            callback=packaged_as(".onnx"),
+            help="An exported .onnx or .pb file, or lite: the built-in network.",
+        ),
+    ],
     photos: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -129,7 +141,8 @@ def parity(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
+            metavar="lite|FILE",
+            callback=packaged_as(".safetensors"),
             show_default="the .safetensors of the same name",
             help="The checkpoint that the file was exported from, to compare with PyTorch.",
         ),
@@ -168,7 +181,12 @@ def parity(
 @deployment.command()
 def quantize(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="An exported file for lazy fusion, .onnx.")
+        Path,
+        typer.Argument(
+            metavar="lite|MODEL",
+            callback=packaged_as(".onnx"),
+            help="An exported file for lazy fusion, .onnx, or lite: the built-in network.",
+        ),
     ],
     data: Annotated[
         list[Path],

@@ -14,11 +14,26 @@ from latefusion.images.compositing import as_background
 from latefusion.inference.options import FOLDER, MACHINE, Declared, declared
 from latefusion.inference.outputs import Into, Look
 from latefusion.runtime.devices import DEVICES, MOST_THREADS
+from latefusion.runtime.model_file import packaged
+
+
+def packaged_as(ending: str) -> Callable[[Path | None], Path | None]:
+    """A callback that gives the packaged file of that ending for the name `lite`."""
+
+    def find(value: Path | None) -> Path | None:
+        return None if value is None else packaged(value, ending)
+
+    return find
+
 
 Model = Annotated[
     Path | None,
     typer.Option(
-        help="An exported .onnx file in place of the built-in network.", rich_help_panel=MACHINE
+        metavar="lite|FILE",
+        show_default="lite",
+        callback=packaged_as(".onnx"),
+        help="An exported .onnx file in place of the built-in network.",
+        rich_help_panel=MACHINE,
     ),
 ]
 Device = Annotated[

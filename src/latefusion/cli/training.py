@@ -119,19 +119,31 @@ def shard(
 
 @training_app.command()
 def train(
+    context: typer.Context,
     stage: Annotated[
-        Literal["segmentation", "fusion", "joint"],
-        typer.Argument(metavar="STAGE", help="segmentation, fusion or joint."),
-    ],
+        Literal["segmentation", "fusion", "joint"] | None,
+        typer.Argument(
+            metavar="STAGE", help="segmentation, fusion or joint.", show_default="of --config"
+        ),
+    ] = None,
     data: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             help="Pairs: list files, folders or tar shards; repeatable.", rich_help_panel=DATA
         ),
-    ],
+    ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder of the run, for example runs/mine.", rich_help_panel=DATA)
-    ],
+        Path | None,
+        typer.Option(help="Folder of the run, for example runs/mine.", rich_help_panel=DATA),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A run's settings.yaml, to repeat it; options given beside it replace its own.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     backgrounds: Annotated[
         list[Path] | None,
         typer.Option(help="Folders or shards of photos without people.", rich_help_panel=DATA),
@@ -164,7 +176,9 @@ def train(
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="Weights that the stage before saved (.safetensors).", rich_help_panel=NETWORK
+            metavar="lite|FILE",
+            help="Weights that an earlier run saved (.safetensors), or lite: those of the package.",
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     encoder_weights: Annotated[
@@ -238,36 +252,49 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train one stage: segmentation, then fusion, then joint, each from the one before."""
-    size = parse_size(input_size)
+    """Train one stage: segmentation, then fusion, then joint, each from the one before.
+
+    STAGE, --data and --out are required, here or in --config.
+    """
+    given = {
+        "stage": stage,
+        "data": data,
+        "out": out,
+        "backgrounds": backgrounds,
+        "cutouts": cutouts,
+        "cutout_portion": cutout_portion,
+        "validation": validation,
+        "exclude": exclude,
+        "preset": preset,
+        "input_size": parse_size(input_size),
+        "window": parse_size(window) if window else None,
+        "epochs": epochs,
+        "horizon": horizon,
+        "batch_size": batch_size,
+        "weights": weights,
+        "encoder_weights": encoder_weights,
+        "max_lr": max_lr,
+        "workers": workers,
+        "devices": devices,
+        "nodes": nodes,
+        "seed": seed,
+        "resume": resume,
+    }
     with extra_packages("train"):
         from latefusion.training.distributed import is_first
         from latefusion.training.run import Settings
         from latefusion.training.run import train as run
-    settings = Settings(
-        stage=stage,
-        data=data,
-        out=out,
-        backgrounds=backgrounds or (),
-        cutouts=cutouts or (),
-        cutout_portion=cutout_portion,
-        validation=validation or (),
-        exclude=exclude,
-        preset=preset,
-        input_size=size,
-        window=parse_size(window) if window else None,
-        epochs=epochs,
-        horizon=horizon,
-        batch_size=batch_size,
-        weights=weights,
-        encoder_weights=encoder_weights,
-        max_lr=max_lr,
-        workers=workers,
-        devices=devices,
-        nodes=nodes,
-        seed=seed,
-        resume=resume,
-    )
-    best = run(settings)
+        from latefusion.training.settings_file import missing, read_settings
+    values = {name: value for name, value in given.items() if _is_typed(context, name)}
+    values = {**(read_settings(config) if config else {}), **values}
+    if lacking := missing(values):
+        raise typer.BadParameter(f"{lacking} is missing; give it here or in the file of --config")
+    best = run(Settings(**values))
     if is_first():
         typer.echo(best)
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    """True for a parameter on the command line; others keep what --config or Settings says."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -8,7 +8,7 @@ from latefusion.evaluation.charts import Point, histogram, linear_axis, log_axis
 from latefusion.evaluation.gallery import Picture
 from latefusion.evaluation.scores import TOTAL, Bad, Evaluation, Row, badness, ranking
 from latefusion.evaluation.summary import Group, Interval
-from latefusion.evaluation.tables import conventions, decimal, shown_groups
+from latefusion.evaluation.tables import bounds, conventions, decimal, shown_groups
 from latefusion.folder.page_style import STYLE
 from latefusion.metrics import Measure
 
@@ -72,8 +72,8 @@ def _summary(groups: Mapping[str, Group], measures: Sequence[Measure]) -> str:
 
 
 def _mean_cell(interval: Interval, digits: int) -> str:
-    mean, low, high = (decimal(value, digits) for value in interval[:3])
-    return f"<b>{mean}</b><small>{low} … {high}</small>"
+    mean = decimal(interval.mean, digits)
+    return f"<b>{mean}</b><small>{bounds(interval, digits, '{} … {}')}</small>"
 
 
 def _rest(rows: Sequence[Row], measures: Sequence[Measure]) -> str:

@@ -16,7 +16,10 @@ DRAWS_AT_ONCE = 4_000_000  # photos that the bootstrap draws in one array, to li
 
 
 class Interval(NamedTuple):
-    """The mean of a measure over the photos that have a value, and its bootstrap interval."""
+    """The mean of a measure over the photos that have a value, and its bootstrap interval.
+
+    `low` and `high` are nan for fewer than two photos.
+    """
 
     mean: float
     low: float
@@ -63,10 +66,13 @@ def summarise(
 
 
 def interval(values: Sequence[float], resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
-    """The mean of the finite values and its 95 % percentile bootstrap interval."""
+    """The mean of the finite values and its 95 % percentile bootstrap interval.
+
+    One value has none: every resample would repeat it.
+    """
     finite = np.array([value for value in values if np.isfinite(value)])
-    if finite.size == 0:
-        return Interval(np.nan, np.nan, np.nan, 0)
+    if finite.size < 2:
+        return Interval(float(finite[0]) if finite.size else np.nan, np.nan, np.nan, finite.size)
     draws = np.random.default_rng(seed)
     step = max(1, DRAWS_AT_ONCE // finite.size)
     counts = [min(step, resamples - start) for start in range(0, resamples, step)]

@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 from latefusion.evaluation.scores import TOTAL, Evaluation
-from latefusion.evaluation.summary import COVERAGE, RESAMPLES, Group
+from latefusion.evaluation.summary import COVERAGE, RESAMPLES, Group, Interval
 from latefusion.metrics import Measure
 
 MAX_SOURCES = 20  # with more sources than this, tables show only the group of all photos
 INTERVAL_CONVENTION = (
     f"means over photos, with {COVERAGE} % intervals: percentile bootstrap over photos, "
-    f"{RESAMPLES} resamples"
+    f"{RESAMPLES} resamples; none for one photo"
 )
 DOUBT_CONVENTION = (
     "Spearman: rank correlation of a photo's doubt (1 - confidence) with its error; share: of the "
@@ -34,6 +34,12 @@ def conventions(evaluation: Evaluation) -> list[str]:
 def decimal(value: float | None, digits: int) -> str:
     """A number with a fixed count of decimals; "-" where there is none."""
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def bounds(interval: Interval, digits: int, form: str) -> str:
+    """The interval's ends in `form`, such as "[{}, {}]"; "-" where there is none."""
+    low, high = (decimal(end, digits) for end in (interval.low, interval.high))
+    return "-" if math.isnan(interval.low) else form.format(low, high)
 
 
 def text_table(evaluation: Evaluation, summary: Mapping[str, Group], width: int) -> str:
@@ -63,6 +69,7 @@ def _block(heads: Sequence[str], columns: Sequence[Sequence[str]], first: int, w
 def _column(name: str, group: Group, measures: Sequence[Measure]) -> list[str]:
     cells = [f"{name} ({group.photos})"]
     for measure in measures:
-        mean, low, high = (decimal(x, measure.digits) for x in group.scores[measure.key][:3])
-        cells.append(f"{mean} [{low}, {high}]")
+        found = group.scores[measure.key]
+        mean = decimal(found.mean, measure.digits)
+        cells.append(f"{mean} {bounds(found, measure.digits, '[{}, {}]')}")
     return [*cells, decimal(group.spearman, 2), decimal(group.doubt_share, 2)]

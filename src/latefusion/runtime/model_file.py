@@ -14,6 +14,7 @@ LAZY: Final = "lazy"  # the export target of a network in two files
 DYNAMIC = "dynamic"  # the sidecar's size of a network that takes any
 LEAST_REACH = (4, 6)  # smallest Reach of any preset: inside an image, and at its border
 PACKAGED = Path(__file__).parents[1] / "weights" / "lite.onnx"
+BUILT_IN = PACKAGED.stem  # the name that stands for the packaged files
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,20 @@ class ModelFile:
 def fusion_file(path: Path) -> Path:
     """Return the path of the fusion network that belongs to `path`: mine.fusion.onnx."""
     return path.with_suffix(".fusion.onnx")
+
+
+def packaged(path: Path, ending: str) -> Path:
+    """The packaged file with that ending for the name `lite`; any other path as it is.
+
+    Raises WeightsError for a file that this installation does not have.
+    """
+    if str(path) != BUILT_IN:
+        return path
+    found = PACKAGED.with_suffix(ending)
+    if not found.is_file():
+        cure = "only a clone of latefusion has it, so install with pip install -e there"
+        raise WeightsError(f"{found.name} is not in this installation; {cure}")
+    return found
 
 
 def read_model(path: Path) -> ModelFile:

@@ -1,12 +1,16 @@
-"""The files a run keeps: averaged weights, the newest and the best, and whole checkpoints."""
+"""The files a run keeps: weights, whole checkpoints, its settings and metrics; and its bar."""
 
+import csv
 import io
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.callbacks import RichProgressBar, WeightAveraging
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
@@ -14,8 +18,13 @@ from torch import Tensor
 from latefusion.images.writing import whole_file
 from latefusion.model.checkpoint import save_network
 from latefusion.training.module import Training
+from latefusion.training.settings import Settings
+from latefusion.training.settings_file import SETTINGS, write_settings
 
 BEST, LAST = "best.safetensors", "last.safetensors"
+METRICS = "metrics.csv"
+
+Row = dict[str, str]
 
 
 def averaging(decay: float) -> WeightAveraging:
@@ -77,8 +86,7 @@ class SaveWeights(pl.Callback):
         if score < self.best:
             self.best = score
             self.save(BEST, pl_module, figures)
-        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-        pl_module.print(f"{epoch}: validation MAD {score:.4f}, IoU {overlap:.4f}")
+        pl_module.print(f"{epoch_of(trainer)}: validation MAD {score:.4f}, IoU {overlap:.4f}")
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Without validation photos the averaged weights at the end count as the best."""
@@ -97,3 +105,75 @@ class SaveWeights(pl.Callback):
             **figures,
         }
         save_network(self.out / name, module.network, half=False, **notes)
+
+
+class Record(pl.Callback):
+    """Writes settings.yaml when training starts, and a row of metrics.csv after each epoch.
+
+    Lightning's CSVLogger has a row a step, empties its folder when a run is resumed, and would not
+    replace the row of an epoch that is run again.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.start = 0.0
+
+    @rank_zero_only
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the settings with the rate and the epochs that they stand for."""
+        assert isinstance(pl_module, Training)
+        used = replace(
+            self.settings,
+            max_lr=pl_module.peak,
+            epochs=trainer.max_epochs,
+            horizon=pl_module.horizon.epochs,
+        )
+        write_settings(self.settings.out / SETTINGS, used)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.start = perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Training)
+        means = pl_module.mean_terms()
+        scores = {
+            name.replace("val/", "val_"): float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("val/")
+        }
+        rate = max(group["lr"] for group in trainer.optimizers[0].param_groups)
+        figures = {"loss": sum(means.values()), **means, **scores, "learning_rate": rate}
+        row = {name: f"{value:.6g}" for name, value in figures.items()}
+        place = {"epoch": str(trainer.current_epoch + 1), "step": str(trainer.global_step)}
+        self.add({**place, **row, "seconds": f"{perf_counter() - self.start:.1f}"})
+
+    @rank_zero_only
+    def add(self, row: Row) -> None:
+        """Write the row of an epoch, after those of the epochs before it. Raises OutputError."""
+        path = self.settings.out / METRICS
+        before = list(csv.DictReader(io.StringIO(path.read_text()))) if path.is_file() else []
+        rows = [each for each in before if int(each["epoch"]) < int(row["epoch"])] + [row]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [*dict.fromkeys(chain(*rows))], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        with whole_file(path) as file:
+            file.write(text.getvalue().encode())
+
+
+class Bar(RichProgressBar):
+    """Lightning's progress bar, with epochs counted from 1 as in all that is printed."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return epoch_of(self.trainer)
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
+        """The losses and scores, without the name of the logger's folder."""
+        shown: dict[str, Any] = super().get_metrics(trainer, pl_module)
+        shown.pop("v_num", None)
+        return shown
+
+
+def epoch_of(trainer: pl.Trainer) -> str:
+    """The current epoch of all, counted from 1."""
+    return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"

@@ -63,6 +63,7 @@ class Training(pl.LightningModule):
         self.order = order
         self.scores: dict[str, tuple[float, float]] = {}
         self.rows: list[Tensor] = []
+        self.terms: list[Terms] = []  # of the steps of the epoch so far
         self.canvases = canvases
         self.resident: Resident | None = None
         self.run = torch.compile(stage.forward) if settings.compile else stage.forward
@@ -80,10 +81,14 @@ class Training(pl.LightningModule):
                 part.eval()
         return self
 
+    @property
+    def peak(self) -> float:
+        """The peak learning rate: the one set, or that of the stage."""
+        return self.settings.max_lr or optimization(self.network.config.encoder).peak(self.stage)
+
     def configure_optimizers(self) -> Any:
-        make, peak = optimization(self.network.config.encoder)
-        rate = self.settings.max_lr or peak(self.stage)
-        optimizer, schedule = make(self.network, self.stage, self.horizon, rate)
+        make = optimization(self.network.config.encoder).make
+        optimizer, schedule = make(self.network, self.stage, self.horizon, self.peak)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -136,8 +141,19 @@ class Training(pl.LightningModule):
         if not torch.isfinite(total):
             named = ", ".join(f"{name} {float(value):.4g}" for name, value in terms.items())
             raise TrainingError(f"the loss is not finite at step {self.global_step}: {named}")
+        self.terms.append(terms)
         self.log_dict({f"train/{name}": value for name, value in terms.items()})
         self.log("train/loss", total, prog_bar=True)
+
+    def on_train_epoch_start(self) -> None:
+        self.terms.clear()
+
+    def mean_terms(self) -> dict[str, float]:
+        """The loss's terms, means over the steps of the epoch."""
+        return {
+            name: float(torch.stack([terms[name] for terms in self.terms]).mean())
+            for name in self.terms[0]
+        }
 
     def views(self, image: Tensor, alpha: Tensor) -> MattingOutput:
         """The stage's outputs; those of the fusion network in a window, where one is set."""

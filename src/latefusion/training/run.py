@@ -29,6 +29,7 @@ from latefusion.data.dataset import (
     canvas,
     pair_view,
 )
+from latefusion.data.labels import LabelsWarning
 from latefusion.data.share import ALONE, Share
 from latefusion.data.sources import (
     NAMED_AT_MOST,
@@ -45,7 +46,7 @@ from latefusion.images.writing import make_folder, remove_parts
 from latefusion.model.checkpoint import load_network
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork
-from latefusion.training.callbacks import BEST, SaveWeights, WholeFiles, averaging
+from latefusion.training.callbacks import BEST, Bar, Record, SaveWeights, WholeFiles, averaging
 from latefusion.training.distributed import (
     LOST_AFTER,
     end_with_parent,
@@ -72,7 +73,7 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
     """Train one stage; give the path of the best weights, `<out>/best.safetensors`.
 
     Writes to `settings.out`: best and last .safetensors (averaged weights), last.ckpt (everything
-    that resuming needs) and TensorBoard events. `watchers` are more callbacks for Lightning. Under
+    that resuming needs), settings.yaml, metrics.csv and TensorBoard events. `watchers` are more callbacks for Lightning. Under
     torchrun, and with `devices` and `nodes`, this process does its share of every batch; a run that
     torchrun has restarted is resumed. Raises DataError, WeightsError, and TrainingError when a loss
     is not finite, another process is lost or there is nothing to resume.
@@ -146,8 +147,8 @@ def fit(trainer: pl.Trainer, module: Training, loader: DataLoader[Sample], views
 
 def start_network(settings: Settings) -> MattingNetwork:
     """The network of an earlier stage, or a new one with a pretrained encoder."""
-    if settings.weights:
-        network = load_network(settings.weights)
+    if settings.start:
+        network = load_network(settings.start)
         if settings.preset and network.config != PRESETS[settings.preset]:
             held = f"{settings.weights} does not hold a {settings.preset} network"
             raise TrainingError(f"{held}; leave --preset out")
@@ -273,6 +274,8 @@ def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback
                 save_on_train_epoch_end=True,
             ),
             LearningRateMonitor("step"),
+            Record(settings),
+            *([Bar()] if settings.progress else []),
             *watchers,
         ],
         enable_model_summary=False,
@@ -292,6 +295,7 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():  # also torch's, on the strides of a 1x1 kernel's gradient
             warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("default", LabelsWarning)
             # Lightning 2.6 asks torch for the type of tree leaves in the old way.
             warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
             yield

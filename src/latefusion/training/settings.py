@@ -9,8 +9,10 @@ from latefusion.data.augment import Recipe
 from latefusion.errors import DataError, TrainingError
 from latefusion.model.checkpoint import read_notes
 from latefusion.model.matting import PRESETS
+from latefusion.runtime.model_file import BUILT_IN, packaged
 from latefusion.training.stages import STAGES
 
+PACKAGED_NAMES = (BUILT_IN,)  # stand for a file of the package where a path may be given
 STATE = "last.ckpt"  # in the run's folder: everything that resuming needs
 
 
@@ -18,7 +20,7 @@ STATE = "last.ckpt"  # in the run's folder: everything that resuming needs
 class Settings:
     """Settings of one run. `input_size` is (H, W) of the views.
 
-    `weights` is the file that an earlier stage saved. `preset` is `lite` where neither it nor
+    `weights` is the file that an earlier stage saved, or `lite` for the packaged one. `preset` is `lite` where neither it nor
     `weights` is given.
     `horizon` is the epoch at which the learning rate has come down (default: `epochs`); set it for
     a run that is stopped early and resumed, so that both parts follow one schedule.
@@ -63,6 +65,11 @@ class Settings:
     ema_decay: float = 0.998
     recipe: Recipe = field(default_factory=Recipe)
     progress: bool = True
+
+    @property
+    def start(self) -> Path | None:
+        """The file of `weights`. Raises WeightsError for a packaged one that is not there."""
+        return packaged(self.weights, ".safetensors") if self.weights else None
 
 
 def check_settings(settings: Settings) -> None:
@@ -119,10 +126,11 @@ def check_stage(settings: Settings) -> None:
             f"stage {settings.stage} starts from the weights of stage {follows}; "
             f"pass --weights with the best.safetensors of a {follows} run"
         )
-    if not follows or not settings.weights:
+    start = settings.start
+    if not follows or not start:
         return
     order = list(STAGES)
-    done = read_notes(settings.weights).get("stage", follows)  # an imported file names no stage
+    done = read_notes(start).get("stage", follows)  # an imported file names no stage
     if order.index(done) < order.index(follows):
         raise TrainingError(
             f"{settings.weights} comes from stage {done}, but stage {settings.stage} starts from "

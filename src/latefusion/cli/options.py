@@ -14,7 +14,7 @@ from latefusion.images.compositing import as_background
 from latefusion.inference.options import FOLDER, MACHINE, Declared, declared
 from latefusion.inference.outputs import Into, Look
 from latefusion.runtime.devices import DEVICES, MOST_THREADS
-from latefusion.runtime.model_file import packaged
+from latefusion.runtime.model_file import BUILT_IN, packaged
 
 
 def packaged_as(ending: str) -> Callable[[Path | None], Path | None]:
@@ -26,12 +26,17 @@ def packaged_as(ending: str) -> Callable[[Path | None], Path | None]:
     return find
 
 
+def unless_built_in(value: Path | None) -> Path | None:
+    """None, which stands for the built-in network, for the name `lite`; any other path as it is."""
+    return None if str(value) == BUILT_IN else value
+
+
 Model = Annotated[
     Path | None,
     typer.Option(
         metavar="lite|FILE",
         show_default="lite",
-        callback=packaged_as(".onnx"),
+        callback=unless_built_in,
         help="An exported .onnx file in place of the built-in network.",
         rich_help_panel=MACHINE,
     ),

@@ -73,9 +73,9 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
     """Train one stage; give the path of the best weights, `<out>/best.safetensors`.
 
     Writes to `settings.out`: best and last .safetensors (averaged weights), last.ckpt (everything
-    that resuming needs), settings.yaml, metrics.csv and TensorBoard events. `watchers` are more callbacks for Lightning. Under
-    torchrun, and with `devices` and `nodes`, this process does its share of every batch; a run that
-    torchrun has restarted is resumed. Raises DataError, WeightsError, and TrainingError when a loss
+    that resuming needs), settings.yaml, metrics.csv and TensorBoard events. `watchers` are
+    more callbacks for Lightning. Under torchrun, and with `devices` and `nodes`, this process does
+    its share of every batch; a run that torchrun has restarted is resumed. Raises DataError, WeightsError, and TrainingError when a loss
     is not finite, another process is lost or there is nothing to resume.
     """
     with told_once(), quiet_lightning():

@@ -20,8 +20,8 @@ STATE = "last.ckpt"  # in the run's folder: everything that resuming needs
 class Settings:
     """Settings of one run. `input_size` is (H, W) of the views.
 
-    `weights` is the file that an earlier stage saved, or `lite` for the packaged one. `preset` is `lite` where neither it nor
-    `weights` is given.
+    `weights` is the file that an earlier stage saved, or `lite` for the packaged one. `preset` is
+    `lite` where neither it nor `weights` is given.
     `horizon` is the epoch at which the learning rate has come down (default: `epochs`); set it for
     a run that is stopped early and resumed, so that both parts follow one schedule.
     `window` (H, W) trains the fusion network on a window of each batch's views, the one with most

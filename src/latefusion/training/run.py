@@ -75,8 +75,9 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
     Writes to `settings.out`: best and last .safetensors (averaged weights), last.ckpt (everything
     that resuming needs), settings.yaml, metrics.csv and TensorBoard events. `watchers` are
     more callbacks for Lightning. Under torchrun, and with `devices` and `nodes`, this process does
-    its share of every batch; a run that torchrun has restarted is resumed. Raises DataError, WeightsError, and TrainingError when a loss
-    is not finite, another process is lost or there is nothing to resume.
+    its share of every batch; a run that torchrun has restarted is resumed. Raises DataError,
+    WeightsError, and TrainingError when a loss is not finite, another process is lost or there is
+    nothing to resume.
     """
     with told_once(), quiet_lightning():
         if restarted() and is_of_this_launch(settings.out / STATE):

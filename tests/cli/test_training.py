@@ -107,7 +107,7 @@ def test_photos_and_masks_of_two_folders_are_prepared_by_label(run: Run, pairs: 
     mattes = pairs.parent / "marked"
     mattes.mkdir()
     for alpha in pairs.glob("*.png"):
-        mask = cv2.imread(str(alpha), cv2.IMREAD_UNCHANGED) // 17
+        mask = np.asarray(cv2.imread(str(alpha), cv2.IMREAD_UNCHANGED)) // 17
         mask[:9, 50:] = 8
         cv2.imwrite(str(mattes / alpha.name), mask)
         alpha.unlink()

@@ -1,7 +1,7 @@
 """The training commands: prepare, shard and train."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -256,7 +256,7 @@ def train(
 
     STAGE, --data and --out are required, here or in --config.
     """
-    given = {
+    given: dict[str, Any] = {
         "stage": stage,
         "data": data,
         "out": out,

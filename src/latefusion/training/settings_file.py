@@ -121,12 +121,11 @@ def _words(value: Any) -> str:
 
 
 def _recipe(value: Any) -> Recipe:
-    return Recipe(
-        **{
-            name: tuple(map(float, each)) if isinstance(each, list) else float(each)
-            for name, each in value.items()
-        }
-    )
+    ranges: dict[str, Any] = {
+        name: tuple(map(float, each)) if isinstance(each, list) else float(each)
+        for name, each in value.items()
+    }
+    return Recipe(**ranges)
 
 
 READERS: dict[Any, Any] = {

@@ -26,11 +26,11 @@ from latefusion.cli import app
 from latefusion.data import shards as module
 from latefusion.data.dataset import Decoded, pair_view
 from latefusion.data.labels import LabelsWarning
-from latefusion.data.members import read_encoded
+from latefusion.data.members import Encoded, read_encoded
 from latefusion.data.prepare import prepare
 from latefusion.data.shards import safe_keys, write_shards
 from latefusion.data.sources import (
-    Pair,
+    decode_alpha,
     decode_cutout,
     decode_pair,
     list_line,
@@ -308,13 +308,13 @@ def test_a_failure_leaves_whole_shards_only(
     src, out = make_pairs(tmp_path / "src", [f"{i:03}" for i in range(200)]), tmp_path / "out"
     checked = []
 
-    def interrupted(pair: Pair) -> tuple[Pixels, Pixels]:
-        checked.append(pair)
+    def interrupted(source: Encoded, key: str) -> tuple[Pixels, bool]:
+        checked.append(key)
         if len(checked) == 25:
             raise KeyboardInterrupt
-        return decode_pair(pair)
+        return decode_alpha(source, key)
 
-    monkeypatch.setattr(module, "decode_pair", interrupted)
+    monkeypatch.setattr(module, "decode_alpha", interrupted)
     out.mkdir()
     (out / ".latefusion-4194305-0.part").touch()  # of a run that was killed
     with pytest.raises(KeyboardInterrupt):

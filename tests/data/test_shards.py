@@ -30,6 +30,7 @@ from latefusion.data.members import Encoded, read_encoded
 from latefusion.data.prepare import prepare
 from latefusion.data.shards import safe_keys, write_shards
 from latefusion.data.sources import (
+    Pair,
     decode_alpha,
     decode_cutout,
     decode_pair,

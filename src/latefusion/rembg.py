@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latefusion.errors import LatefusionError
+from latefusion.images.compositing import read_background
 from latefusion.images.levels import to_levels
 from latefusion.images.writing import Picture, write_picture
 from latefusion.inference.matte import Matte
@@ -85,7 +86,7 @@ def _on(colour: tuple[int, ...], matte: Matte) -> NDArray[np.uint8]:
     if len(colour) != 4 or not all(0 <= level <= 255 for level in colour):
         raise LatefusionError(f"bgcolor {colour} is not (r, g, b, a) with levels from 0 to 255")
     cutout = matte.cutout()
-    behind = np.array(colour[:3], np.float32)
+    behind = read_background(colour[:3], (1, 1), matte.icc).astype(np.float32)
     alpha, cover = matte.alpha[:, :, None], np.float32(colour[3] / 255)
     both = alpha + (1 - alpha) * cover
     mixed = alpha * cutout[:, :, :3] + (1 - alpha) * cover * behind

@@ -166,8 +166,8 @@ def tiled_tiff() -> bytes:
 
 
 def profile(space: bytes, kind: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """An ICC profile of version 2 with a connection space of Lab, or of XYZ for grey."""
-    connection = b"XYZ " if space == b"GRAY" else b"Lab "
+    """An ICC profile of version 2 with a connection space of XYZ for grey and RGB, else of Lab."""
+    connection = b"XYZ " if space in (b"GRAY", b"RGB ") else b"Lab "
     place = 128 + 4 + 12 * len(tags)
     table, body = struct.pack(">I", len(tags)), b""
     for name, data in tags.items():

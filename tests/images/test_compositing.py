@@ -13,6 +13,9 @@ from latefusion.images.compositing import (
     parse_blur,
     read_background,
 )
+from latefusion.images.spaces import convert
+from tests.helpers.corpus import encode
+from tests.helpers.profiles import ADOBE_RGB, DISPLAY_P3, PROPHOTO, as_srgb, difference
 
 
 def plane(level: float, size: tuple[int, int] = (4, 6)) -> np.ndarray:
@@ -75,10 +78,30 @@ def test_a_photo_that_is_all_subject_can_be_blurred() -> None:
 def test_an_image_is_read_once_and_fills(tmp_path: Path) -> None:
     Image.new("RGB", (40, 20), (9, 8, 7)).save(tmp_path / "room.png")
     found = as_background(str(tmp_path / "room.png"))
-    assert isinstance(found, np.ndarray)
+    (tmp_path / "room.png").unlink()
     assert np.array_equal(read_background(found, (30, 30)), colours((9, 8, 7), (30, 30)))
     assert as_background("#1e90ff") == "#1e90ff"
     assert as_background("blur:3") == "blur:3"
+
+
+def test_a_background_comes_into_the_space_of_the_photo() -> None:
+    """#00b140 on Display P3; a ProPhoto picture on it, and an array, which is sRGB."""
+    green = np.array([[[0, 177, 64]]], np.uint8)
+    stored = np.ascontiguousarray(np.tile(convert(green, None, PROPHOTO), (30, 20, 1)))
+    picture = Image.fromarray(stored)
+    picture.info["icc_profile"] = PROPHOTO
+    for given in ("#00b140", (0, 177, 64), np.tile(green, (30, 20, 1)), encode(picture), picture):
+        found = read_background(given, (6, 8), DISPLAY_P3)
+        assert difference(as_srgb(found, DISPLAY_P3), green).max() < 2
+        assert np.abs(found.astype(int) - green).max() > 10
+
+
+def test_linear_light_is_that_of_the_photo() -> None:
+    """Half of the light is level 255 * 0.5^(1 / gamma)."""
+    black = np.zeros((1, 1, 3), np.uint8)
+    for icc, gamma in ((PROPHOTO, 1.8), (ADOBE_RGB, 2.2)):
+        half = compose(colours((255, 255, 255)), plane(0.5), black, linear=True, icc=icc)
+        assert np.abs(half - 255 * 0.5 ** (1 / gamma)).max() <= 1
 
 
 def test_an_invalid_background_is_refused_in_one_line() -> None:

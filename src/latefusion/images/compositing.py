@@ -11,9 +11,10 @@ from PIL import ImageColor
 from latefusion.errors import ImageError
 from latefusion.images.framing import Size, cover, resize
 from latefusion.images.levels import ROWS
-from latefusion.images.reading import ImageSource, read_photo
+from latefusion.images.reading import ImageSource, Photo, read_photo
+from latefusion.images.spaces import convert, light_of
 
-Background: TypeAlias = ImageSource | tuple[int, int, int]
+Background: TypeAlias = ImageSource | Photo | tuple[int, int, int]
 RGB: TypeAlias = NDArray[np.uint8]  # (H, W, 3)
 
 BLUR = "blur"
@@ -23,23 +24,30 @@ FINE = 6  # pixels; a larger radius is applied at reduced size
 COARSE_SIDE = 300
 
 
-def read_background(background: Background, size: Size) -> RGB:
+def read_background(background: Background, size: Size, icc: bytes | None = None) -> RGB:
     """Return a background as RGB: (H, W, 3), scaled and cropped to `size`, or (1, 1, 3) if plain.
 
     `background` is a colour name or `#rrggbb`, an (r, g, b) tuple of levels from 0 to 255, or an
-    image as a path, bytes, a PIL image or a uint8 array. A string that is both a colour and a file
-    name is a colour.
+    image as a Photo, a path, bytes, a PIL image or a uint8 array. A string that is both a colour
+    and a file name is a colour. Colours and arrays are sRGB, images have their profile; the result
+    is in the space of the profile `icc`, or in sRGB.
 
     Raises ImageError.
     """
+    if isinstance(background, Photo):
+        return _fitted(background, size, icc)
     if isinstance(background, tuple):
-        return _colour(background)
+        return convert(_colour(background), None, icc)
     if isinstance(background, str):
         colour = _named(background)
         if colour is not None:
-            return colour
-        return cover(_read(background), size)
-    return cover(read_photo(background).image, size)
+            return convert(colour, None, icc)
+        return _fitted(_read(background), size, icc)
+    return _fitted(read_photo(background), size, icc)
+
+
+def _fitted(photo: Photo, size: Size, icc: bytes | None) -> RGB:
+    return convert(cover(photo.image, size), photo.icc, icc)
 
 
 def as_background(text: str) -> Background:
@@ -52,10 +60,10 @@ def as_background(text: str) -> Background:
     return _read(text)
 
 
-def _read(name: str) -> RGB:
+def _read(name: str) -> Photo:
     if not Path(name).exists():
         raise ImageError(f"{name!r} is neither a colour nor a file; use e.g. white or #1e90ff")
-    return read_photo(name).image
+    return read_photo(name)
 
 
 def needs_no_file(text: str) -> bool:
@@ -127,39 +135,33 @@ def _spread(
     return blurred_both[:, :, :3], blurred_both[:, :, 3:]
 
 
-def compose(colour: RGB, alpha: NDArray[np.float32], behind: RGB, *, linear: bool = False) -> RGB:
+def compose(
+    colour: RGB,
+    alpha: NDArray[np.float32],
+    behind: RGB,
+    *,
+    linear: bool = False,
+    icc: bytes | None = None,
+) -> RGB:
     """Compute alpha * colour + (1 - alpha) * behind in place, in `colour` (H, W, 3), and return it.
 
     `alpha` is (H, W) in [0, 1], `behind` (H, W, 3) or (1, 1, 3). With `linear` the colours are
-    mixed in linear light (sRGB, IEC 61966-2-1), as a lens does; by default the encoded levels are
-    mixed, as in most programs.
+    mixed in linear light, as a lens does: by the curves of the profile `icc` of both pictures, or
+    by those of sRGB where it is None or has tables in place of curves. By default the encoded
+    levels are mixed, as in most programs.
     """
+    light = light_of(icc) if linear else None
     for top in range(0, colour.shape[0], ROWS):
         strip = slice(top, top + ROWS)
         part = alpha[strip, :, None]
         below = behind[strip] if behind.shape[0] > 1 else behind
-        if linear:
-            mixed = _encoded(part * LINEAR[colour[strip]] + (1 - part) * LINEAR[below])
+        if light:
+            mixed = part * light.decode(colour[strip]) + (1 - part) * light.decode(below)
+            mixed = light.encode(mixed)
         else:
             mixed = part * colour[strip] + (1 - part) * below
         colour[strip] = np.rint(mixed)
     return colour
-
-
-def _linear_light() -> NDArray[np.float32]:
-    encoded = np.arange(256) / 255
-    low, high = encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4
-    return np.where(encoded <= 0.04045, low, high).astype(np.float32)
-
-
-LINEAR = _linear_light()  # level -> linear light in [0, 1]
-
-
-def _encoded(light: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Encode linear light in [0, 1] as sRGB levels from 0 to 255, not rounded."""
-    light = np.clip(light, 0, 1)
-    low, high = light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055
-    return np.float32(255) * np.where(light <= 0.0031308, low, high)
 
 
 def _named(text: str) -> RGB | None:

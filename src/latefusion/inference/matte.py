@@ -188,16 +188,18 @@ class Matte:
 
         `background` is a colour name or `#rrggbb`, an (r, g, b) tuple of 0 to 255, an image as a
         path, bytes, PIL image or uint8 array, which is cropped to fill, or `blur` or `blur:RADIUS`
-        in pixels. A string that names a colour is a colour. `linear` mixes in linear light. Raises
+        in pixels. A string that names a colour is a colour. Colours are sRGB, pictures have their
+        profile, and both are converted into the photo's. `linear` mixes in linear light. Raises
         ImageError.
         """
         radius = parse_blur(background)
         if radius is None:
-            behind = read_background(background, (self.alpha.shape[0], self.alpha.shape[1]))
+            size = self.alpha.shape[0], self.alpha.shape[1]
+            behind = read_background(background, size, self.icc)
         else:
             behind = blurred(self.image, self.alpha, radius)
         colour = estimate_foreground(self.image, self.alpha)
-        return compose(colour, self.alpha, behind, linear=linear)
+        return compose(colour, self.alpha, behind, linear=linear, icc=self.icc)
 
 
 def _grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.errors import OutputError
-from latefusion.images.compositing import Background, compose
+from latefusion.images.compositing import Background, compose, read_background
 from latefusion.images.foreground import estimate_foreground
 from latefusion.images.framing import resize, resize_plane
 from latefusion.images.levels import to_deep_levels, to_levels
@@ -145,7 +145,7 @@ def _preview(matte: "Matte", look: Look) -> Pixels:
     panels = [image, np.repeat(to_levels(alpha)[:, :, None], 3, axis=2)]
     for colour in (GREEN, WHITE):
         subject = estimate_foreground(image, alpha)
-        panels.append(compose(subject, alpha, np.array(colour, np.uint8).reshape(1, 1, 3)))
+        panels.append(compose(subject, alpha, read_background(colour, (1, 1), matte.icc)))
     return np.hstack(panels)
 
 

@@ -126,7 +126,7 @@ def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
     Raises LatefusionError, and the exceptions of `check`, which is called between the steps.
     """
     start = perf_counter()
-    behind = read_photo(order.behind, most_pixels=limit, raw=False).image if order.behind else None
+    behind = read_photo(order.behind, most_pixels=limit, raw=False) if order.behind else None
     photo = _fitted(read_photo(data, most_pixels=limit, raw=False), order.most_pixels)
     check()
     pixels = photo.image.shape[0] * photo.image.shape[1]

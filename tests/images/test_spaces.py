@@ -31,7 +31,9 @@ def asked() -> np.ndarray:
 def test_the_colour_that_was_asked_for_is_shown(name: str) -> None:
     for colour in asked():
         found = convert(colour[None], None, WIDE[name])
-        assert difference(as_srgb(found, WIDE[name]), colour[None]).max() < 1.1  # 8 bits of sRGB add 0.1
+        assert (
+            difference(as_srgb(found, WIDE[name]), colour[None]).max() < 1.1
+        )  # 8 bits of sRGB add 0.1
 
 
 @pytest.mark.parametrize("name", WIDE)

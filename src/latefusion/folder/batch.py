@@ -28,6 +28,7 @@ from latefusion.parallel import MOST_WORKERS, usable_cores
 HUGE = 30_000_000  # pixels; photos above are processed one at a time
 HUGE_IN_TILES = 8_000_000  # the same with tiles, each of which holds memory, too
 THUMB_KIND, THUMB_SUFFIX = "preview", ".jpg"
+THUMB_LOOK = Look(strip=True)
 
 Write: TypeAlias = Callable[[Path, Picture], None]
 
@@ -167,7 +168,7 @@ def _matte(
         for kind, path in results:
             write(path, render(found, kind, batch.look))
         if batch.thumbs:
-            write_result(thumb_of(batch.thumbs, name), render(found, THUMB_KIND))
+            write_result(thumb_of(batch.thumbs, name), render(found, THUMB_KIND, THUMB_LOOK))
     return {
         "width": width,
         "height": height,

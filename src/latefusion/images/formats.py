@@ -76,6 +76,10 @@ SUBFILE, PHOTOMETRIC, DNG = 254, 262, 50706
 SENSOR = (32803, 34892)  # photometric: behind a colour filter, or linear
 
 
+class DamagedError(ImageError):
+    """A file that no decoder recognises, or reads to its end; a mended copy may be read."""
+
+
 def formats_of(head: bytes, name: str) -> tuple[str, ...]:
     """Return the formats, as Pillow names them, that a file beginning with `head` may have.
 
@@ -97,7 +101,7 @@ def begins_like_photo(head: bytes) -> bool:
 def unidentified(head: bytes, name: str) -> ImageError:
     """Return the error for a file that no decoder recognises, given its first bytes."""
     if re.match(TIFF, head):
-        return ImageError(
+        return DamagedError(
             f"{name} is a TIFF that is damaged or of a rare kind, such as floating point; save it"
             " as RGB with 8 or 16 bits"
         )
@@ -174,9 +178,9 @@ def refused_raw(name: str, thumbnail: bool, cure: str) -> ImageError:
     return ImageError(f"{name} {kind} a camera's RAW file; develop it to TIFF or JPEG{cure}")
 
 
-def damaged(name: str, reason: str) -> ImageError:
+def damaged(name: str, reason: str) -> DamagedError:
     """Return the error for a file that a decoder cannot read to its end."""
-    return ImageError(f"{name} is damaged or cut short ({reason}); get a whole copy of it")
+    return DamagedError(f"{name} is damaged or cut short ({reason}); get a whole copy of it")
 
 
 def too_large(name: str, width: int, height: int, most_pixels: int) -> SizeError:

@@ -8,7 +8,7 @@ releases the GIL, so photos are compressed in parallel.
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import numpy as np
@@ -29,10 +29,12 @@ def write_png(
     pixels: NDArray[Any],
     icc: bytes | None = None,
     dpi: tuple[float, float] | None = None,
+    others: Iterable[tuple[bytes, bytes]] = (),
 ) -> None:
     """Write (H, W), (H, W, 3) or (H, W, 4) uint8, or (H, W) uint16, as a PNG.
 
-    `icc` is an ICC profile, `dpi` the dots per inch (across, down).
+    `icc` is an ICC profile, `dpi` the dots per inch (across, down), `others` are further chunks
+    before the pixels, each with its name.
     """
     height, width = pixels.shape[:2]
     colour = COLOUR_TYPES[pixels[0, 0].size]
@@ -44,6 +46,8 @@ def write_png(
     if dpi:
         across, down = (round(dots * METRE) for dots in dpi)
         _chunk(file, b"pHYs", struct.pack(">IIB", across, down, PER_METRE))
+    for name, data in others:
+        _chunk(file, name, data)
     for data in _compressed(pixels):
         _chunk(file, b"IDAT", data)
     _chunk(file, b"IEND", b"")

@@ -5,6 +5,7 @@ import os
 import stat
 import struct
 import threading
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -20,6 +21,7 @@ from latefusion.images.colours import to_rgb
 from latefusion.images.formats import (
     HEAD,
     SUFFIXES,
+    DamagedError,
     begins_with_thumbnail,
     damaged,
     formats_of,
@@ -30,6 +32,8 @@ from latefusion.images.formats import (
     unidentified,
 )
 from latefusion.images.levels import ROWS
+from latefusion.images.mending import mended
+from latefusion.images.metadata import NOTHING, Metadata, read_metadata, tiff_tags
 from latefusion.images.raw import develop
 
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
@@ -71,6 +75,10 @@ LARGEST_DPI = 65535  # the maximum of JPEG
 
 _limit_lock = threading.Lock()
 
+# Threads may share a PIL image that is not loaded, and Pillow then reads its file for all at once.
+# An image always has the same of these locks.
+_image_locks = [threading.Lock() for _ in range(64)]
+
 
 class Photo(NamedTuple):
     """A decoded photo, upright."""
@@ -79,6 +87,7 @@ class Photo(NamedTuple):
     opacity: NDArray[np.float32] | None  # (H, W), the photo's own alpha; None if it is opaque
     icc: bytes | None  # the RGB colour profile of the pixels; None stands for sRGB
     dpi: Dpi | None = None  # of the upright photo
+    about: Metadata = NOTHING  # EXIF, IPTC and XMP
 
 
 def read_photo(
@@ -101,7 +110,8 @@ def read_photo(
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _decode(source, "the given PIL image", mask, most_pixels)
+        with _image_locks[id(source) // 64 % len(_image_locks)]:
+            return _decode(source, "the given PIL image", mask, most_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_stream(io.BytesIO(source), name, mask, most_pixels, raw)
     if isinstance(source, str | os.PathLike):
@@ -132,6 +142,28 @@ def _from_path(path: Path, mask: bool, most_pixels: int, raw: bool) -> Photo:
 
 
 def _from_stream(file: IO[bytes], name: str, mask: bool, most_pixels: int, raw: bool) -> Photo:
+    try:
+        return _opened(file, name, mask, most_pixels, raw)
+    except DamagedError as error:
+        file.seek(0)
+        photo = _without_damage(file.read(), name, mask, most_pixels)
+        if photo is None:
+            raise error from None
+    warnings.warn(f"{name}: its metadata is damaged or too large; left out", stacklevel=2)
+    return photo
+
+
+def _without_damage(data: bytes, name: str, mask: bool, most_pixels: int) -> Photo | None:
+    """The photo in the first copy without damaged metadata that can be read; None if none can."""
+    for copy in mended(data):
+        with suppress(DamagedError):
+            return _opened(io.BytesIO(copy), name, mask, most_pixels, raw=False, warn=False)
+    return None
+
+
+def _opened(
+    file: IO[bytes], name: str, mask: bool, most_pixels: int, raw: bool, warn: bool = True
+) -> Photo:
     head = file.read(HEAD)
     file.seek(0)
     if is_raw(head):
@@ -149,7 +181,7 @@ def _from_stream(file: IO[bytes], name: str, mask: bool, most_pixels: int, raw: 
     with encoded:
         if begins_with_thumbnail(encoded):
             return _from_raw(file, name, most_pixels, raw, thumbnail=True)
-        return _decode(encoded, name, mask, most_pixels)
+        return _decode(encoded, name, mask, most_pixels, warn)
 
 
 def _from_raw(
@@ -160,7 +192,9 @@ def _from_raw(
     return Photo(develop(file, name, most_pixels, thumbnail), None, None)
 
 
-def _decode(encoded: Image.Image, name: str, mask: bool, most_pixels: int) -> Photo:
+def _decode(
+    encoded: Image.Image, name: str, mask: bool, most_pixels: int, warn: bool = True
+) -> Photo:
     width, height = encoded.size
     if width < 1 or height < 1:
         raise damaged(name, f"{width} x {height} pixels")
@@ -168,22 +202,28 @@ def _decode(encoded: Image.Image, name: str, mask: bool, most_pixels: int) -> Ph
         raise too_large(name, width, height, most_pixels)
     if begins_with_thumbnail(encoded):  # of a caller's own; the file's other pictures are not here
         raise refused_raw(name, True, "")
+    faults: list[str] = []
     try:
         stored = _orientation(encoded)
+        tiff = tiff_tags(encoded, faults)
         with _own_pixel_limit() if width * height > NEAR_PILLOWS_LIMIT else nullcontext():
             encoded.load()
         orientation = _orientation(encoded)  # again: the TIFF decoder applies and removes it
         rgb, icc = to_rgb(encoded, None if mask else encoded.info.get("icc_profile"), name)
         upright = rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
         dpi = _dpi(encoded)
+        about = NOTHING if mask else read_metadata(encoded, tiff, faults)
     except DAMAGE as error:
         raise damaged(name, reason(error)) from None
+    if faults and warn and not mask:
+        what = " and ".join(dict.fromkeys(faults))
+        warnings.warn(f"{name}: part of its {what} is damaged or too large; left out", stacklevel=2)
     if dpi and stored in SIDEWAYS:
         dpi = dpi[1], dpi[0]
     pixels = _pixels(upright)
     if pixels.shape[2] == 3:
-        return Photo(pixels, None, icc, dpi)
-    return _split_opacity(pixels, icc, dpi)
+        return Photo(pixels, None, icc, dpi, about)
+    return _split_opacity(pixels, icc, dpi, about)
 
 
 def _orientation(encoded: Image.Image) -> Any:
@@ -237,9 +277,11 @@ def _from_array(pixels: NDArray[np.uint8]) -> Photo:
     )
 
 
-def _split_opacity(pixels: NDArray[np.uint8], icc: bytes | None, dpi: Dpi | None) -> Photo:
+def _split_opacity(
+    pixels: NDArray[np.uint8], icc: bytes | None, dpi: Dpi | None, about: Metadata = NOTHING
+) -> Photo:
     opacity = pixels[:, :, 3].astype(np.float32) / np.float32(255)
-    return Photo(np.ascontiguousarray(pixels[:, :, :3]), opacity, icc, dpi)
+    return Photo(np.ascontiguousarray(pixels[:, :, :3]), opacity, icc, dpi, about)
 
 
 @contextmanager

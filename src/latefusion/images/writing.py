@@ -14,6 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latefusion.errors import OutputError, reason, shown
+from latefusion.images.metadata import (
+    NOTHING,
+    Metadata,
+    jpeg_segments,
+    png_chunks,
+    webp_options,
+    with_tags,
+)
 from latefusion.images.png import write_png
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
@@ -53,11 +61,12 @@ FORMATS = {
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Pixels with the colour profile and the resolution to store in their file."""
+    """Pixels with what to store beside them in their file."""
 
     pixels: Pixels  # (H, W), (H, W, 3) RGB or (H, W, 4) straight RGBA uint8, or (H, W) uint16
     icc: bytes | None = None  # the RGB colour profile; ignored for (H, W)
     dpi: tuple[float, float] | None = None  # across, down
+    about: Metadata = NOTHING  # EXIF, IPTC and XMP
 
 
 def write_picture(
@@ -79,12 +88,12 @@ def write_picture(
         path = Path(target)
         format = _checked(picture.pixels, format or format_of(path), shown(path))
         with whole_file(path) as file:
-            _encode(file, picture, format)
+            _encode(file, picture, format, shown(path))
         return
     format = _checked(picture.pixels, format, name)
     # Encoded in memory first: the stream may be a pipe, and the TIFF encoder seeks.
     encoded = io.BytesIO()
-    _encode(encoded, picture, format)
+    _encode(encoded, picture, format, name)
     try:
         target.write(encoded.getbuffer())
         target.flush()
@@ -121,28 +130,29 @@ def _checked(pixels: Pixels, format: str | None, name: str) -> str:
     return format
 
 
-def _encode(file: IO[bytes], picture: Picture, format: str) -> None:
-    icc = picture.icc if picture.pixels.ndim == 3 else None
+def _encode(file: IO[bytes], picture: Picture, format: str, name: str) -> None:
+    icc, dpi, about = picture.icc, picture.dpi, picture.about
+    if picture.pixels.ndim == 2:
+        icc = None
     if format == "PNG":
-        write_png(file, picture.pixels, icc, picture.dpi)
+        write_png(file, picture.pixels, icc, dpi, png_chunks(about, dpi))
         return
     options = dict(FORMATS[format].options)
     if icc:
         options["icc_profile"] = icc
-    if picture.dpi and format == "WEBP":
-        options["exif"] = _exif(picture.dpi)
-    elif picture.dpi:
-        options["dpi"] = picture.dpi
+    if format == "WEBP":
+        options |= webp_options(about, dpi)
+    elif dpi:
+        options["dpi"] = dpi
+    if format == "JPEG":
+        options["extra"] = jpeg_segments(about, dpi, name)
     # Encoded in memory: libtiff writes to files itself and reports a full disk on stderr only.
     encoded = io.BytesIO()
     Image.fromarray(picture.pixels).save(encoded, format=format, **options)
+    if format == "TIFF" and about != NOTHING:
+        file.write(with_tags(encoded.getvalue(), about))
+        return
     file.write(encoded.getbuffer())
-
-
-def _exif(dpi: tuple[float, float]) -> bytes:
-    exif = Image.Exif()
-    exif[0x011A], exif[0x011B], exif[0x0128] = (*dpi, 2)  # XResolution, YResolution, in inches
-    return exif.tobytes()
 
 
 def make_folder(folder: Path) -> None:

@@ -15,6 +15,7 @@ from latefusion.images.compositing import Background, blurred, compose, parse_bl
 from latefusion.images.foreground import estimate_foreground
 from latefusion.images.framing import Letterbox
 from latefusion.images.levels import Plane, to_levels
+from latefusion.images.metadata import NOTHING, Metadata
 from latefusion.images.reading import Dpi
 from latefusion.images.writing import write_picture
 from latefusion.inference.confidence import (
@@ -53,6 +54,7 @@ class Matte:
     icc: bytes | None = None  # the photo's colour profile, also valid for a cut-out
     dpi: Dpi | None = None  # the photo's pixels per inch
     details: tuple[Detail, ...] = ()  # closer views of parts
+    about: Metadata = NOTHING  # the photo's EXIF, IPTC and XMP
     second: Plane | None = None  # (h, w), alpha of the second look that confidence compares with
     warnings: tuple[str, ...] = ()  # options that could not be followed, a sentence each
 
@@ -68,7 +70,7 @@ class Matte:
         return stream.getvalue()
 
     def save(self, path: str | os.PathLike[str], kind: str = "cutout", look: Look = PLAIN) -> None:
-        """Write one of outputs.KINDS to a .png, .webp, .tiff or .jpg, with profile and resolution.
+        """Write one of outputs.KINDS to a .png, .webp, .tiff or .jpg, with the photo's metadata.
 
         Raises OutputError, and ImageError for a background that cannot be read.
         """

@@ -12,6 +12,7 @@ from latefusion.images.compositing import Background, compose, read_background
 from latefusion.images.foreground import estimate_foreground
 from latefusion.images.framing import resize, resize_plane
 from latefusion.images.levels import to_deep_levels, to_levels
+from latefusion.images.metadata import NOTHING
 from latefusion.images.writing import FORMATS, Picture
 from latefusion.inference.options import IN_AND_OUT, Option, check_declared
 
@@ -66,6 +67,14 @@ class Look:
     bits: Annotated[
         Literal[8, 16], Option("Of the alpha, in png and tiff.", IN_AND_OUT, clips=False)
     ] = 8
+    strip: Annotated[
+        bool,
+        Option(
+            "Leave EXIF, IPTC and XMP (author, date, camera, place) out of the results.",
+            IN_AND_OUT,
+            clips=False,
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
         check_declared(self)
@@ -80,7 +89,7 @@ PLAIN = Look()
 
 
 def render(matte: "Matte", kind: str, look: Look = PLAIN) -> Picture:
-    """One of KINDS as a picture with the photo's profile and resolution.
+    """One of KINDS as a picture with the photo's profile, resolution and metadata.
 
     Raises OutputError for an unknown kind, and ImageError for a background that cannot be read.
     """
@@ -90,7 +99,8 @@ def render(matte: "Matte", kind: str, look: Look = PLAIN) -> Picture:
     if look.crop and kind not in SHEETS and matte.subject_found:
         pixels = np.ascontiguousarray(pixels[box_of(matte.alpha, look.margin)])
     coloured = pixels.ndim == 3
-    return Picture(pixels, icc=matte.icc if coloured else None, dpi=matte.dpi)
+    about = NOTHING if look.strip else matte.about
+    return Picture(pixels, matte.icc if coloured else None, matte.dpi, about)
 
 
 def refuse_misfit(kinds: Iterable[str], format: str, look: Look) -> None:

@@ -111,7 +111,7 @@ class Predictor:
     def of(self, photo: Photo) -> Matte:
         """The matte of a decoded photo."""
         found = self.finish(self._search(photo.image))
-        found = replace(found, icc=photo.icc, dpi=photo.dpi)
+        found = replace(found, icc=photo.icc, dpi=photo.dpi, about=photo.about)
         return found if photo.opacity is None else _with(found, found.alpha * photo.opacity)
 
     def look(self, image: NDArray[np.uint8]) -> Matte:

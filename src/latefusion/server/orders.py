@@ -104,7 +104,9 @@ def order_removebg(base: Predictor, wish: RemovebgOptions) -> Order:
     """Order the same as remove.bg with these options. Raises LatefusionError."""
     kind = {"rgba": "cutout", "alpha": "alpha"}[wish.channels]
     colour = _hex(wish.bg_color) if wish.bg_color else None
-    look = Look(_background(colour or TRANSPARENT, None), crop=wish.crop, margin=MARGIN)
+    # Without metadata, as remove.bg's results are.
+    behind = _background(colour or TRANSPARENT, None)
+    look = Look(behind, crop=wish.crop, margin=MARGIN, strip=True)
     opaque = kind == "alpha" or not look.transparent
     suffix = {"auto": "jpg" if opaque and kind == "cutout" else "png"}.get(wish.format, wish.format)
     format = FORMATS_OUT[f".{suffix}"]

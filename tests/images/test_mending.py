@@ -1,0 +1,137 @@
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from latefusion.errors import ImageError
+from latefusion.images.reading import Photo, read_photo
+from tests.helpers.corpus import PIXELS, SRGB, chunk, encode, png
+
+MANY = bytes(1_200_000)
+FILES = Path(__file__).parent / "files"
+TEXT = chunk(b"tEXt", b"Author\0me")
+
+
+def broken(name: bytes, data: bytes) -> bytes:
+    whole = chunk(name, data)
+    return whole[:-1] + bytes([whole[-1] ^ 1])
+
+
+def read_with_one_warning(data: bytes) -> Photo:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        photo = read_photo(data, name="me")
+    assert [str(each.message) for each in caught] == [
+        "me: its metadata is damaged or too large; left out"
+    ]
+    return photo
+
+
+CHUNKS = {
+    "a large zTXt": chunk(b"zTXt", b"a\0\0" + zlib.compress(MANY)),
+    "a large iTXt": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(MANY)),
+    "a large iCCP": chunk(b"iCCP", b"a\0\0" + zlib.compress(MANY)),
+    "many texts": chunk(b"zTXt", b"a\0\0" + zlib.compress(MANY[:1_000_000])) * 70,
+    "a wrong sum of pHYs": broken(b"pHYs", struct.pack(">IIB", 9, 9, 1)),
+    "a wrong sum of tEXt": broken(b"tEXt", b"a\0b"),
+    "a wrong sum of an unknown chunk": broken(b"prIv", b"b"),
+    "a short pHYs": chunk(b"pHYs", b"\0"),
+    "a short cHRM": chunk(b"cHRM", b"\0"),
+    "an empty gAMA": chunk(b"gAMA", b""),
+    "an iCCP of another method": chunk(b"iCCP", b"a\0\7nonsense"),
+    "a wrong length": struct.pack(">I", 2**31 + 5) + b"tEXt" + b"a\0b",
+}
+
+
+@pytest.mark.parametrize("name", CHUNKS)
+def test_a_chunk_that_no_pixel_needs_costs_no_pixel(name: str) -> None:
+    for chunks in (CHUNKS[name], TEXT + CHUNKS[name]):
+        photo = read_with_one_warning(png(PIXELS, 2, chunks=chunks))
+        np.testing.assert_array_equal(photo.image, PIXELS)
+
+
+def test_healthy_metadata_beside_damaged_are_kept() -> None:
+    icc = chunk(b"iCCP", b"a\0\0" + zlib.compress(SRGB))
+    resolution = chunk(b"pHYs", struct.pack(">IIB", 11811, 11811, 1))
+    photo = read_with_one_warning(png(PIXELS, 2, chunks=icc + broken(b"tIME", b"") + resolution))
+    assert photo.icc == SRGB
+    assert photo.dpi == (300, 300)
+
+
+@pytest.mark.parametrize("name", ["crc-phys.png", "itxt-xmp.png"])
+def test_the_cases_are_read(name: str) -> None:
+    photo = read_with_one_warning((FILES / name).read_bytes())
+    assert photo.image.shape == (96, 96, 3)
+    assert photo.image.std() > 10
+
+
+def test_a_damaged_chunk_of_pixels_is_damage() -> None:
+    whole = png(PIXELS, 2)
+    place = whole.index(b"IHDR")
+    for data in (
+        whole[: place + 4] + b"\7" + whole[place + 5 :],
+        whole.replace(b"IDAT", b"IDXT"),
+        whole[: len(whole) // 2],
+    ):
+        with pytest.raises(ImageError, match="is damaged or cut short"):
+            read_photo(data)
+
+
+def rich_jpeg() -> bytes:
+    exif = Image.Exif()
+    exif[0x8298] = "me"
+    return encode(PIXELS, "JPEG", exif=exif, icc_profile=SRGB, quality=95, dpi=(72, 72))
+
+
+SEGMENTS = {
+    "a length beyond the end": b"\xff\xe1\xff\xffExif\0\0",
+    "a length that is too short": b"\xff\xe1\0\x05Exif\0\0II*\0\x08\0\0\0" + bytes(9),
+    "a short JFIF": b"\xff\xe0\0\x06JFIF",
+    "a short profile": b"\xff\xe2\0\x0eICC_PROFILE\0",
+    "short resources of Photoshop": b"\xff\xed\0\x18Photoshop 3.0\x008BIM\4\4",
+    "an index of pictures that is none": b"\xff\xe2\0\x0aMPF\0\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("name", SEGMENTS)
+def test_a_segment_that_no_pixel_needs_costs_no_pixel(name: str) -> None:
+    whole = rich_jpeg()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        photo = read_photo(whole[:2] + SEGMENTS[name] + whole[2:])
+    np.testing.assert_array_equal(photo.image, read_photo(whole).image)
+
+
+def test_a_thumbnail_is_never_taken_for_the_photo() -> None:
+    thumbnail = encode(PIXELS[:8, :8], "JPEG")
+    whole = rich_jpeg()
+    wrong = b"\xff\xe1\xff\xff" + b"Exif\0\0" + thumbnail
+    photo = read_with_one_warning(whole[:2] + wrong + whole[2:])
+    assert photo.image.shape == PIXELS.shape
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_tag_that_no_pixel_needs_costs_no_pixel(order: str) -> None:
+    from tests.helpers.corpus import layout, tiff
+
+    tags = layout(PIXELS, 2, t305=(1, 2, 3, 4), t700=(5, 6, 7))
+    data = bytearray(tiff([PIXELS.tobytes()], tags, order=order))
+    for tag in (305, 700):
+        place = data.index(struct.pack(f"{order}HH", tag, 4))
+        data[place + 2 : place + 12] = struct.pack(f"{order}HII", 2, 2**31 - 1, 2**30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.testing.assert_array_equal(read_photo(bytes(data)).image, PIXELS)
+
+
+def test_damaged_exif_costs_no_pixel_of_an_avif() -> None:
+    exif = Image.Exif()
+    exif[0x8298] = "me"
+    data = encode(PIXELS, "AVIF", exif=exif, quality=95)
+    place = data.index(exif.tobytes()[6:])
+    photo = read_with_one_warning(data[:place] + b"nonsense" + data[place + 8 :])
+    assert np.abs(photo.image.astype(int) - PIXELS).max() < 25

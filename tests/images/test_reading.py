@@ -3,6 +3,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,14 @@ def test_a_photo_begins_like_one_whatever_its_name(suffix: str, tmp_path: Path) 
 @pytest.mark.parametrize("text", ["BM the car maker", "P1 is a class", "", "{}", "GIF is a format"])
 def test_a_text_does_not_begin_like_a_photo(text: str) -> None:
     assert not formats.begins_like_photo(text.encode())
+
+
+def test_threads_may_share_an_image_that_is_not_loaded() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), np.uint8)
+    for kind in ("PNG", "TIFF"):
+        data = encode(Image.fromarray(picture), kind)
+        for _ in range(4):
+            shared = Image.open(io.BytesIO(data))
+            with ThreadPoolExecutor(8) as pool:
+                for photo in pool.map(read_photo, [shared] * 8):
+                    np.testing.assert_array_equal(photo.image, picture)

@@ -181,3 +181,22 @@ def test_show_opens_the_viewer_of_the_machine(monkeypatch: pytest.MonkeyPatch) -
     red_on_green().show("alpha")
     red_on_green().show()
     assert [image.size for image in seen] == [(60, 40), (240, 40)]
+
+
+@pytest.mark.parametrize("opacity", [0.5, 0.1])
+def test_the_colours_of_a_transparent_photo_are_its_own(opacity: float) -> None:
+    """Half transparent is not half background: the red stays red."""
+    opaque = red_on_green()
+    plane = np.full(opaque.alpha.shape, opacity, np.float32)
+    plane[:20] = 0
+    faded = opaque.faded(plane)
+    np.testing.assert_allclose(faded.alpha[20:], opaque.alpha[20:] * opacity)
+    np.testing.assert_allclose(faded.mix[20:], opaque.alpha[20:], atol=1e-6)
+    cutout = faded.cutout()
+    inside = np.abs(cutout[20:, :15, :3].astype(int) - (220, 10, 10))
+    assert inside.max() <= 8
+    assert cutout[25, 3, 3] == round(255 * opacity)
+    assert (cutout[:10] == 0).all()
+    white = faded.over("white")[25, 3]
+    assert np.abs(white - (opacity * np.array([220, 10, 10]) + (1 - opacity) * 255)).max() <= 2
+    assert opaque.faded(None) is opaque

@@ -2,7 +2,7 @@
 
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from latefusion.images.compositing import Background, blurred, compose, parse_blur, read_background
 from latefusion.images.foreground import estimate_foreground
-from latefusion.images.framing import Letterbox
+from latefusion.images.framing import Letterbox, resize_plane
 from latefusion.images.levels import Plane, to_levels
 from latefusion.images.metadata import NOTHING, Metadata
 from latefusion.images.reading import Dpi
@@ -55,6 +55,7 @@ class Matte:
     dpi: Dpi | None = None  # the photo's pixels per inch
     details: tuple[Detail, ...] = ()  # closer views of parts
     about: Metadata = NOTHING  # the photo's EXIF, IPTC and XMP
+    opacity: Plane | None = None  # the photo's own alpha, which `alpha` is multiplied by
     second: Plane | None = None  # (h, w), alpha of the second look that confidence compares with
     warnings: tuple[str, ...] = ()  # options that could not be followed, a sentence each
 
@@ -62,6 +63,39 @@ class Matte:
         height, width = self.alpha.shape
         share = f"{self.alpha.mean():.0%} subject" if self.subject_found else "no subject"
         return f"<Matte {width} x {height}, {share}, confidence {self.confidence:.2f}>"
+
+    def faded(self, opacity: Plane | None) -> "Matte":
+        """The matte of a photo that is itself transparent: alpha times that opacity (H, W)."""
+        if opacity is None:
+            return self
+        return replace(self.changed(self.alpha * opacity), opacity=opacity)
+
+    def changed(self, alpha: Plane) -> "Matte":
+        """The matte with another alpha; its second look is changed alike, so that they compare."""
+        second = self.second
+        if second is not None:
+            change = alpha - self.alpha
+            size = second.shape[0], second.shape[1]
+            second = np.minimum(second, 1 - resize_plane(-change, size))
+            second = np.maximum(second, resize_plane(change, size))
+        return replace(self, alpha=alpha, second=second)
+
+    @property
+    def mix(self) -> Plane:
+        """The subject's share of each pixel's colour, (H, W) in [0, 1].
+
+        It is alpha but for a photo that is itself transparent, whose colours are mixed with no
+        background where it is.
+        """
+        if self.opacity is None:
+            return self.alpha
+        mix = np.zeros_like(self.alpha)
+        return np.minimum(np.divide(self.alpha, self.opacity, out=mix, where=self.opacity > 0), 1)
+
+    @property
+    def colours(self) -> NDArray[np.uint8]:
+        """The subject's own colours (H, W, 3), black away from it."""
+        return estimate_foreground(self.image, self.mix)
 
     def _repr_png_(self) -> bytes:
         """The preview, for notebooks."""
@@ -180,8 +214,7 @@ class Matte:
 
         Transparent pixels away from the subject are black, so nothing of the old background stays.
         """
-        colour = estimate_foreground(self.image, self.alpha)
-        rgba = np.asarray(cv2.cvtColor(colour, cv2.COLOR_RGB2RGBA), np.uint8)
+        rgba = np.asarray(cv2.cvtColor(self.colours, cv2.COLOR_RGB2RGBA), np.uint8)
         rgba[:, :, 3] = to_levels(self.alpha)
         return rgba
 
@@ -199,9 +232,8 @@ class Matte:
             size = self.alpha.shape[0], self.alpha.shape[1]
             behind = read_background(background, size, self.icc)
         else:
-            behind = blurred(self.image, self.alpha, radius)
-        colour = estimate_foreground(self.image, self.alpha)
-        return compose(colour, self.alpha, behind, linear=linear, icc=self.icc)
+            behind = blurred(self.image, self.mix, radius)
+        return compose(self.colours, self.alpha, behind, linear=linear, icc=self.icc)
 
 
 def _grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

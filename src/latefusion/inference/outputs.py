@@ -139,7 +139,7 @@ def _alpha(matte: "Matte", look: Look) -> Pixels:
 
 
 def _foreground(matte: "Matte", look: Look) -> Pixels:
-    return estimate_foreground(matte.image, matte.alpha)
+    return matte.colours
 
 
 def _branches(matte: "Matte", look: Look) -> Pixels:
@@ -151,10 +151,10 @@ def _preview(matte: "Matte", look: Look) -> Pixels:
     scale = min(1.0, PANEL_SIDE / max(matte.alpha.shape))
     size = tuple(max(1, round(length * scale)) for length in matte.alpha.shape)
     image = resize(matte.image, (size[0], size[1]))
-    alpha = resize_plane(matte.alpha, (size[0], size[1]))
+    alpha, mix = (resize_plane(plane, (size[0], size[1])) for plane in (matte.alpha, matte.mix))
     panels = [image, np.repeat(to_levels(alpha)[:, :, None], 3, axis=2)]
     for colour in (GREEN, WHITE):
-        subject = estimate_foreground(image, alpha)
+        subject = estimate_foreground(image, mix)
         panels.append(compose(subject, alpha, read_background(colour, (1, 1), matte.icc)))
     return np.hstack(panels)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.errors import LatefusionError
-from latefusion.images.framing import MULTIPLE, Box, Letterbox, resize, resize_plane
+from latefusion.images.framing import MULTIPLE, Box, Letterbox, resize
 from latefusion.images.levels import Plane
 from latefusion.images.reading import ImageSource, Photo, read_photo
 from latefusion.inference.closed_form import solve_outline
@@ -112,7 +112,7 @@ class Predictor:
         """The matte of a decoded photo."""
         found = self.finish(self._search(photo.image))
         found = replace(found, icc=photo.icc, dpi=photo.dpi, about=photo.about)
-        return found if photo.opacity is None else _with(found, found.alpha * photo.opacity)
+        return found.faded(photo.opacity)
 
     def look(self, image: NDArray[np.uint8]) -> Matte:
         """The matte of one look at a whole image (H, W, 3), unrefined."""
@@ -132,7 +132,7 @@ class Predictor:
             found = replace(found, warnings=warnings)
         if self.options.fill_holes:
             alpha = fill_holes(alpha)
-        return found if alpha is found.alpha else _with(found, alpha)
+        return found if alpha is found.alpha else found.changed(alpha)
 
     def _search(self, image: NDArray[np.uint8]) -> Matte:
         if self.options.rotate_search:
@@ -204,18 +204,7 @@ class Predictor:
 def predict(network: Network, photo: Photo, frame: Letterbox) -> Matte:
     """The matte of one look in any runtime: resize and pad, run, and restore alpha."""
     found = replace(_look(network, photo.image, frame), icc=photo.icc, dpi=photo.dpi)
-    return found if photo.opacity is None else replace(found, alpha=found.alpha * photo.opacity)
-
-
-def _with(found: Matte, alpha: Plane) -> Matte:
-    """The matte with another alpha; its second look is changed alike, so that they compare."""
-    second = found.second
-    if second is not None:
-        change = alpha - found.alpha
-        size = second.shape[0], second.shape[1]
-        second = np.minimum(second, 1 - resize_plane(-change, size))
-        second = np.maximum(second, resize_plane(change, size))
-    return replace(found, alpha=alpha, second=second)
+    return found.faded(photo.opacity)
 
 
 def _look(network: Network, image: NDArray[np.uint8], frame: Letterbox) -> Matte:

@@ -54,11 +54,7 @@ void prepare_out(const Options& options) {
 
 Matte find_matte(const fs::path& model, const Photo& photo) {
   const Silence silence;  // protobuf complains on stderr by itself
-  Matte matte = Network(model).matte(photo.image);
-  if (!photo.opacity.empty()) {
-    matte.alpha = matte.alpha.mul(photo.opacity);
-  }
-  return matte;
+  return Network(model).matte(photo.image);
 }
 
 void show_result(Result result, const fs::path& photo) {
@@ -73,7 +69,8 @@ void run(const Options& options) {
   const Photo photo = read_photo(options.image);
   const std::optional<Background> background = read_background(options.background);
   prepare_out(options);
-  const Result result = {photo.image, find_matte(options.model, photo), background};
+  const Result result = {photo.image, find_matte(options.model, photo), background,
+                         photo.opacity};
   for (const std::string& kind : options.kinds) {
     const fs::path file = options.file(kind);
     write_png(file, pixels(kind, result));

@@ -8,8 +8,10 @@ namespace latefusion {
 namespace {
 
 // `behind` is the background at the image's size, or one pixel of it where it is one colour.
-cv::Mat over(const cv::Mat& image, const cv::Mat& alpha, const cv::Mat& behind) {
-  cv::Mat composite = foreground(image, alpha);
+cv::Mat over(const cv::Mat& image, const cv::Mat& mix, const cv::Mat& behind,
+             const cv::Mat& opacity) {
+  cv::Mat composite = foreground(image, mix);
+  const cv::Mat alpha = faded(mix, opacity);
   const bool plain = behind.total() == 1;
   for (int y = 0; y < composite.rows; ++y) {
     auto* pixels = composite.ptr<cv::Vec3b>(y);
@@ -34,21 +36,23 @@ cv::Mat blend(const cv::Mat& fg, const cv::Mat& bg, const cv::Mat& beta) {
   return beta.mul(fg) + (1 - beta).mul(1 - bg);
 }
 
-cv::Mat cutout(const cv::Mat& image, const cv::Mat& alpha) {
-  const std::vector<cv::Mat> parts = {foreground(image, alpha), to_levels(alpha)};
+cv::Mat cutout(const cv::Mat& image, const cv::Mat& alpha, const cv::Mat& opacity) {
+  const std::vector<cv::Mat> parts = {foreground(image, alpha), to_levels(faded(alpha, opacity))};
   cv::Mat bgra;
   cv::merge(parts, bgra);
   return bgra;
 }
 
-cv::Mat composite(const cv::Mat& image, const cv::Mat& alpha, const cv::Vec3b& colour) {
-  return over(image, alpha, cv::Mat(1, 1, CV_8UC3, cv::Scalar(colour)));
+cv::Mat composite(const cv::Mat& image, const cv::Mat& alpha, const cv::Vec3b& colour,
+                  const cv::Mat& opacity) {
+  return over(image, alpha, cv::Mat(1, 1, CV_8UC3, cv::Scalar(colour)), opacity);
 }
 
-cv::Mat composite(const cv::Mat& image, const cv::Mat& alpha, const cv::Mat& background) {
+cv::Mat composite(const cv::Mat& image, const cv::Mat& alpha, const cv::Mat& background,
+                  const cv::Mat& opacity) {
   check_image(background, "background");
   check_pair(image, alpha);
-  return over(image, alpha, cover(background, image.size()));
+  return over(image, alpha, cover(background, image.size()), opacity);
 }
 
 }  // namespace latefusion

@@ -27,4 +27,15 @@ inline cv::Mat to_levels(const cv::Mat& plane) {
   return levels;
 }
 
+// Alpha of an image that is itself transparent; `opacity` is empty where it is not. Throws Error.
+inline cv::Mat faded(const cv::Mat& alpha, const cv::Mat& opacity) {
+  if (opacity.empty()) {
+    return alpha;
+  }
+  if (opacity.type() != CV_32F || opacity.size() != alpha.size()) {
+    throw Error("opacity is no plane of the image's size; give a cv::Mat of type CV_32F");
+  }
+  return alpha.mul(opacity);
+}
+
 }  // namespace latefusion

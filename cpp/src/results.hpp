@@ -20,6 +20,7 @@ struct Result {
   cv::Mat image;
   Matte matte;
   std::optional<Background> background;
+  cv::Mat opacity;  // the photo's own alpha; empty where it has none
 };
 
 extern const char COMPOSITE[];  // the one kind that needs a background

@@ -19,6 +19,8 @@ from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
 import latefusion
+from latefusion.images.reading import read_photo
+from latefusion.images.spaces import convert
 from tests.helpers.page_browser import (
     ASTRONAUT,
     DESK,
@@ -29,6 +31,7 @@ from tests.helpers.page_browser import (
     start_chromium,
 )
 from tests.helpers.page_server import Mood, stand_in
+from tests.helpers.profiles import DISPLAY_P3, PROPHOTO, as_srgb
 
 BLUE = (30, 144, 255)  # #1e90ff
 
@@ -158,6 +161,28 @@ def test_backgrounds_change_at_once(page: Page, mood: Mood, tmp_path: Path) -> N
     assert mood.asked == [{}]  # the photo went to the server once
     wanted = page.served("background=%231e90ff").astype(int)
     assert np.abs(made - wanted).max() <= 2  # a canvas keeps colours times alpha, in 8 bits
+
+
+def test_a_photo_with_a_profile_gets_the_colour_that_was_asked_for(
+    page: Page, tmp_path: Path
+) -> None:
+    """The canvas is sRGB: the browser converts photo, picture and colour into it."""
+    green = (47, 163, 107)
+    Image.open(ASTRONAUT).save(tmp_path / "wide.png", icc_profile=DISPLAY_P3)
+    wall = convert(np.full((20, 40, 3), green, np.uint8), None, PROPHOTO)
+    Image.fromarray(wall).save(tmp_path / "wall.png", icc_profile=PROPHOTO)
+    by_python = latefusion.matte(tmp_path / "wide.png")
+    wanted = as_srgb(by_python.over("#2fa36b"), by_python.icc).astype(int)
+    page.open(tmp_path / "wide.png").choose("#2fa36b")
+    for picture in (False, True):
+        if picture:
+            page.find("#image-file").send_keys(str(tmp_path / "wall.png"))
+            page.wait("document.getElementById('backdrop-image').naturalWidth")
+        page.find("[data-save=png]").click()
+        made = read_photo(page.saved("wide-composite.png"))
+        assert made.icc is None
+        assert made.image[4, 300] == pytest.approx(np.array(green), abs=1)
+        assert np.percentile(np.abs(made.image - wanted), 99) <= 3
 
 
 def test_what_no_canvas_holds_comes_from_the_server(page: Page, mood: Mood) -> None:

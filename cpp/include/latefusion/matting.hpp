@@ -65,12 +65,15 @@ cv::Mat blend(const cv::Mat& fg, const cv::Mat& bg, const cv::Mat& beta);
 // further out is black. Throws Error.
 cv::Mat foreground(const cv::Mat& image, const cv::Mat& alpha);
 
-// BGRA (CV_8UC4), straight (not multiplied by alpha), in the subject's own colours. Throws Error.
-cv::Mat cutout(const cv::Mat& image, const cv::Mat& alpha);
+// BGRA (CV_8UC4), straight (not multiplied by alpha), in the subject's own colours. `opacity` is the
+// alpha (CV_32F) of an image that is itself transparent. Throws Error.
+cv::Mat cutout(const cv::Mat& image, const cv::Mat& alpha, const cv::Mat& opacity = cv::Mat());
 
 // The subject (CV_8UC3) on a colour (BGR), or on another image of any size, which is cropped to
 // fill. Throws Error.
-cv::Mat composite(const cv::Mat& image, const cv::Mat& alpha, const cv::Vec3b& colour);
-cv::Mat composite(const cv::Mat& image, const cv::Mat& alpha, const cv::Mat& background);
+cv::Mat composite(const cv::Mat& image, const cv::Mat& alpha, const cv::Vec3b& colour,
+                  const cv::Mat& opacity = cv::Mat());
+cv::Mat composite(const cv::Mat& image, const cv::Mat& alpha, const cv::Mat& background,
+                  const cv::Mat& opacity = cv::Mat());
 
 }  // namespace latefusion

@@ -134,7 +134,11 @@ class MattingOptions:
     ] = EPSILON
     rotate_search: Annotated[
         bool,
-        Option("Try quarter turns of a photo with an uncertain matte.", QUALITY, clips=False),
+        Option(
+            "Try quarter turns of a photo with an uncertain matte; the result lies as the photo.",
+            QUALITY,
+            clips=False,
+        ),
     ] = False
     subject: Annotated[
         str | Point,

@@ -10,6 +10,7 @@ from PIL import Image
 
 from latefusion import new_session, remove
 from latefusion.errors import LatefusionError
+from tests.helpers.profiles import DISPLAY_P3, as_srgb, difference
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 
@@ -94,3 +95,13 @@ def test_alpha_matting_is_taken_and_a_colour_comes_behind() -> None:
 def test_a_wrong_colour_is_one_line() -> None:
     with pytest.raises(LatefusionError, match=r"bgcolor .* is not"):
         remove(sample(), bgcolor=(1, 2, 3))  # type: ignore[arg-type]
+
+
+def test_a_background_has_the_colour_that_was_asked_for_on_a_photo_with_a_profile() -> None:
+    photo = sample()
+    photo.info["icc_profile"] = DISPLAY_P3
+    cutout = remove(photo, bgcolor=(0, 177, 64, 255))
+    assert cutout.info["icc_profile"] == DISPLAY_P3
+    corner = np.asarray(cutout)[:3, :3, :3]
+    shown = as_srgb(np.ascontiguousarray(corner), DISPLAY_P3)
+    assert difference(shown, np.full_like(shown, (0, 177, 64))).max() < 1

@@ -8,19 +8,19 @@ namespace latefusion {
 namespace {
 
 // `behind` is the background at the image's size, or one pixel of it where it is one colour.
-cv::Mat over(const cv::Mat& image, const cv::Mat& mix, const cv::Mat& behind,
+cv::Mat over(const cv::Mat& image, const cv::Mat& share, const cv::Mat& behind,
              const cv::Mat& opacity) {
-  cv::Mat composite = foreground(image, mix);
-  const cv::Mat alpha = faded(mix, opacity);
+  const cv::Mat alpha = faded(share, opacity);
+  cv::Mat composite = foreground(image, mixed(share, opacity));
   const bool plain = behind.total() == 1;
   for (int y = 0; y < composite.rows; ++y) {
     auto* pixels = composite.ptr<cv::Vec3b>(y);
     const auto* a = alpha.ptr<float>(y);
     const auto* below = behind.ptr<cv::Vec3b>(plain ? 0 : y);
     for (int x = 0; x < composite.cols; ++x) {
-      const cv::Vec3f mixed =
+      const cv::Vec3f both =
           cv::Vec3f(pixels[x]) * a[x] + cv::Vec3f(below[plain ? 0 : x]) * (1 - a[x]);
-      pixels[x] = cv::Vec3b(mixed);
+      pixels[x] = cv::Vec3b(both);
     }
   }
   return composite;
@@ -37,7 +37,8 @@ cv::Mat blend(const cv::Mat& fg, const cv::Mat& bg, const cv::Mat& beta) {
 }
 
 cv::Mat cutout(const cv::Mat& image, const cv::Mat& alpha, const cv::Mat& opacity) {
-  const std::vector<cv::Mat> parts = {foreground(image, alpha), to_levels(faded(alpha, opacity))};
+  const cv::Mat levels = to_levels(faded(alpha, opacity));
+  const std::vector<cv::Mat> parts = {foreground(image, mixed(alpha, opacity)), levels};
   cv::Mat bgra;
   cv::merge(parts, bgra);
   return bgra;

@@ -38,4 +38,14 @@ inline cv::Mat faded(const cv::Mat& alpha, const cv::Mat& opacity) {
   return alpha.mul(opacity);
 }
 
+// The subject's share of each pixel's colour: alpha, but 0 where the image shows nothing.
+inline cv::Mat mixed(const cv::Mat& alpha, const cv::Mat& opacity) {
+  if (opacity.empty()) {
+    return alpha;
+  }
+  cv::Mat mix = alpha.clone();
+  mix.setTo(0, opacity == 0);
+  return mix;
+}
+
 }  // namespace latefusion

@@ -12,7 +12,7 @@ from latefusion.errors import LatefusionError
 from latefusion.images.compositing import read_background
 from latefusion.images.levels import to_levels
 from latefusion.images.writing import Picture, write_picture
-from latefusion.inference.matte import Matte
+from latefusion.inference.matte import Matte, as_pil
 from latefusion.inference.predictor import Predictor, default_predictor, load
 from latefusion.inference.subject import LARGEST, keep_subject
 
@@ -59,8 +59,7 @@ def remove(
     picture = removed(matte, only_mask, post_process_mask, bgcolor)
     if force_return_bytes or isinstance(data, bytes | bytearray | memoryview):
         return _png(picture)
-    pixels = picture.pixels
-    return Image.fromarray(pixels) if isinstance(data, Image.Image) else pixels
+    return as_pil(picture) if isinstance(data, Image.Image) else picture.pixels
 
 
 def removed(

@@ -1,8 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from latefusion.images.exif import Exif, Value
+from latefusion.images.metadata import NOTHING, Metadata
 from latefusion.inference.outputs import KINDS, Look, box_of, render
 from tests.helpers.mattes import red_on_green
+from tests.helpers.profiles import DISPLAY_P3, WIDE, as_srgb, difference
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,9 +66,34 @@ def test_the_box_of_a_subject() -> None:
 
 
 def test_profile_and_resolution_travel() -> None:
-    from dataclasses import replace
-
     matte = replace(red_on_green(), icc=b"profile", dpi=(300.0, 300.0))
     assert render(matte, "cutout").icc == b"profile"
     assert render(matte, "alpha").icc is None  # an RGB profile does not fit grey
     assert render(matte, "alpha").dpi == (300.0, 300.0)
+
+
+@pytest.mark.parametrize("name", WIDE)
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_photo_with_a_profile_is_put_on_the_colour_that_was_asked_for(
+    name: str, linear: bool
+) -> None:
+    matte = replace(red_on_green(), icc=WIDE[name])
+    picture = render(matte, "cutout", Look(background="#00b140", linear=linear))
+    shown = as_srgb(picture.pixels[:, 40:], picture.icc)
+    assert difference(shown, np.full_like(shown, (0, 177, 64))).max() < 1
+    np.testing.assert_array_equal(picture.pixels[:, :15], matte.image[:, :15])
+
+
+def test_the_panels_of_a_preview_are_green_and_white_in_any_space() -> None:
+    picture = render(replace(red_on_green(), icc=DISPLAY_P3), "preview")
+    shown = as_srgb(picture.pixels, picture.icc)[20]
+    for column, colour in ((170, (0, 177, 64)), (230, (255, 255, 255))):
+        assert difference(shown[column], np.array(colour, np.uint8)) < 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_metadata_goes_into_all_kinds_unless_it_is_stripped(kind: str) -> None:
+    about = Metadata(Exif({0x8298: Value(2, b"me\0")}))
+    matte = replace(red_on_green(), about=about)
+    assert render(matte, kind).about == about
+    assert render(matte, kind, Look(strip=True)).about == NOTHING

@@ -17,7 +17,7 @@ from latefusion.images.framing import Letterbox, resize_plane
 from latefusion.images.levels import Plane, to_levels
 from latefusion.images.metadata import NOTHING, Metadata
 from latefusion.images.reading import Dpi
-from latefusion.images.writing import write_picture
+from latefusion.images.writing import Picture, write_picture
 from latefusion.inference.confidence import (
     NO_SUBJECT,
     PARTS,
@@ -115,11 +115,7 @@ class Matte:
 
         Raises as `save` does.
         """
-        picture = render(self, kind, look)
-        image = Image.fromarray(picture.pixels)
-        about = {"icc_profile": picture.icc, "dpi": picture.dpi}
-        image.info.update({name: value for name, value in about.items() if value})
-        return image
+        return as_pil(render(self, kind, look))
 
     def show(self, kind: str = "preview", look: Look = PLAIN) -> None:
         """Open a picture in the viewer of this machine. Raises as `save` does."""
@@ -234,6 +230,14 @@ class Matte:
         else:
             behind = blurred(self.image, self.mix, radius)
         return compose(self.colours, self.alpha, behind, linear=linear, icc=self.icc)
+
+
+def as_pil(picture: Picture) -> Image.Image:
+    """A picture as a PIL image, with profile and resolution in its `info`."""
+    image = Image.fromarray(picture.pixels)
+    about = {"icc_profile": picture.icc, "dpi": picture.dpi}
+    image.info.update({name: value for name, value in about.items() if value})
+    return image
 
 
 def _grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from tests.helpers import corpus
 from tests.helpers.corpus import BROKEN, HEALTHY, NAMES, PIXELS, SRGB
 
 
+@pytest.mark.filterwarnings("ignore:.*left out")  # damaged metadata
 @pytest.mark.parametrize("name", HEALTHY)
 def test_an_unusual_photo_has_its_expected_pixels(name: str) -> None:
     if "heic" in name:
@@ -148,6 +149,7 @@ SEEDS = [
 CHANGES = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=12)
 
 
+@pytest.mark.filterwarnings("ignore:.*left out")  # damaged metadata
 @settings(max_examples=400, deadline=2000)
 @given(seed=st.sampled_from(SEEDS), changes=CHANGES, length=st.integers(1, 5000))
 def test_damaged_photos_give_pixels_or_a_one_line_error(

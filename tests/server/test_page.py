@@ -182,7 +182,8 @@ def test_a_photo_with_a_profile_gets_the_colour_that_was_asked_for(
         made = read_photo(page.saved("wide-composite.png"))
         assert made.icc is None
         assert made.image[4, 300] == pytest.approx(np.array(green), abs=1)
-        assert np.percentile(np.abs(made.image - wanted), 99) <= 3
+        off = np.abs(made.image - wanted)[by_python.alpha == 1]  # soft ones are mixed in sRGB
+        assert off.mean() < 1.5
 
 
 def test_what_no_canvas_holds_comes_from_the_server(page: Page, mood: Mood) -> None:

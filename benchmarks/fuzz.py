@@ -168,7 +168,7 @@ def check(photo: Photo, rng: np.random.Generator) -> None:
         assert 0 <= photo.opacity.min() <= photo.opacity.max() <= 1
     if pixels.size < 1_000_000:
         format = list(FORMATS)[rng.integers(len(FORMATS))]
-        write_picture(io.BytesIO(), Picture(pixels, photo.icc, photo.dpi), format)
+        write_picture(io.BytesIO(), Picture(pixels, photo.icc, photo.dpi, photo.about), format)
 
 
 def run(seed: int, case: int) -> str:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from latefusion.errors import ImageError
 from latefusion.images.reading import Photo, read_photo
-from tests.helpers.corpus import PIXELS, SRGB, chunk, encode, png
+from tests.helpers.corpus import PIXELS, SRGB, chunk, encode, layout, png, tiff
 
 MANY = bytes(1_200_000)
 FILES = Path(__file__).parent / "files"
@@ -116,8 +116,6 @@ def test_a_thumbnail_is_never_taken_for_the_photo() -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_a_tag_that_no_pixel_needs_costs_no_pixel(order: str) -> None:
-    from tests.helpers.corpus import layout, tiff
-
     tags = layout(PIXELS, 2, t305=(1, 2, 3, 4), t700=(5, 6, 7))
     data = bytearray(tiff([PIXELS.tobytes()], tags, order=order))
     for tag in (305, 700):
@@ -135,3 +133,23 @@ def test_damaged_exif_costs_no_pixel_of_an_avif() -> None:
     place = data.index(exif.tobytes()[6:])
     photo = read_with_one_warning(data[:place] + b"nonsense" + data[place + 8 :])
     assert np.abs(photo.image.astype(int) - PIXELS).max() < 25
+
+
+@pytest.mark.parametrize("damage", ["cut short", "length beyond the end", "length too short"])
+def test_a_damaged_chunk_after_the_pixels_costs_no_pixel_of_a_webp(damage: str) -> None:
+    exif = Image.Exif()
+    exif[0x8298] = "me, and a name that is long"
+    data = encode(PIXELS, "WEBP", lossless=True, exif=exif, icc_profile=SRGB)
+    place = data.index(b"EXIF") + 4
+    (size,) = struct.unpack_from("<I", data, place)
+    longer, shorter = (struct.pack("<I", length) for length in (size + 999, size // 4 * 2))
+    data = {
+        "cut short": data[: place + 4 + size // 2],
+        "length beyond the end": data[:place] + longer + data[place + 4 :],
+        "length too short": data[:place] + shorter + data[place + 4 :],
+    }[damage]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        photo = read_photo(data)
+    np.testing.assert_array_equal(photo.image, PIXELS)
+    assert photo.icc == SRGB

@@ -25,6 +25,11 @@ START_OF_SCAN, ADOBE, JFIF, ABOUT, ICC = 0xDA, 0xEE, 0xE0, 0xE1, 0xE2
 LEAST = {JFIF: 14, ADOBE: 12, ABOUT: 8, ICC: 14 + 2}  # bytes of a segment
 
 
+# WebP (RFC 9649, 2.7): the chunks of pixels; those of metadata, and their flags in the first chunk.
+WEBP_FIRST = b"VP8X"
+WEBP_PIXELS = (WEBP_FIRST, b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF")
+WEBP_FLAGS = {b"ICCP": 0x20, b"EXIF": 0x08, b"XMP ": 0x04}
+
 # AVIF (ISO 23008-12): the entry of an item of EXIF. One of an unknown type is passed over.
 EXIF_ITEM = re.compile(rb"(infe.{8,10})Exif", re.DOTALL)
 AVIF_HEAD = 1 << 16  # bytes in which it is looked for
@@ -45,6 +50,9 @@ def mended(data: bytes) -> Iterator[bytes]:
     elif data.startswith(b"\xff\xd8\xff"):
         yield _jpeg(data, keep=True)
         yield _jpeg(data, keep=False)
+    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        yield _webp(data, keep=True)
+        yield _webp(data, keep=False)
     elif data[:4] in ORDERS:
         for kept in (None, PIXELS):
             yield only(io.BytesIO(data), len(data), kept)
@@ -110,6 +118,27 @@ def _jpeg(data: bytes, keep: bool) -> bytes:
                 break
         place = end
     return b"".join([*parts, data[place:]])
+
+
+def _webp(data: bytes, keep: bool) -> bytes:
+    """A WebP without what no pixel needs, or, with `keep`, without what is cut short or unknown."""
+    chunks: list[tuple[bytes, bytes]] = []
+    place = 12
+    while place + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, place)
+        end = place + 8 + size
+        whole = keep and name in WEBP_FLAGS and end <= len(data)
+        if name in WEBP_PIXELS or whole:
+            chunks.append((name, data[place:end] + bytes(size % 2)))
+        place = end + size % 2
+    flags = sum(WEBP_FLAGS.values())
+    there = sum(WEBP_FLAGS.get(name, 0) for name in {name for name, _ in chunks})
+    body = b"WEBP"
+    for name, chunk in chunks:
+        if name == WEBP_FIRST and len(chunk) > 8:
+            chunk = chunk[:8] + bytes([chunk[8] & ~flags | there]) + chunk[9:]
+        body += chunk
+    return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 def _tables_of_largest(data: bytes, start: int) -> int:

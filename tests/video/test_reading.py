@@ -10,8 +10,9 @@ import pytest
 
 from latefusion.errors import VideoError
 from latefusion.inference.predictor import Predictor
-from latefusion.video.reading import Clip, Frame, Times
+from latefusion.video.reading import Clip
 from latefusion.video.run import matte_video, mattes
+from latefusion.video.times import Frame, Times
 from tests.helpers.clips import (
     BT709,
     LIMITED,

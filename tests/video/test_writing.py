@@ -12,8 +12,9 @@ import pytest
 from latefusion.errors import LatefusionError, OutputError
 from latefusion.inference.outputs import Look
 from latefusion.inference.predictor import Predictor
-from latefusion.video.reading import Clip, Frame
+from latefusion.video.reading import Clip
 from latefusion.video.run import matte_video
+from latefusion.video.times import Frame
 from latefusion.video.writing import open_writer
 from tests.helpers.clips import (
     BT601,

@@ -5,11 +5,10 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideData
@@ -18,24 +17,25 @@ from numpy.typing import NDArray
 
 from latefusion.errors import VideoError, reason, shown
 from latefusion.images.framing import Size
-from latefusion.video.colour import colour_of, to_rgb
+from latefusion.images.levels import Plane
+from latefusion.video.colour import colour_of, opacity_of, to_rgb
+from latefusion.video.decoding import Decoder
+from latefusion.video.ending import Ending
+from latefusion.video.times import (
+    WHOLE_CLIP,
+    Event,
+    Frame,
+    SoundPacket,
+    Span,
+    Times,
+    with_lengths,
+    with_repeats,
+    within,
+)
 
 STILL = ("image2", "_pipe")  # parts of the names of formats for single pictures
 UNTIMED = "avi"  # counts frames in coding order; FFmpeg guesses when they are shown
 DEFAULT_RATE = Fraction(25)  # of a raw stream without a rate
-MISSING = Fraction(1, 2)  # seconds; a clip that ends this much before its duration is cut short
-
-
-class Frame(NamedTuple):
-    """A decoded frame of a clip, not yet upright, with its time."""
-
-    decoded: av.VideoFrame
-    ticks: int  # since the clip's start, in its time base
-    lasts: int  # duration in ticks; 0 if unknown
-
-
-SoundPacket: TypeAlias = "Packet[AudioStream]"
-Event: TypeAlias = "Frame | SoundPacket"
 
 
 class Clip:
@@ -46,11 +46,14 @@ class Clip:
     `colour` holds the colour tags, `sound` the audio streams. `frames` is the approximate number of
     frames, 0 if unknown.
 
+    `span` is the part to read; its times start at 0.
+
     Raises VideoError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, span: Span = WHOLE_CLIP) -> None:
         self.name = shown(path)
+        self._span = span
         _check_file(path, self.name)
         try:
             self._container = av.open(f"file:{path}", "r")
@@ -67,39 +70,55 @@ class Clip:
     def _read_head(self) -> None:
         self._refuse_photo()
         video = self._video = self._find_video()
-        video.thread_type = "AUTO"
         self.sound = [s for s in self._container.streams.audio if s.codec_context is not None]
         self.rate = video.average_rate or video.guessed_rate or DEFAULT_RATE
         self.time_base = video.time_base or 1 / self.rate
+        self._step = max(1, round(1 / (self.rate * self.time_base)))  # ticks from frame to frame
         self._start = Fraction(self._container.start_time or 0, av.time_base)
-        self._lasting = Fraction(self._container.duration or 0, av.time_base)
-        timed = self._container.format.name != UNTIMED
-        self._times = Times(None if timed else video.start_time or 0)
+        counted = self._container.format.name == UNTIMED
+        self._times = Times(video.start_time or 0 if counted else None)
         self._last = -1  # ticks of the previous frame
-        self._ended = Fraction(0)  # end of the last packet, in seconds
-        self._packets = self._broken = self._patched = 0
+        self._empty: list[int] = []  # ticks of packets without data
+        self._patched = 0
         self._error = ""
-        self._expected = video.frames
-        events = self._read()
+        self._decoder = Decoder(video)
+        self._ending = Ending(self._container, video, self.sound)
+        events = with_repeats(self._read(), self._empty, self._counted_to if counted else None)
+        lasting = with_lengths(events, self._step, self._end)
         before, first = [], None
-        for event in events:
+        parts = within(lasting, self._span, self.time_base)
+        for event in parts:
             before.append(event)
             if isinstance(event, Frame):
                 first = event
                 break
         if first is None:
-            raise VideoError(f"{self.name} has no frame that can be decoded; it may be damaged")
-        self._events = chain(before, events)
+            raise self._no_frame()
+        self._events = chain(before, parts)
         self._describe(first.decoded)
 
+    def _no_frame(self) -> VideoError:
+        if self._last >= 0:
+            lasting = float(self._end() * self.time_base)
+            return VideoError(
+                f"{self.name} lasts {lasting:.2f} s, so nothing of it is after"
+                f" {float(self._span.start):g} s; give an earlier start"
+            )
+        return VideoError(f"{self.name} has no frame that can be decoded; it may be damaged")
+
     def _describe(self, first: av.VideoFrame) -> None:
-        self.colour = colour_of(first)
-        self._turn = turn_of(first)
+        described = self._decoder.sample or first
+        self.colour = colour_of(described)
+        self._turn = turn_of(described)
         self._stored = first.height, first.width
         self.size: Size = self._stored[::-1] if self._turn.sideways else self._stored
         aspect = self._video.sample_aspect_ratio or Fraction(1)
         self.aspect = 1 / aspect if self._turn.sideways else aspect
-        self.frames = self._video.frames or round(self._lasting * self.rate)
+        lasting = self._ending.lasting
+        self.frames = self._video.frames or round(lasting * self.rate)
+        if not self._span.whole:
+            lasting = min(lasting, self._span.end or lasting) - self._span.start
+            self.frames = max(0, round(lasting * self.rate))
 
     def _refuse_photo(self) -> None:
         if any(word in self._container.format.name for word in STILL):
@@ -120,44 +139,50 @@ class Clip:
         return self._events
 
     def _read(self) -> Iterator[Event]:
-        streams = (self._video, *self.sound)
+        sounds = {stream.index for stream in self.sound}
         try:
-            for packet in self._container.demux(streams):
-                self._count(packet)
+            for packet in self._container.demux():
+                self._ending.note(packet)
                 if packet.stream.index == self._video.index:
                     yield from self._decode(cast("Packet[VideoStream]", packet))
-                elif packet.size:
+                elif packet.size and packet.stream.index in sounds:
                     yield self._shift(cast(SoundPacket, packet))
         except (av.FFmpegError, OSError) as error:
             self._error = reason(error)
-
-    def _count(self, packet: "Packet[Any]") -> None:
-        if packet.size and packet.pts is not None:
-            end = (packet.pts + (packet.duration or 0)) * packet.time_base - self._start
-            self._ended = max(self._ended, end)
-            self._packets += packet.stream.index == self._video.index
+        yield from map(self._timed, self._decoder.end())
+        self._ending.reached = True
 
     def _decode(self, packet: "Packet[VideoStream]") -> Iterator[Frame]:
-        try:
-            decoded = self._video.decode(packet)
-        except av.FFmpegError as error:
-            self._broken += 1
-            self._error = self._error or reason(error)
+        if packet.size:
+            yield from map(self._timed, self._decoder.decode(packet))
             return
-        for frame in decoded:
-            self._patched += frame.is_corrupt
-            yield Frame(frame, self._ticks(frame), frame.duration or 0)
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is not None:  # else the one that ends the stream
+            self._empty.append(self._ticks_of(time * packet.time_base))
 
-    def _ticks(self, frame: av.VideoFrame) -> int:
-        """Return the time of a frame, always later than the last one; by the rate if unknown."""
-        step = max(1, round(1 / (self.rate * self.time_base)))
-        ticks = self._last + step if self._last >= 0 else 0
+    def _timed(self, frame: av.VideoFrame) -> Frame:
+        """Return a frame with its time, always later than the last one; by the rate if unknown."""
+        self._patched += frame.is_corrupt
+        ticks = self._last + self._step if self._last >= 0 else 0
         when = self._times.of(frame.pts, frame.dts)
         if when is not None and frame.time_base is not None:
-            ticks = round(when * frame.time_base / self.time_base)
-            ticks -= round(self._start / self.time_base)
+            ticks = self._ticks_of(when * frame.time_base)
         self._last = max(ticks, self._last + 1)
-        return self._last
+        return Frame(frame, self._last, frame.duration or 0)
+
+    def _ticks_of(self, seconds: Fraction) -> int:
+        return round(seconds / self.time_base) - round(self._start / self.time_base)
+
+    def _counted_to(self) -> int:
+        """The number of frames in a format that counts them, with those repeated at the end."""
+        return 0 if self._ending.early else self._video.frames
+
+    def _end(self) -> int:
+        """The ticks at which the picture ends; 0 if the clip does not say so."""
+        stated = self._ending.stated
+        if stated is None or self._error or self._ending.early:
+            return 0
+        return round((stated - self._start) / self.time_base)
 
     def _shift(self, packet: SoundPacket) -> SoundPacket:
         """Shift the times of a packet of sound to start with the clip, like those of the frames."""
@@ -172,18 +197,22 @@ class Clip:
         """Convert a frame to (H, W, 3) RGB, turned upright."""
         return self._turn.apply(to_rgb(frame.decoded, self.colour, self._stored))
 
+    def opacity(self, frame: Frame) -> Plane | None:
+        """Return a frame's own alpha, (H, W) turned upright, or None if it has none."""
+        own = opacity_of(frame.decoded, self._stored)
+        return None if own is None else self._turn.apply(own)
+
     @property
     def damage(self) -> str | None:
         """Describe what could not be read, or None; valid after the last event."""
-        if self._broken or self._patched:
+        if self._decoder.broken or self._patched:
             return (
-                f"{self.name} is damaged: packets not decoded: {self._broken}, frames decoded only"
-                f" in part: {self._patched}"
+                f"{self.name} is damaged: packets not decoded: {self._decoder.broken}, frames"
+                f" decoded only in part: {self._patched}"
             )
-        short = self._ended < self._lasting - MISSING
-        if self._error or self._expected > self._packets or short:
-            lasting = f"{float(self._ended):.1f} of {float(self._lasting):.1f} s"
-            return f"{self.name} ends early, after {lasting}"
+        early = self._ending.early
+        if self._error or early:
+            return f"{self.name} ends early, after {early or self._error}"
         return None
 
     def __enter__(self) -> "Clip":
@@ -198,42 +227,6 @@ class Clip:
         self._container.close()
 
 
-class Times:
-    """Choice between the two times of a frame: its own (pts) and that of its packet (dts).
-
-    The one that stepped back less often so far is used, its own if equal, as in FFmpeg's best
-    effort (guess_correct_pts in libavcodec/decode.c). For a format without pts give `start`, the
-    time of the first frame; times are then those of the packets, counted from there.
-    """
-
-    def __init__(self, start: int | None = None) -> None:
-        self._start = start
-        self._waited: int | None = None
-        self._last_pts = self._last_dts = -(2**63)
-        self._faulty_pts = self._faulty_dts = 0
-
-    def of(self, pts: int | None, dts: int | None) -> int | None:
-        """Return the time of the next frame, or None if it has none."""
-        if self._start is not None:
-            return self._counted(self._start, dts)
-        if dts is not None:
-            self._faulty_dts += dts <= self._last_dts
-            self._last_dts = dts
-        if pts is not None:
-            self._faulty_pts += pts <= self._last_pts
-            self._last_pts = pts
-        if dts is None or self._faulty_pts <= self._faulty_dts:
-            return dts if pts is None else pts
-        return dts
-
-    def _counted(self, start: int, dts: int | None) -> int | None:
-        if dts is None:
-            return None
-        if self._waited is None:  # the decoder's delay: packets that the first frame refers to
-            self._waited = dts - start
-        return dts - self._waited
-
-
 class Turn(NamedTuple):
     """Transformation of stored pixels to upright: a transposition, then the two flips."""
 
@@ -241,10 +234,10 @@ class Turn(NamedTuple):
     mirrored: bool  # left and right are swapped
     upended: bool  # top and bottom are swapped
 
-    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Turn stored pixels (H, W, 3) upright."""
+    def apply(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Turn stored pixels (H, W, 3) or a plane (H, W) upright."""
         if self.sideways:
-            image = image.transpose(1, 0, 2)
+            image = image.swapaxes(0, 1)
         if self.mirrored:
             image = image[:, ::-1]
         if self.upended:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from latefusion.inference.outputs import CLIP_KINDS, PLAIN, Look, render
 from latefusion.inference.predictor import Predictor
 from latefusion.parallel import in_order, side_by_side
 from latefusion.video.pipeline import as_video_error, frame_mattes
-from latefusion.video.reading import Clip, Frame
+from latefusion.video.reading import Clip
 from latefusion.video.steady import SMOOTH
+from latefusion.video.times import WHOLE_CLIP, Frame, Span
 from latefusion.video.writing import Writer, check_target, open_writer
 
 
@@ -29,6 +31,7 @@ def matte_video(
     look: Look = PLAIN,
     predictor: Predictor | None = None,
     smooth: float = SMOOTH,
+    span: Span = WHOLE_CLIP,
     workers: int | None = None,
     step: Callable[[], None] = lambda: None,
     stop: Callable[[], bool] = lambda: False,
@@ -38,8 +41,9 @@ def matte_video(
     `target` is a .mov (ProRes 4444), a .webm (VP9), a .mp4 (H.264, which needs a background), or,
     for numbered PNGs, a folder or a pattern like `out/%05d.png`. `kind` is one of CLIP_KINDS.
     `look` and `predictor` are as for photos, without `tiles` and `rotate_search`. `smooth` is that
-    of `steadied`. `workers` frames are processed in parallel, by default one per core. `step` is
-    called after each frame. When `stop` returns True, the frames done so far become a whole clip.
+    of `steadied`. `span` is the part of the clip to process. `workers` frames are processed in
+    parallel, by default one per core. `step` is called after each frame. When `stop` returns True,
+    the frames done so far become a whole clip. A clip's own alpha multiplies that of the network.
 
     Raises LatefusionError for options that clips do not support, and OutputError for a target that
     cannot be written. Raises VideoError for a clip that is damaged or cut short, after writing what
@@ -58,14 +62,14 @@ def matte_video(
     done = 0
     with (
         as_video_error(shown(source)),
-        Clip(source) as clip,
+        Clip(source, span) as clip,
         open_writer(target, clip, transparent) as writer,
         ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool,
     ):
         frames = _frames(clip, writer, stop)
         seen = frame_mattes(frames, clip.upright, predictor, smooth, pool, workers)
         numbered = enumerate(seen, 1)
-        for ready in in_order(pool, partial(_show, writer, kind, look), numbered, workers):
+        for ready in in_order(pool, partial(_show, clip, writer, kind, look), numbered, workers):
             writer.add(ready)
             done += 1
             step()
@@ -79,6 +83,7 @@ def mattes(
     *,
     predictor: Predictor | None = None,
     smooth: float = SMOOTH,
+    span: Span = WHOLE_CLIP,
     workers: int | None = None,
 ) -> Iterator[Matte]:
     """Yield the mattes of a clip's frames, upright and in order.
@@ -90,19 +95,19 @@ def mattes(
     workers = workers or side_by_side()
     with (
         as_video_error(shown(Path(source))),
-        Clip(Path(source)) as clip,
+        Clip(Path(source), span) as clip,
         ThreadPoolExecutor(workers) as pool,
     ):
         frames = (event for event in clip.events() if isinstance(event, Frame))
-        for matte, _ in frame_mattes(frames, clip.upright, predictor, smooth, pool, workers):
-            yield matte
+        for seen in frame_mattes(frames, clip.upright, predictor, smooth, pool, workers):
+            yield _own(clip, *seen)
     if clip.damage:
         raise VideoError(clip.damage)
 
 
-def about_frames(source: str | os.PathLike[str]) -> int | None:
+def about_frames(source: str | os.PathLike[str], span: Span = WHOLE_CLIP) -> int | None:
     """Return the approximate number of frames of a clip, or None if unknown. Raises VideoError."""
-    with Clip(Path(source)) as clip:
+    with Clip(Path(source), span) as clip:
         return clip.frames or None
 
 
@@ -122,7 +127,15 @@ def _frames(clip: Clip, writer: Writer, stop: Callable[[], bool]) -> Iterator[Fr
             writer.add_sound(event)
 
 
-def _show(writer: Writer, kind: str, look: Look, numbered: tuple[int, tuple[Matte, Frame]]) -> Any:
+def _show(
+    clip: Clip, writer: Writer, kind: str, look: Look, numbered: tuple[int, tuple[Matte, Frame]]
+) -> Any:
     number, (matte, frame) = numbered
-    pixels = np.asarray(render(matte, kind, look).pixels, np.uint8)
+    pixels = np.asarray(render(_own(clip, matte, frame), kind, look).pixels, np.uint8)
     return writer.prepare(pixels, number, frame.ticks, frame.lasts)
+
+
+def _own(clip: Clip, matte: Matte, frame: Frame) -> Matte:
+    """Multiply alpha by that of the clip itself, if it has one."""
+    opacity = clip.opacity(frame)
+    return matte if opacity is None else replace(matte, alpha=matte.alpha * opacity)

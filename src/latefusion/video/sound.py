@@ -8,7 +8,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
-from latefusion.video.reading import SoundPacket
+from latefusion.video.times import SoundPacket
 
 OPUS, OPUS_RATE = "libopus", 48000
 RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)  # AAC

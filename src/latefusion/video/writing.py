@@ -10,14 +10,16 @@ from typing import Any, Protocol, cast
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from latefusion.errors import OutputError, reason, shown
 from latefusion.images.writing import Picture, make_folder, remove_parts, whole_path, write_picture
 from latefusion.video.colour import from_rgb
-from latefusion.video.reading import Clip, SoundPacket
+from latefusion.video.reading import Clip
 from latefusion.video.sound import OPUS, Sound
+from latefusion.video.times import SoundPacket
 
 COMPRESSED = ("aac", "mp3", "ac3", "eac3", "alac")
 PCM = tuple(
@@ -79,7 +81,8 @@ MOVIES = {
         "H.264",
         "mp4",
         "libx264",
-        {"crf": "18", "preset": "fast"},
+        # Without B-frames: of a reordered frame, MP4 cannot store how long it lasts.
+        {"crf": "18", "preset": "fast", "bf": "0"},
         "yuv420p",
         None,
         even=True,
@@ -228,6 +231,7 @@ class MovieFile:
         self._format = (movie.transparent if transparent else None) or movie.opaque
         self._colour = clip.colour if movie.full else clip.colour.limited()
         self._time_base = clip.time_base
+        self._lasts: dict[int, int] = {}  # duration of the frames in the encoder, by their time
         video = cast(
             VideoStream, container.add_stream(movie.codec, rate=clip.rate, options=movie.options)
         )
@@ -258,7 +262,14 @@ class MovieFile:
 
     def add(self, prepared: av.VideoFrame) -> None:
         """Encode the next frame."""
-        self._container.mux(self._video.encode(prepared))
+        self._lasts[prepared.pts or 0] = prepared.duration
+        self._mux(self._video.encode(prepared))
+
+    def _mux(self, packets: "list[Packet[VideoStream]]") -> None:
+        """Write packets of video with their durations, which encoders drop."""
+        for packet in packets:
+            packet.duration = self._lasts.pop(packet.pts or 0, 0)
+            self._container.mux(packet)
 
     def add_sound(self, packet: SoundPacket) -> None:
         """Copy a packet of sound, or encode it again."""
@@ -267,7 +278,7 @@ class MovieFile:
 
     def end(self) -> None:
         """Write the packets that the encoders still hold."""
-        self._container.mux(self._video.encode(None))
+        self._mux(self._video.encode(None))
         for sound in self._sounds.values():
             for ready in sound.end():
                 self._container.mux(ready)

@@ -1,0 +1,145 @@
+"""Times of a clip: how long frames last, and the part that is asked for."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from latefusion.errors import LatefusionError, VideoError
+from latefusion.inference.predictor import Predictor
+from latefusion.video.run import about_frames, matte_video, mattes
+from latefusion.video.times import Span, parse_time
+from tests.helpers.clips import loud_from, picture, sound_of, times, write_clip
+from tests.helpers.odd_clips import write_pictures
+
+FILES = Path(__file__).parent / "files"
+
+
+def length(path: Path) -> float:
+    with av.open(path) as container:
+        return (container.duration or 0) / av.time_base
+
+
+@pytest.mark.parametrize("name", ["out.mov", "out.webm", "out.mp4"])
+def test_the_last_frame_of_a_gif_keeps_its_length(
+    name: str, toy: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / name
+    assert matte_video(FILES / "slow.gif", out, kind="alpha", predictor=toy) == 3
+    assert times(out) == pytest.approx([0, 0.5, 0.6], abs=0.002)
+    assert length(out) == pytest.approx(2.6, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "format"),
+    [
+        ("in.mov", "libx264", "yuv420p"),  # its last packet is not that of its last frame
+        ("in.mp4", "mpeg4", "yuv420p"),
+        ("in.mkv", "libx264", "yuv420p"),
+        ("in.webm", "libvpx-vp9", "yuv420p"),
+        ("in.apng", "apng", "rgb24"),
+    ],
+)
+@pytest.mark.parametrize("name", ["out.mov", "out.webm"])
+def test_the_last_frame_keeps_its_length(
+    source: str, codec: str, format: str, name: str, toy: Predictor, tmp_path: Path
+) -> None:
+    lasts = (50, 10, 30, 7, 200)
+    frames = [picture(number, (48, 64)) for number in range(5)]
+    clip = write_pictures(
+        tmp_path / source,
+        frames,
+        codec,
+        format,
+        lasts=lasts,
+        options={"bf": "0"} if codec == "mpeg4" else {},
+    )
+    given = length(clip) if source != "in.apng" else 2.97
+    out = tmp_path / name
+    matte_video(clip, out, kind="alpha", predictor=toy)
+    assert times(out) == pytest.approx([0, 0.5, 0.6, 0.9, 0.97], abs=0.002)
+    assert length(out) == pytest.approx(given, abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("12", 12),
+        ("12.5", 12.5),
+        (".25", 0.25),
+        ("1:02", 62),
+        ("1:02:03.5", 3723.5),
+        ("90:00", 5400),
+    ],
+)
+def test_times_are_seconds_or_a_clock(text: str, seconds: float) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "x", "-3", "1:2:3:4", "1e3", "1:", "nan"])
+def test_what_is_not_a_time_is_refused(text: str) -> None:
+    with pytest.raises(LatefusionError, match="is not a time; use seconds or H:MM:SS"):
+        parse_time(text)
+
+
+def test_a_part_without_length_is_refused() -> None:
+    with pytest.raises(LatefusionError, match="the end, 2 s, is not after the start, 2 s"):
+        Span(Fraction(2), Fraction(2))
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov"])
+def test_a_part_of_a_clip_has_its_frames_and_starts_at_0(
+    suffix: str, toy: Predictor, tmp_path: Path
+) -> None:
+    frames = [picture(number, (48, 96)) for number in range(30)]
+    clip = write_pictures(tmp_path / f"in{suffix}", frames, "libx264", "yuv420p")
+    part = Span(Fraction("0.7"), Fraction("1.52"))
+    assert about_frames(clip, part) == 8
+    found = list(mattes(clip, predictor=toy, smooth=0, span=part))
+    edges = [int((matte.alpha[30] > 0.5).sum()) for matte in found]
+    assert edges == [16 + 2 * number for number in range(7, 15)]
+    matte_video(clip, tmp_path / "out.mov", predictor=toy, span=part)
+    assert times(tmp_path / "out.mov") == pytest.approx([n / 10 for n in range(8)], abs=0.001)
+    assert length(tmp_path / "out.mov") == pytest.approx(0.82, abs=0.05)
+
+
+def test_a_long_frame_is_cut_at_both_ends(toy: Predictor, tmp_path: Path) -> None:
+    part = Span(Fraction("0.2"), Fraction("2.1"))
+    matte_video(FILES / "slow.gif", tmp_path / "out.mov", predictor=toy, span=part)
+    assert times(tmp_path / "out.mov") == pytest.approx([0, 0.3, 0.4], abs=0.001)
+    assert length(tmp_path / "out.mov") == pytest.approx(1.9, abs=0.001)
+
+
+@pytest.mark.parametrize("sound", ["aac", "pcm_s16le"])
+@pytest.mark.parametrize("name", ["out.mov", "out.webm"])
+def test_the_sound_of_a_part_stays_in_step(
+    sound: str, name: str, toy: Predictor, tmp_path: Path
+) -> None:
+    frames = [picture(number % 8) for number in range(60)]
+    clip = write_clip(tmp_path / "in.mov", frames, sound=sound, late=1.2)
+    out = tmp_path / name
+    part = Span(Fraction("0.5"), Fraction("1.75"))
+    matte_video(clip, out, kind="alpha", predictor=toy, span=part)
+    assert loud_from(out) == pytest.approx(0.7, abs=0.03)
+    assert times(out)[0] == 0
+    assert sound_of(out)[1].shape[-1] / 48000 < 1.3
+
+
+def test_a_start_after_the_end_of_the_clip_is_an_error(toy: Predictor, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4")
+    with pytest.raises(VideoError, match=r"in\.mp4 lasts 0\.27 s, so nothing of it is after 3 s"):
+        matte_video(clip, tmp_path / "out.mov", predictor=toy, span=Span(Fraction(3)))
+    assert not (tmp_path / "out.mov").exists()
+
+
+def test_damage_after_the_part_is_not_reported(toy: Predictor, tmp_path: Path) -> None:
+    frames = [np.random.default_rng(n).integers(0, 256, (48, 80, 3), np.uint8) for n in range(150)]
+    clip = write_pictures(tmp_path / "in.mkv", frames, "mjpeg", "yuvj420p")
+    content = clip.read_bytes()
+    clip.write_bytes(content[: len(content) // 2])
+    part = Span(Fraction(1), Fraction(2))
+    assert matte_video(clip, tmp_path / "out.mov", predictor=toy, span=part) == 10
+    with pytest.raises(VideoError, match="ends early"):
+        matte_video(clip, tmp_path / "out.mov", predictor=toy, span=Span(Fraction(6), Fraction(14)))

@@ -49,6 +49,30 @@ def test_the_default_background_is_transparent(toy: Predictor, tmp_path: Path) -
     assert (code, "cannot store transparency" in err) == (1, True)
 
 
+@pytest.mark.parametrize("save", ["cutout", "alpha"])
+def test_without_a_target_the_result_lies_in_the_current_folder(
+    save: str, toy: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "here").mkdir()
+    clip = write_clip(tmp_path / "clips" / "me.new.mp4")
+    before = clip.read_bytes()
+    monkeypatch.chdir(tmp_path / "here")
+    network = ("--model", str(toy.model.path), "--size", "64")
+    code, out, _ = call(str(clip), "--save", save, "--background", "white", *network)
+    assert (code, out) == (0, f"me.new-{save}.mov\n")
+    assert [path.name for path in Path().iterdir()] == [f"me.new-{save}.mov"]
+    assert len(times(Path(f"me.new-{save}.mov"))) == 8
+    assert clip.read_bytes() == before
+
+
+def test_a_part_of_a_clip_is_written(toy: Predictor, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4")
+    words = (str(clip), "-o", str(tmp_path / "out.mov"), "--start", "0.1", "--end", "0:00.2")
+    assert call(*words, "--model", str(toy.model.path))[0] == 0
+    assert times(tmp_path / "out.mov") == pytest.approx([0, 0.033, 0.067], abs=0.002)
+
+
 @pytest.mark.parametrize(("out", "behind"), [("b.mov", "b.mov"), ("out/%03d.png", "out/004.png")])
 def test_a_background_is_never_overwritten(out: str, behind: str, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
@@ -141,7 +165,14 @@ def test_a_missing_pyav_is_reported_with_its_cure(
 
 
 def test_contradictory_options_are_refused() -> None:
-    for words in (["in.mp4"], ["in.mp4", "-o", "a.mov", "--raw", "4", "4"], ["--raw", "0", "4"]):
+    for words in (
+        [],
+        ["in.mp4", "-o", "a.mov", "--raw", "4", "4"],
+        ["--raw", "0", "4"],
+        ["--raw", "4", "4", "--start", "1"],
+        ["in.mp4", "--start", "soon"],
+        ["in.mp4", "--start", "0:01:00", "--end", "59.5"],
+    ):
         assert call(*words)[0] == 2
     assert call("in.mp4", "-o", "a.mov", "--save", "trimap")[0] == 2
     code, _, err = call("--raw", "100000", "100000")

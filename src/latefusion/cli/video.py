@@ -23,7 +23,7 @@ from latefusion.cli.options import (
     with_options,
 )
 from latefusion.cli.terminal import complain, extra_packages, item_bar
-from latefusion.errors import OutputError
+from latefusion.errors import LatefusionError, OutputError
 from latefusion.images.reading import MAX_PIXELS
 from latefusion.images.writing import refuse_input
 from latefusion.inference.options import IN_AND_OUT, QUALITY, MattingOptions
@@ -32,6 +32,9 @@ from latefusion.inference.predictor import Predictor
 from latefusion.parallel import side_by_side
 from latefusion.runtime.devices import AUTO
 from latefusion.video.steady import SMOOTH
+from latefusion.video.times import Span, parse_time
+
+DEFAULT_SUFFIX = ".mov"  # of a result without -o
 
 video_app = typer.Typer()
 
@@ -50,12 +53,31 @@ def video(
             "--out",
             help="NAME.mov: ProRes 4444 with alpha. NAME.webm: VP9 with alpha. NAME.mp4: H.264,"
             " with a --background. A folder, or a name like out/%05d.png: a PNG for each frame.",
+            show_default="CLIP-cutout.mov, or CLIP- and the kind of --save, in this folder",
             rich_help_panel=IN_AND_OUT,
         ),
     ] = None,
     save: Annotated[
         ClipKind, typer.Option(help="The kind of result.", rich_help_panel=IN_AND_OUT)
     ] = "cutout",
+    start: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            show_default="0",
+            help="Begin here: seconds, or H:MM:SS.",
+            rich_help_panel=IN_AND_OUT,
+        ),
+    ] = "",
+    end: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            show_default="the clip's end",
+            help="End here: seconds from the clip's start, or H:MM:SS.",
+            rich_help_panel=IN_AND_OUT,
+        ),
+    ] = "",
     look: Annotated[Look, clip_options(Look)],
     smooth: Annotated[
         float,
@@ -77,12 +99,16 @@ def video(
     threads: Threads = None,
     strict: Strict = False,
 ) -> None:
-    """Cut people out of a clip: sound, times, rotation and colours are kept.
+    """Cut people out of a clip: writes CLIP-cutout.mov, or what -o names.
 
+    Sound, times, rotation and colours are kept.
     Of a clip that is damaged or cut short, everything that can be read is written; the exit code is
     then 1. After Ctrl-C or SIGTERM the frames done so far are a complete clip.
     """
-    _check_words(clip, out, raw, save)
+    span = _span(start, end)
+    _check_words(clip, out, raw, save, span)
+    if clip and not out:
+        out = Path(f"{clip.stem}-{save}{DEFAULT_SUFFIX}")
     if out:
         refuse_input(out, Path(str(look.background)), "background")
     look = with_background(look)
@@ -94,19 +120,26 @@ def video(
         if raw:
             _raw(raw, predictor, look, smooth, workers)
         elif clip and out:
-            _movie(clip, out, predictor, look, save, smooth, workers)
+            _movie(clip, out, predictor, look, save, smooth, span, workers)
+
+
+def _span(start: str, end: str) -> Span:
+    try:
+        return Span(parse_time(start or "0"), parse_time(end) if end else None)
+    except LatefusionError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _check_words(
-    clip: Path | None, out: Path | None, raw: tuple[int, int] | None, save: str
+    clip: Path | None, out: Path | None, raw: tuple[int, int] | None, save: str, span: Span
 ) -> None:
-    if raw is None and (clip is None or out is None):
-        raise typer.BadParameter("give a CLIP and -o, or --raw W H")
+    if raw is None and clip is None:
+        raise typer.BadParameter("give a CLIP, or --raw W H")
     if PIPE in (clip, out):
         raise typer.BadParameter("- is not a clip; for pipes use --raw W H")
-    if raw is not None and (clip or out or save != CLIP_KINDS[0]):
+    if raw is not None and (clip or out or save != CLIP_KINDS[0] or not span.whole):
         raise typer.BadParameter(
-            "--raw reads stdin and writes stdout; leave out CLIP, -o and --save"
+            "--raw reads stdin and writes stdout; leave out CLIP, -o, --save, --start and --end"
         )
     if raw is not None and min(raw) < 1:
         raise typer.BadParameter(
@@ -120,13 +153,20 @@ def _check_words(
 
 
 def _movie(
-    clip: Path, out: Path, predictor: Predictor, look: Look, kind: str, smooth: float, workers: int
+    clip: Path,
+    out: Path,
+    predictor: Predictor,
+    look: Look,
+    kind: str,
+    smooth: float,
+    span: Span,
+    workers: int,
 ) -> None:
     from latefusion.video.run import about_frames, matte_video
 
     start = perf_counter()
     done = 0
-    with item_bar(about_frames(clip), "frames") as step, _asked_to_stop() as asked:
+    with item_bar(about_frames(clip, span), "frames") as step, _asked_to_stop() as asked:
 
         def count() -> None:
             nonlocal done
@@ -141,6 +181,7 @@ def _movie(
                 look=look,
                 predictor=predictor,
                 smooth=smooth,
+                span=span,
                 workers=workers,
                 step=count,
                 stop=lambda: bool(asked),

@@ -113,3 +113,31 @@ def with_wrong_bytes(path: Path, source: Path, number: int, seed: int = 0) -> Pa
         content[start + place] ^= int(rng.integers(1, 256))
     path.write_bytes(content)
     return path
+
+
+def write_tagged(
+    path: Path, frames: Sequence[Pixels], tags: tuple[int, int, int], format: str = "yuv444p10le"
+) -> Path:
+    """A ProRes clip of RGB levels (8 or 16 bits) with the tags matrix, primaries, transfer."""
+    matrix, primaries, transfer = tags
+    with av.open(path, "w") as container:
+        video = container.add_stream("prores_ks", rate=RATE, options={"profile": "4444"})
+        assert isinstance(video, VideoStream)
+        video.height, video.width = frames[0].shape[:2]
+        video.pix_fmt = format
+        context = video.codec_context
+        context.colorspace, context.color_range = matrix, 1
+        context.color_primaries, context.color_trc = primaries, transfer
+        for number, pixels in enumerate(frames):
+            given = "rgb24" if pixels.dtype == np.uint8 else "rgb48le"
+            rgb = av.VideoFrame.from_ndarray(pixels, given)
+            rgb.colorspace = matrix
+            frame = rgb.reformat(
+                format=format, src_color_range=2, dst_colorspace=matrix, dst_color_range=1
+            )
+            frame.colorspace, frame.color_range = matrix, 1
+            frame.color_primaries, frame.color_trc = primaries, transfer
+            frame.pts, frame.time_base = number, Fraction(1, RATE)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return path

@@ -17,7 +17,7 @@ BT709, BT470BG, SMPTE170M, BT2020 = 1, 5, 6, 9
 
 # Matrix in H.273 -> matrix in swscale; all others are rare, and guessed as if untagged.
 MATRICES = {BT709: 1, 4: 4, BT470BG: 5, SMPTE170M: 5, 7: 7, BT2020: 9, 10: 9}
-LAYOUTS = {3: "rgb24", 4: "rgba"}
+LAYOUTS = {(3, 1): "rgb24", (4, 1): "rgba", (3, 2): "rgb48le", (4, 2): "rgba64le"}  # bytes second
 HD_SIDE, SD_LINES = 1280, 576  # from the one side, or above the other, players use BT.709
 
 
@@ -52,20 +52,43 @@ def _guess(width: int, height: int) -> int:
     return BT709 if longer >= HD_SIDE or shorter > SD_LINES else SMPTE170M
 
 
-def to_rgb(frame: av.VideoFrame, colour: Colour, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Convert a decoded frame to (H, W, 3) RGB at `size`, because frames of a clip can differ."""
+def is_deep(frame: av.VideoFrame) -> bool:
+    """Return whether a frame has more than 8 bits."""
+    return any(each.bits > 8 for each in frame.format.components)
+
+
+def to_rgb(
+    frame: av.VideoFrame, colour: Colour, size: tuple[int, int], layout: str = "rgb24"
+) -> NDArray[Any]:
+    """Convert a decoded frame to (H, W, 3) RGB at `size`, because frames of a clip can differ.
+
+    The levels are uint8, or with the layout `rgb48le` uint16.
+    """
     height, width = size
     given = None if frame.format.is_rgb else MATRICES[colour.matrix]
     rgb = frame.reformat(
         width,
         height,
-        "rgb24",
+        layout,
         src_colorspace=given,
         src_color_range=None if frame.format.is_rgb else colour.range,
         dst_color_range=FULL,
         threads=1,
     )
-    return np.asarray(rgb.to_ndarray(), np.uint8)
+    return np.asarray(rgb.to_ndarray())
+
+
+def with_finer_steps(
+    pixels: NDArray[np.uint8], image: NDArray[np.uint8], deep: NDArray[np.uint16], alpha: Plane
+) -> NDArray[np.uint16]:
+    """Return a picture made of the 8-bit `image` with the steps of its 16-bit original `deep`.
+
+    `pixels` is (H, W, 3) or (H, W, 4). Where alpha is 1 it is the image itself, so what was lost by
+    rounding is added again; less where the background takes part.
+    """
+    finer = pixels.astype(np.float32) * 257
+    finer[:, :, :3] += (deep - np.float32(257) * image) * alpha[:, :, None]
+    return np.clip(np.rint(finer), 0, 65535).astype(np.uint16)
 
 
 def opacity_of(frame: av.VideoFrame, size: tuple[int, int]) -> Plane | None:
@@ -105,11 +128,15 @@ def _plane(frame: av.VideoFrame, component: VideoFormatComponent) -> NDArray[Any
     return rows[:, : plane.width * np.dtype(kind).itemsize].copy().view(kind)
 
 
-def from_rgb(pixels: NDArray[np.uint8], colour: Colour, format: str) -> av.VideoFrame:
-    """Convert (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA to a frame of a YUV format, tagged."""
+def from_rgb(pixels: NDArray[Any], colour: Colour, format: str) -> av.VideoFrame:
+    """Convert (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA to a frame of a YUV format, tagged.
+
+    The levels are uint8 or uint16.
+    """
     if pixels.ndim == 2:  # swscale is up to 4 levels off from grey to limited range, so use RGB
         pixels = np.dstack([pixels] * 3)
-    rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), LAYOUTS[pixels.shape[2]])
+    layout = LAYOUTS[pixels.shape[2], pixels.itemsize]
+    rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), layout)
     rgb.colorspace = colour.matrix  # PyAV 17 reads BT.2020 only from here
     frame = rgb.reformat(
         format=format,

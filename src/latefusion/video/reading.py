@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from latefusion.errors import VideoError, reason, shown
 from latefusion.images.framing import Size
 from latefusion.images.levels import Plane
-from latefusion.video.colour import colour_of, opacity_of, to_rgb
+from latefusion.video.colour import colour_of, is_deep, opacity_of, to_rgb
 from latefusion.video.decoding import Decoder
 from latefusion.video.ending import Ending
+from latefusion.video.light import as_seen
 from latefusion.video.times import (
     WHOLE_CLIP,
     Event,
@@ -194,8 +195,18 @@ class Clip:
         return packet
 
     def upright(self, frame: Frame) -> NDArray[np.uint8]:
-        """Convert a frame to (H, W, 3) RGB, turned upright."""
+        """Convert a frame to (H, W, 3) RGB in the clip's own space, turned upright."""
         return self._turn.apply(to_rgb(frame.decoded, self.colour, self._stored))
+
+    def seen(self, frame: Frame) -> NDArray[np.uint8]:
+        """Convert a frame as `upright` does, for the network: PQ as an ordinary picture."""
+        return as_seen(self.upright(frame), self.colour)
+
+    def deep(self, frame: Frame) -> NDArray[np.uint16] | None:
+        """Convert a frame as `upright` does, to uint16; None for a clip of 8 bits."""
+        if not is_deep(frame.decoded):
+            return None
+        return self._turn.apply(to_rgb(frame.decoded, self.colour, self._stored, "rgb48le"))
 
     def opacity(self, frame: Frame) -> Plane | None:
         """Return a frame's own alpha, (H, W) turned upright, or None if it has none."""

@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from latefusion.errors import LatefusionError, VideoError, shown
+from latefusion.images.compositing import parse_blur, read_background
 from latefusion.images.writing import refuse_input
 from latefusion.inference.matte import Matte
 from latefusion.inference.outputs import CLIP_KINDS, PLAIN, Look, render
 from latefusion.inference.predictor import Predictor
 from latefusion.parallel import in_order, side_by_side
+from latefusion.video.colour import with_finer_steps
+from latefusion.video.light import PQ, differs_from_srgb, from_srgb
 from latefusion.video.pipeline import as_video_error, frame_mattes
 from latefusion.video.reading import Clip
 from latefusion.video.steady import SMOOTH
@@ -66,8 +70,9 @@ def matte_video(
         open_writer(target, clip, transparent) as writer,
         ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool,
     ):
+        look = _in_space_of(clip, look)
         frames = _frames(clip, writer, stop)
-        seen = frame_mattes(frames, clip.upright, predictor, smooth, pool, workers)
+        seen = frame_mattes(frames, clip.seen, predictor, smooth, pool, workers)
         numbered = enumerate(seen, 1)
         for ready in in_order(pool, partial(_show, clip, writer, kind, look), numbered, workers):
             writer.add(ready)
@@ -99,7 +104,7 @@ def mattes(
         ThreadPoolExecutor(workers) as pool,
     ):
         frames = (event for event in clip.events() if isinstance(event, Frame))
-        for seen in frame_mattes(frames, clip.upright, predictor, smooth, pool, workers):
+        for seen in frame_mattes(frames, clip.seen, predictor, smooth, pool, workers):
             yield _own(clip, *seen)
     if clip.damage:
         raise VideoError(clip.damage)
@@ -127,15 +132,31 @@ def _frames(clip: Clip, writer: Writer, stop: Callable[[], bool]) -> Iterator[Fr
             writer.add_sound(event)
 
 
+def _in_space_of(clip: Clip, look: Look) -> Look:
+    """Bring a background, which is in sRGB, into the clip's space. Raises ImageError."""
+    plain = not differs_from_srgb(clip.colour)
+    if plain or look.transparent or parse_blur(look.background) is not None:
+        return look
+    return replace(
+        look, background=from_srgb(read_background(look.background, clip.size), clip.colour)
+    )
+
+
 def _show(
     clip: Clip, writer: Writer, kind: str, look: Look, numbered: tuple[int, tuple[Matte, Frame]]
 ) -> Any:
     number, (matte, frame) = numbered
-    pixels = np.asarray(render(_own(clip, matte, frame), kind, look).pixels, np.uint8)
+    matte = _own(clip, matte, frame)
+    pixels: NDArray[Any] = np.asarray(render(matte, kind, look).pixels, np.uint8)
+    deep = clip.deep(frame) if writer.deep and pixels.ndim == 3 else None
+    if deep is not None:
+        pixels = with_finer_steps(pixels, matte.image, deep, matte.alpha)
     return writer.prepare(pixels, number, frame.ticks, frame.lasts)
 
 
 def _own(clip: Clip, matte: Matte, frame: Frame) -> Matte:
-    """Multiply alpha by that of the clip itself, if it has one."""
+    """Give a matte the clip's own levels, and multiply alpha by that of the clip, if it has one."""
+    if clip.colour.transfer == PQ:
+        matte = replace(matte, image=clip.upright(frame))
     opacity = clip.opacity(frame)
     return matte if opacity is None else replace(matte, alpha=matte.alpha * opacity)

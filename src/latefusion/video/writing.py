@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from latefusion.errors import OutputError, reason, shown
 from latefusion.images.writing import Picture, make_folder, remove_parts, whole_path, write_picture
 from latefusion.video.colour import from_rgb
+from latefusion.video.light import is_hdr
 from latefusion.video.reading import Clip
 from latefusion.video.sound import OPUS, Sound
 from latefusion.video.times import SoundPacket
@@ -33,7 +34,8 @@ class Movie:
 
     `opaque` and `transparent` are pixel formats; `transparent` is None for a codec without alpha.
     `even` requires even sides. `full` allows levels in full range, not only in limited range. Sound
-    in one of the `copied` codecs is copied; other sound is encoded as `sound`.
+    in one of the `copied` codecs is copied; other sound is encoded as `sound`. `tag` is the name of
+    the codec in the file, if it is not the usual one.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Movie:
     copied: tuple[str, ...]
     sound: str
     container_options: dict[str, str]
+    tag: str = ""
 
 
 MOVIES = {
@@ -92,14 +95,30 @@ MOVIES = {
         container_options={"movflags": "+faststart"},
     ),
 }
+# H.264 of 10 bits is played by few; HEVC is what HDR in MP4 is everywhere.
+HDR_MOVIES = {
+    ".mp4": replace(
+        MOVIES[".mp4"],
+        name="HEVC",
+        codec="libx265",
+        options={"crf": "18", "preset": "fast", "x265-params": "bframes=0:log-level=error"},
+        opaque="yuv420p10le",
+        tag="hvc1",  # without it, Apple's players refuse
+    )
+}
 PATTERN = re.compile(r"%0?(\d*)d")
 NUMBERED = "%05d.png"
 
 
 class Writer(Protocol):
-    """Writer of a clip's frames: call `prepare` on any thread, and `add` on one, in order."""
+    """Writer of a clip's frames: call `prepare` on any thread, and `add` on one, in order.
 
-    def prepare(self, pixels: NDArray[np.uint8], number: int, ticks: int, lasts: int) -> Any:
+    `deep` is True if it writes more than 8 bits, and so takes uint16 pixels, too.
+    """
+
+    deep: bool
+
+    def prepare(self, pixels: NDArray[Any], number: int, ticks: int, lasts: int) -> Any:
         """Convert a frame, (H, W), (H, W, 3) or straight (H, W, 4), for `add`.
 
         `number` counts from 1; `ticks` and `lasts` are its time and duration in the clip's ticks.
@@ -159,6 +178,8 @@ def _sequence(target: Path) -> Iterator["Sequence"]:
 class Sequence:
     """Writer of numbered PNGs, from 1 on, each complete; sound and times are dropped."""
 
+    deep = False
+
     def __init__(self, target: Path) -> None:
         numbered = PATTERN.search(target.name)
         self._folder, self._name = (target.parent, target.name) if numbered else (target, NUMBERED)
@@ -197,6 +218,8 @@ class Sequence:
 @contextmanager
 def _movie(target: Path, clip: Clip, transparent: bool) -> Iterator["MovieFile"]:
     movie = MOVIES[target.suffix.lower()]
+    if is_hdr(clip.colour):
+        movie = HDR_MOVIES.get(target.suffix.lower(), movie)
     with _as_output_error(target), whole_path(target) as part:
         container = av.open(
             f"file:{part}", "w", format=movie.container, container_options=movie.container_options
@@ -229,6 +252,7 @@ class MovieFile:
     ) -> None:
         self._container, self._even = container, movie.even
         self._format = (movie.transparent if transparent else None) or movie.opaque
+        self.deep = any(each.bits > 8 for each in av.VideoFormat(self._format).components)
         self._colour = clip.colour if movie.full else clip.colour.limited()
         self._time_base = clip.time_base
         self._lasts: dict[int, int] = {}  # duration of the frames in the encoder, by their time
@@ -240,6 +264,8 @@ class MovieFile:
         video.time_base = video.codec_context.time_base = clip.time_base
         video.sample_aspect_ratio = video.codec_context.sample_aspect_ratio = clip.aspect
         context = video.codec_context
+        if movie.tag:
+            context.codec_tag = movie.tag
         context.colorspace, context.color_range = self._colour.matrix, self._colour.range
         context.color_primaries, context.color_trc = self._colour.primaries, self._colour.transfer
         self._video = video
@@ -248,9 +274,7 @@ class MovieFile:
             for stream in clip.sound
         }
 
-    def prepare(
-        self, pixels: NDArray[np.uint8], number: int, ticks: int, lasts: int
-    ) -> av.VideoFrame:
+    def prepare(self, pixels: NDArray[Any], number: int, ticks: int, lasts: int) -> av.VideoFrame:
         """Convert a frame to the encoder's format; edges are repeated if sides must be even."""
         if self._even:
             height, width = pixels.shape[:2]

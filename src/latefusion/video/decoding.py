@@ -37,8 +37,9 @@ class Decoder:
         self._transparent = stream.metadata.get(ALPHA_MODE) == "1"
         self._other = _other_decoder(stream, self._transparent)
         self._since_key: list[Packet[VideoStream]] = []  # to start anew with the own decoder
-        self._first: int | None = None  # pts of the first frame, and of the last one so far
-        self._last: int | None = None
+        self._first: int | None = None  # pts of the first key frame
+        self._last: int | None = None  # pts of the last frame so far
+        self._shown: int | None = None  # pts of the last frame before a new start
         self._due: set[int] = set()  # pts of packets that must show a frame
         self._own = stream.codec_context
         self._own.thread_type = "AUTO"
@@ -49,7 +50,7 @@ class Decoder:
         if self._other and self.sample is None and packet.is_keyframe:
             self.sample = self._described(packet)
         if self._silent and packet.pts is not None and not packet.is_discard:
-            self._expect(packet.pts)
+            self._expect(packet.pts, packet.is_keyframe)
         try:
             frames = self._frames(packet)
         except av.FFmpegError as error:
@@ -86,30 +87,31 @@ class Decoder:
             return []
         self._other = None
         self._own.flush_buffers()
-        shown = self._last
+        self._shown = self._last
         frames: list[av.VideoFrame] = []
         for packet in self._since_key:
             with suppress(av.FFmpegError):  # it is counted already
                 frames += self._own.decode(packet)
         self._since_key.clear()
-        return [each for each in frames if shown is None or each.pts is None or each.pts > shown]
+        return frames
 
     def _passed(self, frames: list[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         for frame in frames:
+            if self._shown is not None and frame.pts is not None and frame.pts <= self._shown:
+                continue
             self.sample = self.sample or frame
             if frame.time_base is None and self._stream.time_base:  # of frames at the end
                 frame.time_base = self._stream.time_base
             if frame.pts is not None:
-                if self._first is None:
-                    self._first = frame.pts
-                    self._due = {pts for pts in self._due if pts > frame.pts}
                 self._last = frame.pts
                 self._due.discard(frame.pts)
             yield frame
 
-    def _expect(self, pts: int) -> None:
-        """Note that a frame is due, unless it is from before the first one and lacks references."""
-        if self._first is None or pts > self._first:
+    def _expect(self, pts: int, key: bool) -> None:
+        """Note that a frame is due, unless it comes before the first key frame, which it needs."""
+        if self._first is None and key:
+            self._first = pts
+        if self._first is not None and pts >= self._first:
             self._due.add(pts)
 
     def _described(self, packet: "Packet[VideoStream]") -> av.VideoFrame | None:

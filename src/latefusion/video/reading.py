@@ -256,14 +256,26 @@ class Turn(NamedTuple):
         return np.ascontiguousarray(image)
 
 
+# By the quarter turns counter-clockwise that make a frame upright.
+QUARTERS = (
+    Turn(False, False, False),
+    Turn(True, False, True),
+    Turn(False, True, True),
+    Turn(True, True, False),
+)
+
+
 def turn_of(frame: av.VideoFrame) -> Turn:
     """Return the turn given by a frame's display matrix, to the nearest quarter.
 
     The matrix maps a stored point (x, y) to (a x + c y, b x + d y), in 16.16 fixed point.
     """
-    beside = cast(SideDataContainer, frame.side_data)
+    try:
+        beside = cast(SideDataContainer, frame.side_data)
+    except ValueError:  # PyAV 18 cannot list a kind that it does not know, such as EXIF
+        return QUARTERS[round(frame.rotation / 90) % 4]
     if SideData.DISPLAYMATRIX not in beside:
-        return Turn(False, False, False)
+        return QUARTERS[0]
     matrix = np.frombuffer(bytes(beside[SideData.DISPLAYMATRIX]), np.int32)
     a, b, c, d = (int(matrix[place]) for place in (0, 1, 3, 4))
     if abs(b) > abs(a):

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from tests.helpers.clips import BEHIND, SUBJECT, Pixels, picture
 
@@ -116,7 +118,10 @@ def with_wrong_bytes(path: Path, source: Path, number: int, seed: int = 0) -> Pa
 
 
 def write_tagged(
-    path: Path, frames: Sequence[Pixels], tags: tuple[int, int, int], format: str = "yuv444p10le"
+    path: Path,
+    frames: Sequence[NDArray[Any]],
+    tags: tuple[int, int, int],
+    format: str = "yuv444p10le",
 ) -> Path:
     """A ProRes clip of RGB levels (8 or 16 bits) with the tags matrix, primaries, transfer."""
     matrix, primaries, transfer = tags

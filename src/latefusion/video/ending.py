@@ -23,14 +23,15 @@ class Ending:
     """The ends of the streams that are read, stated and measured.
 
     Call `note` for each packet of the container. `reached` is True once the file has been read to
-    its end. Other streams, such as subtitles, may last longer or shorter.
+    its end. Other streams, such as subtitles, may last longer or shorter. Set `skipped` if the file
+    is not read from its start, because its packets then cannot be counted.
     """
 
     def __init__(
         self, container: InputContainer, video: VideoStream, sound: Sequence[AudioStream]
     ) -> None:
         self.lasting = Fraction(container.duration or 0, av.time_base)
-        self.reached = False
+        self.reached = self.skipped = False
         self._start = Fraction(container.start_time or 0, av.time_base)
         self._picture, self._read = video.index, [video.index, *(each.index for each in sound)]
         self._frames = video.frames
@@ -97,7 +98,7 @@ class Ending:
     def _lacks_frames(self) -> bool:
         """Return whether there are fewer frames than the header or the index counts."""
         counted = self._indexed if self._by_index else self._frames
-        return self._packets < counted
+        return not self.skipped and self._packets < counted
 
 
 def _tagged(stream: "VideoStream | AudioStream") -> Fraction | None:

@@ -36,6 +36,8 @@ from latefusion.video.times import (
 
 STILL = ("image2", "_pipe")  # parts of the names of formats for single pictures
 UNTIMED = "avi"  # counts frames in coding order; FFmpeg guesses when they are shown
+INDEXED = "mov"  # QuickTime and MP4 list all their packets at one place
+AHEAD = 1  # seconds; sound is stored up to about that far from its picture
 DEFAULT_RATE = Fraction(25)  # of a raw stream without a rate
 
 
@@ -84,6 +86,7 @@ class Clip:
         self._error = ""
         self._decoder = Decoder(video)
         self._ending = Ending(self._container, video, self.sound)
+        self._skip()
         events = with_repeats(self._read(), self._empty, self._counted_to if counted else None)
         lasting = with_lengths(events, self._step, self._end)
         before, first = [], None
@@ -97,6 +100,13 @@ class Clip:
             raise self._no_frame()
         self._events = chain(before, parts)
         self._describe(first.decoded)
+
+    def _skip(self) -> None:
+        """Go to the key frame before the part, if the file has an index of all of them."""
+        if self._span.start > AHEAD and self._container.format.name.startswith(INDEXED):
+            ticks = round((self._start + self._span.start - AHEAD) / self.time_base)
+            self._container.seek(ticks, stream=self._video)
+            self._ending.skipped = True
 
     def _no_frame(self) -> VideoError:
         if self._last >= 0:
@@ -163,12 +173,12 @@ class Clip:
 
     def _timed(self, frame: av.VideoFrame) -> Frame:
         """Return a frame with its time, always later than the last one; by the rate if unknown."""
-        self._patched += frame.is_corrupt
         ticks = self._last + self._step if self._last >= 0 else 0
         when = self._times.of(frame.pts, frame.dts)
         if when is not None and frame.time_base is not None:
             ticks = self._ticks_of(when * frame.time_base)
         self._last = max(ticks, self._last + 1)
+        self._patched += frame.is_corrupt and self._last * self.time_base >= self._span.start
         return Frame(frame, self._last, frame.duration or 0)
 
     def _ticks_of(self, seconds: Fraction) -> int:

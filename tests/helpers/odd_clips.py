@@ -33,8 +33,12 @@ def write_pictures(
     ticks: Sequence[int] = (),
     lasts: Sequence[int] = (),
     options: dict[str, str] | None = None,
+    tags: tuple[int, int, int] | None = None,
 ) -> Path:
-    """A clip of RGB or RGBA frames at 10 a second, or with their times and lengths in 1/100 s."""
+    """A clip of RGB or RGBA frames at 10 a second, or with their times and lengths in 1/100 s.
+
+    `tags` are matrix, primaries and transfer.
+    """
     base = Fraction(1, 100) if lasts else Fraction(1, RATE)
     ticks = ticks or [sum(lasts[:number]) if lasts else number for number in range(len(frames))]
     with av.open(path, "w") as container:
@@ -43,6 +47,9 @@ def write_pictures(
         video.height, video.width = frames[0].shape[:2]
         video.pix_fmt = format
         video.time_base = video.codec_context.time_base = base
+        if tags:
+            context = video.codec_context
+            context.colorspace, context.color_primaries, context.color_trc = tags
         lengths = dict(zip(ticks, lasts, strict=False))
         for tick, pixels in zip(ticks, frames, strict=True):
             given = "rgba" if pixels.shape[2] == 4 else "rgb24"

@@ -8,11 +8,11 @@ import pytest
 
 from latefusion.inference.outputs import Look
 from latefusion.inference.predictor import Predictor
-from latefusion.video.colour import BT709, BT2020, LIMITED, SMPTE170M, Colour
+from latefusion.video.colour import BT709, BT2020, LIMITED, SMPTE170M, Colour, mastering_of
 from latefusion.video.light import HLG, PQ, as_seen, differs_from_srgb, from_srgb
 from latefusion.video.run import matte_video
 from tests.helpers.clips import BEHIND, near, picture
-from tests.helpers.odd_clips import write_tagged
+from tests.helpers.odd_clips import write_pictures, write_tagged
 
 COLOURS = np.array([[[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 177, 64]]], np.uint8)
 
@@ -92,6 +92,29 @@ def test_a_white_background_is_white_in_the_space_of_the_clip(
     alpha = 0 if transfer == PQ else 0.07  # of BEHIND: such levels of PQ are nearly black
     wanted = (1 - alpha) * white + alpha * np.array(BEHIND)
     assert np.abs(rgb[30, 70].astype(float) - wanted).max() < 6
+
+
+def test_the_metadata_of_hdr_are_kept_in_mp4(toy: Predictor, tmp_path: Path) -> None:
+    screen = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(9000000,50)"
+    given = {"x265-params": f"log-level=none:hdr10=1:{screen}:max-cll=900,400"}
+    clip = write_pictures(
+        tmp_path / "in.mp4",
+        [picture(0), picture(1)],
+        "libx265",
+        "yuv420p10le",
+        options=given,
+        tags=(BT2020, BT2020, PQ),
+    )
+    matte_video(clip, tmp_path / "out.mp4", look=Look("white"), predictor=toy)
+    before, after = (mastering_of(first_frame(path)) for path in (clip, tmp_path / "out.mp4"))
+    assert before.content == (900, 400)
+    assert before == after
+    assert before.screen[-4:] == (50, 10_000, 9_000_000, 10_000)
+
+
+def first_frame(path: Path) -> av.VideoFrame:
+    with av.open(path) as container:
+        return next(container.decode(video=0))
 
 
 def test_a_background_picture_is_brought_into_the_space_of_the_clip(

@@ -1,10 +1,12 @@
 """Colours of a clip: matrix, range and their tags, from YUV to RGB and back."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
+from av.sidedata.sidedata import Type as SideData
 from av.video.format import VideoFormat, VideoFormatComponent
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
@@ -19,6 +21,13 @@ BT709, BT470BG, SMPTE170M, BT2020 = 1, 5, 6, 9
 MATRICES = {BT709: 1, 4: 4, BT470BG: 5, SMPTE170M: 5, 7: 7, BT2020: 9, 10: 9}
 LAYOUTS = {(3, 1): "rgb24", (4, 1): "rgba", (3, 2): "rgb48le", (4, 2): "rgba64le"}  # bytes second
 HD_SIDE, SD_LINES = 1280, 576  # from the one side, or above the other, players use BT.709
+
+
+class Mastering(NamedTuple):
+    """The screen on which HDR was made and how bright it gets, as FFmpeg's structures in int32."""
+
+    screen: tuple[int, ...]  # fractions: x and y of red, green, blue, white; least and most cd/m2
+    content: tuple[int, ...]  # the most, and the most of a frame's mean, in cd/m2
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,19 @@ def colour_of(frame: av.VideoFrame) -> Colour:
     full = frame.color_range == FULL and not frame.format.is_rgb
     full |= frame.format.name.startswith("yuvj")
     return Colour(matrix, FULL if full else LIMITED, frame.color_primaries, frame.color_trc)
+
+
+def mastering_of(frame: av.VideoFrame) -> Mastering:
+    """Return the HDR metadata of a decoded frame; its parts are empty if it has none."""
+    try:
+        beside = cast(SideDataContainer, frame.side_data)
+    except ValueError:  # PyAV 18 cannot list a kind that it does not know, such as EXIF
+        return Mastering((), ())
+    kinds = SideData.MASTERING_DISPLAY_METADATA, SideData.CONTENT_LIGHT_LEVEL
+    found = [np.frombuffer(bytes(beside[k]), np.int32) if k in beside else () for k in kinds]
+    screen, content = (tuple(int(each) for each in numbers) for numbers in found)
+    complete = len(screen) >= 22 and all(screen[20:22])  # has_primaries and has_luminance
+    return Mastering(screen[:20] if complete and all(screen[1:20:2]) else (), content[:2])
 
 
 def _guess(width: int, height: int) -> int:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from latefusion.errors import VideoError, reason, shown
 from latefusion.images.framing import Size
 from latefusion.images.levels import Plane
-from latefusion.video.colour import colour_of, is_deep, opacity_of, to_rgb
+from latefusion.video.colour import colour_of, is_deep, mastering_of, opacity_of, to_rgb
 from latefusion.video.decoding import Decoder
 from latefusion.video.ending import Ending
 from latefusion.video.light import as_seen
@@ -46,8 +46,8 @@ class Clip:
 
     `size` is that of the upright frames (H, W), `rate` the mean number of frames per second, and
     `time_base` the seconds per tick. `aspect` is the width of a pixel divided by its height.
-    `colour` holds the colour tags, `sound` the audio streams. `frames` is the approximate number of
-    frames, 0 if unknown.
+    `colour` holds the colour tags, `mastering` the HDR metadata, `sound` the audio streams.
+    `frames` is the approximate number of frames, 0 if unknown.
 
     `span` is the part to read; its times start at 0.
 
@@ -119,7 +119,7 @@ class Clip:
 
     def _describe(self, first: av.VideoFrame) -> None:
         described = self._decoder.sample or first
-        self.colour = colour_of(described)
+        self.colour, self.mastering = colour_of(described), mastering_of(described)
         self._turn = turn_of(described)
         self._stored = first.height, first.width
         self.size: Size = self._stored[::-1] if self._turn.sideways else self._stored

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from latefusion.errors import OutputError, reason, shown
 from latefusion.images.writing import Picture, make_folder, remove_parts, whole_path, write_picture
-from latefusion.video.colour import from_rgb
+from latefusion.video.colour import Mastering, from_rgb
 from latefusion.video.light import is_hdr
 from latefusion.video.reading import Clip
 from latefusion.video.sound import OPUS, Sound
@@ -95,13 +95,14 @@ MOVIES = {
         container_options={"movflags": "+faststart"},
     ),
 }
+X265 = "x265-params"
 # H.264 of 10 bits is played by few; HEVC is what HDR in MP4 is everywhere.
 HDR_MOVIES = {
     ".mp4": replace(
         MOVIES[".mp4"],
         name="HEVC",
         codec="libx265",
-        options={"crf": "18", "preset": "fast", "x265-params": "bframes=0:log-level=error"},
+        options={"crf": "18", "preset": "fast", X265: "bframes=0:log-level=error"},
         opaque="yuv420p10le",
         tag="hvc1",  # without it, Apple's players refuse
     )
@@ -220,6 +221,9 @@ def _movie(target: Path, clip: Clip, transparent: bool) -> Iterator["MovieFile"]
     movie = MOVIES[target.suffix.lower()]
     if is_hdr(clip.colour):
         movie = HDR_MOVIES.get(target.suffix.lower(), movie)
+    if X265 in movie.options:
+        given = ":".join((movie.options[X265], *_x265_light(clip.mastering)))
+        movie = replace(movie, options=movie.options | {X265: given})
     with _as_output_error(target), whole_path(target) as part:
         container = av.open(
             f"file:{part}", "w", format=movie.container, container_options=movie.container_options
@@ -233,6 +237,22 @@ def _movie(target: Path, clip: Clip, transparent: bool) -> Iterator["MovieFile"]
                 container.close()
             raise
         container.close()
+
+
+def _x265_light(mastering: Mastering) -> Iterator[str]:
+    """Yield parameters of x265 for HDR metadata, in units of 1/50000 and of 1/10000 cd/m2."""
+    if mastering.screen:
+        shares = np.array(mastering.screen).reshape(-1, 2)
+        units = np.rint(shares[:, 0] / shares[:, 1] * ([50_000] * 8 + [10_000] * 2)).astype(int)
+        red, green, blue, white, (least, most) = units.reshape(-1, 2)
+        points = zip(("G", "B", "R", "WP"), (green, blue, red, white), strict=True)
+        yield (
+            "master-display="
+            + "".join(f"{name}({x},{y})" for name, (x, y) in points)
+            + (f"L({most},{least})")
+        )
+    if mastering.content:
+        yield "max-cll={},{}".format(*mastering.content)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from latefusion.video.colour import (
     Colour,
     colour_of,
     from_rgb,
+    opacity_of,
     to_rgb,
 )
 
@@ -67,3 +68,22 @@ def test_every_level_of_an_alpha_is_written_correctly(range_: int, least: int, s
     assert set(bytes(frame.planes[1])) <= {127, 128}
     back = to_rgb(frame, colour, (16, 256))
     assert np.abs(back.astype(int) - levels[:, :, None]).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "format",
+    ["argb", "bgra", "yuva420p", "yuva444p10le", "gbrap12le", "rgba64be", "gbrapf32le", "ya8"],
+)
+def test_every_level_of_the_alpha_of_a_frame_is_read(format: str) -> None:
+    pixels = np.full((16, 250, 4), 90, np.uint8)  # rows that are padded in memory
+    pixels[:, :, 3] = np.arange(250)
+    frame = av.VideoFrame.from_ndarray(pixels, "rgba").reformat(format=format)
+    found = opacity_of(frame, (16, 250))
+    assert found is not None
+    assert np.abs(255 * found - pixels[:, :, 3]).max() <= 1.01  # swscale's rounding of YUV
+    assert found[:, 0].max() < 0.5 / 255
+
+
+def test_a_frame_without_alpha_has_no_opacity() -> None:
+    assert opacity_of(av.VideoFrame(64, 48, "yuv420p"), (48, 64)) is None
+    assert opacity_of(av.VideoFrame(64, 48, "rgb0"), (48, 64)) is None

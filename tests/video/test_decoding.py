@@ -8,7 +8,9 @@ from PIL import Image
 
 from latefusion.errors import VideoError
 from latefusion.inference.predictor import Predictor
+from latefusion.video.reading import Clip
 from latefusion.video.run import matte_video, mattes
+from latefusion.video.times import Frame
 from tests.helpers.clips import decoded, picture, times
 from tests.helpers.odd_clips import SPLIT, half_seen, with_wrong_bytes, write_pictures
 
@@ -88,7 +90,22 @@ def test_wrong_bytes_in_a_packet_are_noticed(
         with pytest.raises(VideoError, match=r"is damaged: packets not decoded: [1-9]"):
             matte_video(clip, out, kind="alpha", predictor=toy)
         if codec == "libvpx-vp9" and number:
-            assert len(times(out)) >= 9
+            assert 9 <= len(times(out)) <= 10
+
+
+def test_frames_that_a_decoder_loses_in_silence_are_noticed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (64, 96, 3), np.uint8)
+    frames = [np.roll(noise, 4 * number, 1) for number in range(10)]
+    quiet = {"x265-params": "log-level=none"}
+    whole = write_pictures(tmp_path / "in.mkv", frames, "libx265", "yuv420p", options=quiet)
+    lost = 0
+    for number in range(1, 10):
+        with Clip(with_wrong_bytes(tmp_path / "wrong.mkv", whole, number)) as clip:
+            found = sum(isinstance(event, Frame) for event in clip.events())
+        assert clip.damage or found == 10
+        lost += found < 10
+    assert lost
 
 
 def test_a_wide_clip_with_alpha_is_read_in_the_right_order(toy: Predictor, tmp_path: Path) -> None:

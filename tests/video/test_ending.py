@@ -45,6 +45,21 @@ def test_null_frames_of_an_avi_repeat_the_frame_before(
     assert edges == [16 + 2 * number for number in latest]
 
 
+def test_null_frames_at_the_end_of_an_avi_repeat_the_last_frame(
+    toy: Predictor, tmp_path: Path
+) -> None:
+    frames = [picture(number, (48, 64)) for number in range(4)]
+    clip = write_pictures(tmp_path / "in.avi", frames, "mjpeg", "yuvj420p")
+    content = bytearray(clip.read_bytes())
+    length = content.find(b"strh") + 8 + 32  # the frames that the header counts
+    assert content[length] == 4
+    content[length] = 13
+    clip.write_bytes(content)
+    found = list(mattes(clip, predictor=toy, smooth=0))
+    edges = [int((matte.alpha[30] > 0.5).sum()) for matte in found]
+    assert edges == [16, 18, 20, *[22] * 10]
+
+
 def test_an_avi_that_is_cut_short_is_still_noticed(toy: Predictor, tmp_path: Path) -> None:
     frames = [picture(number % 8, (48, 64)) for number in range(20)]
     clip = write_pictures(tmp_path / "in.avi", frames, "mjpeg", "yuvj420p")

@@ -7,7 +7,6 @@ import av
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideData
-from av.video.format import VideoFormat, VideoFormatComponent
 from av.video.reformatter import ColorRange
 from numpy.typing import NDArray
 
@@ -114,40 +113,15 @@ def with_finer_steps(
 
 
 def opacity_of(frame: av.VideoFrame, size: tuple[int, int]) -> Plane | None:
-    """Return the alpha of a decoded frame, (H, W) in [0, 1] at `size`, or None if it has none.
-
-    Planes are read as they are, because swscale is up to a level off where it converts alpha.
-    """
-    alpha = next((each for each in frame.format.components if each.is_alpha), None)
-    if alpha is None and not frame.format.has_palette:
+    """Return the alpha of a decoded frame, (H, W) in [0, 1] at `size`, or None if it has none."""
+    alpha = [each for each in frame.format.components if each.is_alpha]
+    if not alpha and not frame.format.has_palette:
         return None
-    if (frame.height, frame.width) != size:
-        frame = frame.reformat(size[1], size[0], threads=1)
-    if alpha is None or not _is_plane(frame.format, alpha):
-        deep = alpha is not None and alpha.bits > 8
-        frame = frame.reformat(format="gbrap16le" if deep else "gbrap", threads=1)
-        alpha = frame.format.components[3]
-    levels = _plane(frame, alpha)
-    if levels.dtype.kind == "f":
-        return np.clip(levels, 0, 1).astype(np.float32)
-    return levels.astype(np.float32) / np.float32(2**alpha.bits - 1)
-
-
-def _is_plane(format: VideoFormat, component: VideoFormatComponent) -> bool:
-    """Return whether a component has a plane of its own, in whole bytes of a known kind."""
-    alone = sum(each.plane == component.plane for each in format.components) == 1
-    return alone and format.is_planar and (component.bits <= 16 or component.bits == 32)
-
-
-def _plane(frame: av.VideoFrame, component: VideoFormatComponent) -> NDArray[Any]:
-    """Return a plane of a planar frame, (H, W), without the bytes that pad its rows."""
-    order = ">" if frame.format.is_big_endian else "<"
-    kind = "u1" if component.bits <= 8 else f"{order}u2" if component.bits <= 16 else f"{order}f4"
-    if "f16" in frame.format.name:
-        kind = f"{order}f2"
-    plane = frame.planes[component.plane]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width * np.dtype(kind).itemsize].copy().view(kind)
+    layout, kind = ("gbrap16le", "<u2") if is_deep(frame) else ("gbrap", "u1")
+    height, width = size
+    plane = frame.reformat(width, height, layout, threads=1).planes[3]
+    rows = np.frombuffer(memoryview(plane), kind).reshape(height, -1)[:, :width]
+    return rows.astype(np.float32) / np.float32(np.iinfo(kind).max)
 
 
 def from_rgb(pixels: NDArray[Any], colour: Colour, format: str) -> av.VideoFrame:

@@ -1,9 +1,11 @@
 """The cores that this process may use, and parallel work whose results keep their order."""
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 MOST_WORKERS = 8
@@ -12,16 +14,89 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def usable_cores(root: Path = Path("/")) -> int:
+    """Return the number of cores that this process may use, at least 1.
+
+    The least of its affinity, the CPU quotas of its control groups (rounded up) and the first
+    number of OMP_NUM_THREADS. `root` is the folder that holds `proc` and the control groups.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    limits = [math.ceil(quota) for quota in _quotas(root)]
+    if wanted.isdecimal() and int(wanted):
+        limits.append(int(wanted))
+    return max(1, min([cores, *limits]))
+
+
+def cores_for(threads: int | None) -> int:
+    """Return the number of threads to use where `threads` are requested; None for all cores.
+
+    Threads beyond the usable cores would only wait for each other, many seconds per photo.
+    """
+    cores = usable_cores()
+    return min(int(threads or cores), cores)
+
+
+def too_many(threads: int | None) -> str | None:
+    """Return a warning in one line if `threads` are more than the usable cores."""
+    cores = usable_cores()
+    if threads is None or threads <= cores:
+        return None
+    name = "core" if cores == 1 else "cores"
+    return (
+        f"{threads} threads are more than the {cores} {name} that this process may use"
+        f" (affinity, CPU quota, OMP_NUM_THREADS); using {cores}"
+    )
 
 
 def side_by_side(threads: int | None = None) -> int:
     """Return the number of frames to process in parallel: one per thread, by default per core."""
-    return min(threads or usable_cores(), MOST_WORKERS)
+    return min(cores_for(threads), MOST_WORKERS)
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield the CPU quota, in cores, of each control group that this process is in, v1 and v2."""
+    for mount, inside in _cpu_groups(root):
+        for folder in [mount / part for part in (inside, *inside.parents)]:
+            quota, period = _numbers(folder / "cpu.max")  # v2: "max 100000" without a quota
+            if quota is None:
+                quota, _ = _numbers(folder / "cpu.cfs_quota_us")  # v1: -1 without a quota
+                period, _ = _numbers(folder / "cpu.cfs_period_us")
+            if quota and period and min(quota, period) > 0:
+                yield quota / period
+
+
+def _cpu_groups(root: Path) -> Iterator[tuple[Path, PurePosixPath]]:
+    """Yield where groups that can have a CPU quota are mounted, and this process's group there."""
+    groups = {}
+    for line in _lines(root / "proc/self/cgroup"):  # 4:cpu,cpuacct:/docker/ab12, in v2 0::/a
+        _, controllers, group = line.split(":", 2)
+        if not controllers or "cpu" in controllers.split(","):
+            groups["cgroup" if controllers else "cgroup2"] = PurePosixPath(group)
+    for line in _lines(root / "proc/self/mountinfo"):
+        before, _, after = line.partition(" - ")
+        kind, _, options = after.split(" ", 2)
+        _, _, _, top, mount, *_ = before.split(" ")
+        if kind in groups and (kind == "cgroup2" or "cpu" in options.split(",")):
+            group = groups[kind]
+            # A container may see only a part of the groups, from `top` on.
+            inside = group.relative_to(top) if group.is_relative_to(top) else PurePosixPath()
+            yield root / mount.lstrip("/"), inside
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(errors="replace").splitlines()
+    except OSError:  # not Linux, or not for this user to read
+        return []
+
+
+def _numbers(file: Path) -> tuple[int | None, int | None]:
+    """The first two whole numbers of a control group's file; None for each that is none."""
+    words = [*" ".join(_lines(file)).split(), "", ""]
+    first, second = (int(word) if word.lstrip("-").isdecimal() else None for word in words[:2])
+    return first, second
 
 
 def in_order(

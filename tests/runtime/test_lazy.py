@@ -17,6 +17,7 @@ from latefusion.export.files import ExportOptions, export
 from latefusion.images.framing import Size, into
 from latefusion.images.levels import Plane
 from latefusion.model.checkpoint import save_network
+from latefusion.parallel import cores_for
 from latefusion.runtime.devices import Hardware
 from latefusion.runtime.lazy import EPSILON, Reach, Seam, fuse_lazily, in_doubt
 from latefusion.runtime.model_file import read_model
@@ -266,7 +267,7 @@ def test_both_sessions_use_the_threads_and_release_idle_cores(exported: Path) ->
     assert network._fusion
     for part in (network._main, network._fusion):
         options = part._session.get_session_options()
-        assert options.intra_op_num_threads == 3
+        assert options.intra_op_num_threads == cores_for(3)
         assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 

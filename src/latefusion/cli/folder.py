@@ -10,7 +10,13 @@ import cv2
 import typer
 
 from latefusion.cli.run_log import RunLog
-from latefusion.cli.terminal import complain, ended_by_signals, item_bar, pass_counter
+from latefusion.cli.terminal import (
+    complain,
+    ended_by_signals,
+    item_bar,
+    pass_counter,
+    threads_here,
+)
 from latefusion.errors import OutputError, shown
 from latefusion.folder.batch import Batch, Done, run, workers_for
 from latefusion.folder.jobs import Job, Wish, jobs_of
@@ -20,6 +26,7 @@ from latefusion.folder.review import ReviewPage
 from latefusion.images.writing import make_folder, remove_parts
 from latefusion.inference.outputs import Look
 from latefusion.inference.predictor import Predictor
+from latefusion.parallel import usable_cores
 
 WATCH_SECONDS = 1.0
 MANY = 1000  # photos expected of a watched folder
@@ -51,7 +58,8 @@ def matte_here(task: Task) -> bool:
     listing, jobs = _plan(sources, wish)
     if not jobs and not task.watch:
         raise typer.BadParameter("; ".join([f"no photos in {shown(sources[0])}", *listing.why()]))
-    workers, each = workers_for(MANY if task.watch else len(jobs), task.threads)
+    many = MANY if task.watch else len(jobs)
+    workers, each = workers_for(many, threads_here(task.threads))
     predictor = task.network(threads=each)
     predictor.load()  # a bad model ends the run here, not once per photo
     root = _root(jobs, wish)
@@ -127,7 +135,7 @@ def _run(
     rounds: Iterable[list[Job]], batch: Batch, workers: int, log: RunLog, page: ReviewPage | None
 ) -> None:
     """Do the jobs and report them."""
-    cv2.setNumThreads(1 if workers > 1 else -1)
+    cv2.setNumThreads(1 if workers > 1 else usable_cores())
     for jobs in rounds:
         if jobs:
             _round(jobs, batch, workers, log, page)

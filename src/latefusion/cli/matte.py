@@ -23,7 +23,7 @@ from latefusion.cli.options import (
     with_background,
     with_options,
 )
-from latefusion.cli.terminal import complain, extra_packages, pass_counter
+from latefusion.cli.terminal import complain, extra_packages, pass_counter, threads_here
 from latefusion.errors import OutputError, one_line
 from latefusion.folder.batch import settings_digest
 from latefusion.folder.jobs import SUFFIX, Wish
@@ -216,7 +216,7 @@ def _pipe(task: Task, photos: list[Path], engine: str) -> None:
     wish = task.wish
     if task.resume or task.review or task.watch or engine == "ray":
         raise typer.BadParameter("--resume, --review, --watch and --engine do not go with -")
-    predictor = task.network(threads=task.threads)
+    predictor = task.network(threads=threads_here(task.threads))
     if len(photos) * len(wish.kinds) != 1:
         raise typer.BadParameter("- goes with one photo and one kind")
     to_stdout = wish.out == PIPE or (photos == [PIPE] and wish.out == Path())
@@ -248,7 +248,7 @@ def doctor(model: Model = None, device: Device = AUTO, threads: Threads = None) 
     from latefusion.inference.doctor import examine
 
     failed = False
-    for name, text, fine in examine(model, device, threads):
+    for name, text, fine in examine(model, device, threads_here(threads)):
         failed |= fine is False
         mark = {True: "ok", False: "!!", None: "  "}[fine]
         typer.echo(one_line(f"{mark} {name:<14} {text}"))

@@ -53,7 +53,7 @@ Threads = Annotated[
         min=1,
         max=MOST_THREADS,
         show_default="one a core",
-        help="Threads on the CPU.",
+        help="Threads on the CPU; no more than one a core are started.",
         rich_help_panel=MACHINE,
     ),
 ]

@@ -12,6 +12,7 @@ import typer
 
 from latefusion.errors import LatefusionError, install_hint, one_line
 from latefusion.images.framing import Size, check_side
+from latefusion.parallel import cores_for, too_many
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 def complain(message: str) -> None:
     """Print one line on stderr."""
     typer.echo(one_line(message), err=True)
+
+
+def threads_here(threads: int | None) -> int:
+    """The threads to use on this machine where --threads has this value; says if they are fewer."""
+    if warning := too_many(threads):
+        complain(f"warning: {warning}")
+    return cores_for(threads)
 
 
 def progress_bar(items: int | None) -> "Progress":

@@ -22,7 +22,7 @@ from latefusion.cli.options import (
     with_background,
     with_options,
 )
-from latefusion.cli.terminal import complain, extra_packages, item_bar
+from latefusion.cli.terminal import complain, extra_packages, item_bar, threads_here
 from latefusion.errors import LatefusionError, OutputError
 from latefusion.images.reading import MAX_PIXELS
 from latefusion.images.writing import refuse_input
@@ -112,7 +112,7 @@ def video(
     if out:
         refuse_input(out, Path(str(look.background)), "background")
     look = with_background(look)
-    workers = side_by_side(threads)
+    workers = side_by_side(threads_here(threads))
     predictor = Predictor(model, matting, device=device, threads=1, strict=strict)
     predictor.load()
     cv2.setNumThreads(1)

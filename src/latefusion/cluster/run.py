@@ -30,6 +30,7 @@ from latefusion.errors import LatefusionError, reason
 from latefusion.folder.batch import Done
 from latefusion.folder.manifest import NAME
 from latefusion.images.writing import remove_parts
+from latefusion.parallel import usable_cores
 
 # Deaths of workers at one group, which may be their cause. Retries count while a node is down and
 # Ray does not know it yet: about one a second, for up to a minute.
@@ -196,6 +197,7 @@ def _join(address: str | None) -> None:
     try:
         ray.init(
             address=address or "local",
+            num_cpus=None if address else usable_cores(),  # Ray's own count ignores the affinity
             log_to_driver=False,
             logging_level=logging.CRITICAL,
             include_dashboard=None if address else False,

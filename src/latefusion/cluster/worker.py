@@ -23,6 +23,7 @@ from latefusion.folder.manifest import Record, digest_of, digest_of_bytes
 from latefusion.images.writing import FORMATS_OUT, Picture, write_picture
 from latefusion.inference.outputs import Into, Look
 from latefusion.inference.predictor import Predictor
+from latefusion.parallel import cores_for
 
 AT_ONCE = 2  # photos, if reading and writing wait for remote storage
 
@@ -53,7 +54,7 @@ class Worker:
     """
 
     def __init__(self, order: Order, before: Index) -> None:
-        cv2.setNumThreads(order.threads)
+        cv2.setNumThreads(cores_for(order.threads))
         self.order = order
         self.before = before
         order.predictor.load()

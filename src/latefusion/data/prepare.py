@@ -35,6 +35,7 @@ from latefusion.data.sources import (
 from latefusion.errors import DataError, ImageError
 from latefusion.images.reading import read_photo
 from latefusion.images.writing import Picture, make_folder, whole_file, write_picture
+from latefusion.parallel import usable_cores
 
 ALPHA_FOLDER = "alphas"
 CUTOUT_FOLDER = "cutouts"
@@ -194,7 +195,7 @@ def _split(
 def _prepare_all(
     candidates: list[Candidate], prepare_one: Callable[[Candidate], _Done | Cutout | Rejected]
 ) -> Iterator[_Done | Cutout | Rejected]:
-    pool = ThreadPoolExecutor(WORKERS)
+    pool = ThreadPoolExecutor(min(WORKERS, usable_cores()))
     try:
         yield from track(
             pool.map(prepare_one, candidates),

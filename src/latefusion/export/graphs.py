@@ -129,6 +129,7 @@ def simplified(model: onnx.ModelProto, disabled: Sequence[str] = ()) -> onnx.Mod
     with TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = 1  # its own choice would be one bound to each core
         basic = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.graph_optimization_level = basic
         options.optimized_model_filepath = str(Path(folder) / "simplified.onnx")

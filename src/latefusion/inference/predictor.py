@@ -70,8 +70,9 @@ class Predictor:
 
     `model` is an exported .onnx file, with its sidecar .json beside it; None takes the package's.
     `device` is one of devices.DEVICES; where it is missing the CPU is used with a warning, or, with
-    `strict`, DeviceError is raised. `threads` None leaves the number to ONNX Runtime. Loading
-    raises WeightsError and DeviceError, calls those and ImageError.
+    `strict`, DeviceError is raised. `threads` None takes one per core that this process may
+    use; more than that are not started. Loading raises WeightsError and DeviceError, calls those
+    and ImageError.
     """
 
     def __init__(

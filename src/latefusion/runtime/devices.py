@@ -32,8 +32,9 @@ class Hardware:
     """The requested device and number of threads of a network.
 
     `device` is one of DEVICES; `auto` uses CUDA if it is available, and the CPU if not. `threads`
-    is the number of CPU threads, from 1 to MOST_THREADS; None lets ONNX Runtime decide. With
-    `strict` an unavailable device is an error; by default the CPU is used, with a warning.
+    is the number of CPU threads, from 1 to MOST_THREADS; None takes one per core that the process
+    in which the network runs may use, and no more than that are ever started. With `strict` an
+    unavailable device is an error; by default the CPU is used, with a warning.
 
     Raises DeviceError.
     """

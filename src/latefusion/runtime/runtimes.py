@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from latefusion.errors import ImageError, WeightsError
 from latefusion.images.levels import Plane
+from latefusion.parallel import cores_for, usable_cores
 from latefusion.runtime.devices import Hardware
 from latefusion.runtime.lazy import EPSILON, Reach, Seam, fuse_lazily
 from latefusion.runtime.model_file import ModelFile, fusion_file
@@ -41,6 +42,7 @@ class OnnxNetwork:
     ) -> None:
         if model.path.suffix != ".onnx":
             raise WeightsError(f"{model.path} runs in OpenCV only; export with --target onnx")
+        _limit_opencv()
         self.model = model
         self.epsilon = epsilon
         providers = hardware.providers(_available_providers())
@@ -92,7 +94,8 @@ class _Session:
         )
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors are raised as exceptions anyway
-        options.intra_op_num_threads = int(threads or 0)
+        # Never left to ONNX Runtime, which counts the machine's cores and binds a thread to each.
+        options.intra_op_num_threads = cores_for(threads)
         # Memory patterns keep a plan for each input size: 60 MB for a folder, and no gain in speed.
         options.enable_mem_pattern = False
         # The two sessions of lazy fusion take turns: idle threads of one would slow down the other.
@@ -171,6 +174,14 @@ def _planes(
             )
     alpha, fg, bg, blend = (plane.reshape(size) for plane in found)
     return Planes(alpha, fg, bg, blend)
+
+
+def _limit_opencv() -> None:
+    """Lower OpenCV's number of threads, which may be the machine's, to the usable cores."""
+    import cv2
+
+    if cv2.getNumThreads() > usable_cores():
+        cv2.setNumThreads(usable_cores())
 
 
 @contextmanager

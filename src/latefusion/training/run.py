@@ -46,6 +46,7 @@ from latefusion.images.writing import make_folder, remove_parts
 from latefusion.model.checkpoint import load_network
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork
+from latefusion.parallel import usable_cores
 from latefusion.training.callbacks import BEST, Bar, Record, SaveWeights, WholeFiles, averaging
 from latefusion.training.distributed import (
     LOST_AFTER,
@@ -84,6 +85,8 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
             settings = replace(settings, resume=True)
         check_settings(settings)
         end_with_parent()
+        # torch counts the cores of the affinity, but knows no CPU quota.
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
         torch.manual_seed(settings.seed)
         stage = STAGES[settings.stage]
         epochs = settings.epochs or stage.epochs

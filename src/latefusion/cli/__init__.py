@@ -14,6 +14,7 @@ from latefusion.cli.evaluate import evaluation
 from latefusion.cli.export import deployment
 from latefusion.cli.matte import photos_app
 from latefusion.cli.serve import serving
+from latefusion.cli.streams import Streams, flush_stdout, reader_is_gone
 from latefusion.cli.terminal import complain
 from latefusion.cli.training import training_app
 from latefusion.cli.video import video_app
@@ -45,7 +46,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except LatefusionError as error:
-            complain(f"error: {error}")
+            if not reader_is_gone(error):
+                complain(f"error: {error}")
             raise typer.Exit(1) from None
         except KeyboardInterrupt as stopped:
             complain("interrupted")
@@ -65,8 +67,20 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the `latefusion` command."""
-    app()
+    """Run the `latefusion` command. A stdout that cannot be written exits with 1."""
+    streams = Streams()
+    try:
+        try:
+            app()
+        finally:
+            flush_stdout()
+    except OSError as error:
+        message = streams.failure(error)
+        if message is None:
+            raise
+        if message:
+            complain(f"error: {message}")
+        sys.exit(1)
 
 
 def _print_version(wanted: bool) -> None:

@@ -23,6 +23,7 @@ from latefusion.cli.options import (
     with_background,
     with_options,
 )
+from latefusion.cli.streams import read_stdin
 from latefusion.cli.terminal import complain, extra_packages, pass_counter, threads_here
 from latefusion.errors import OutputError, one_line
 from latefusion.folder.batch import settings_digest
@@ -220,7 +221,7 @@ def _pipe(task: Task, photos: list[Path], engine: str) -> None:
     if len(photos) * len(wish.kinds) != 1:
         raise typer.BadParameter("- goes with one photo and one kind")
     to_stdout = wish.out == PIPE or (photos == [PIPE] and wish.out == Path())
-    source = sys.stdin.buffer.read() if photos == [PIPE] else photos[0]
+    source = read_stdin() if photos == [PIPE] else photos[0]
     with pass_counter("stdin" if photos == [PIPE] else str(photos[0])) as before_pass:
         found = predictor.counted(before_pass)(source)
         picture = render(found, wish.kinds[0], task.look)

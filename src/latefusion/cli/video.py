@@ -1,6 +1,5 @@
 """The command for clips, video."""
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from latefusion.cli.options import (
     with_options,
 )
 from latefusion.cli.terminal import complain, extra_packages, item_bar, threads_here
-from latefusion.errors import LatefusionError, OutputError
+from latefusion.errors import LatefusionError
 from latefusion.images.reading import MAX_PIXELS
 from latefusion.images.writing import refuse_input
 from latefusion.inference.options import IN_AND_OUT, QUALITY, MattingOptions
@@ -220,11 +219,6 @@ def _raw(
 
     width, height = raw
     source, target = sys.stdin.buffer, sys.stdout.buffer
-    try:
-        matte_raw(
-            source, target, (height, width), predictor, workers=workers, look=look, smooth=smooth
-        )
-    except OutputError:
-        # Python would otherwise try to write the remaining buffer again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise
+    matte_raw(
+        source, target, (height, width), predictor, workers=workers, look=look, smooth=smooth
+    )

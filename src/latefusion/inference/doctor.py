@@ -1,7 +1,8 @@
 """A diagnosis of the installation: versions, devices, and a golden photo's alpha."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
@@ -21,7 +22,16 @@ GOLDEN_ALPHA = Path(__file__).parent / "golden-alpha.png"  # of the default netw
 ROOM = 3  # levels of 255 by which another processor may differ
 RUNS = 5
 
-PACKAGES = ("numpy", "opencv-python-headless", "Pillow", "typer", "rich")
+PACKAGES = {  # module -> the distributions that may provide it
+    "numpy": ("numpy",),
+    "cv2": (
+        *("opencv-python-headless", "opencv-python"),
+        *("opencv-contrib-python-headless", "opencv-contrib-python"),
+    ),
+    "PIL": ("Pillow",),
+    "typer": ("typer",),
+    "rich": ("rich",),
+}
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 EXTRAS = {
     "video": ("av", "video, ProRes and VP9 with alpha"),
@@ -49,7 +59,8 @@ def examine(
     """Examine the installation and yield findings; failures are findings, too."""
     yield Finding("latefusion", f"{__version__}, Python {platform.python_version()}")
     yield Finding("machine", f"{platform.system()} {platform.machine()}")
-    yield Finding("packages", ", ".join(f"{name} {version(name)}" for name in PACKAGES))
+    found = [name for module, names in PACKAGES.items() for name in installed(module, names)]
+    yield Finding("packages", ", ".join(found))
     yield _runtime()
     yield from _network(model, device, threads)
     for extra, (package, what) in EXTRAS.items():
@@ -65,7 +76,7 @@ def examine(
 def _runtime() -> Finding:
     import onnxruntime
 
-    packages = [f"{name} {found}" for name in RUNTIMES if (found := _version(name))]
+    packages = installed("onnxruntime", RUNTIMES)
     available = onnxruntime.get_available_providers()
     devices = [name for name, provider in PROVIDERS.items() if provider in available]
     text = f"{', '.join(packages)}; devices: {', '.join(devices)}"
@@ -100,13 +111,28 @@ def _network(model: Path | None, device: str, threads: int | None) -> Iterator[F
     )
     if model is not None:
         return
-    stored = read_photo(GOLDEN_ALPHA).image[:, :, 0]
+    try:
+        stored = read_photo(GOLDEN_ALPHA).image[:, :, 0]
+    except LatefusionError as error:
+        yield Finding("golden photo", str(error), False)
+        return
     off = float(np.abs(255 * alpha - stored).max())
     yield Finding(
         "golden photo",
         f"alpha differs from the stored one by {off:.1f} levels of 255 at most, {ROOM} allowed",
         off <= ROOM,
     )
+
+
+def installed(module: str, names: Iterable[str]) -> list[str]:
+    """Return each of the distributions that is installed, with its version.
+
+    Without any, as in a frozen program or where something else provides the module: the module's
+    own version.
+    """
+    found = [f"{name} {number}" for name in names if (number := _version(name))]
+    own = getattr(import_module(module), "__version__", "of unknown version")
+    return found or [f"{module} {own}"]
 
 
 def _version(package: str) -> str | None:

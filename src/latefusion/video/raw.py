@@ -75,9 +75,16 @@ class RawFrames:
         self.whole, self.left = 3 * size[0] * size[1], 0
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        while len(given := self._source.read(self.whole)) == self.whole:
+        while len(given := self._read()) == self.whole:
             yield np.frombuffer(given, np.uint8).reshape(*self._size, 3)
         self.left = len(given)
+
+    def _read(self) -> bytes:
+        try:
+            return self._source.read(self.whole)
+        except OSError as error:  # closed, or a folder
+            why = reason(error)
+            raise VideoError(f"stdin cannot be read: {why}; pipe frames into it") from None
 
 
 def _show(look: Look, seen: tuple[Matte, Any]) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """Code written for rembg, with another import; after the examples of its README."""
 
+import inspect
 import io
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def test_force_return_bytes() -> None:
 
 
 def test_a_session_for_many_files(tmp_path: Path) -> None:
-    session = new_session("u2net")
+    with pytest.warns(UserWarning, match="'u2net' of rembg means latefusion's own network"):
+        session = new_session("u2net")
     for number in range(2):
         (tmp_path / f"{number}.jpg").write_bytes(SAMPLE.read_bytes())
     for file in tmp_path.glob("*.jpg"):
@@ -79,14 +81,18 @@ def test_only_mask_and_post_process() -> None:
 
 
 def test_alpha_matting_is_taken_and_a_colour_comes_behind() -> None:
-    output = remove(
-        sample(),
-        alpha_matting=True,
-        alpha_matting_foreground_threshold=270,
-        alpha_matting_background_threshold=20,
-        alpha_matting_erode_size=11,
-        bgcolor=(255, 0, 255, 255),
-    )
+    with pytest.warns(
+        UserWarning, match="remove ignores alpha_matting, .*_erode_size; see"
+    ) as said:
+        output = remove(
+            sample(),
+            alpha_matting=True,
+            alpha_matting_foreground_threshold=270,
+            alpha_matting_background_threshold=20,
+            alpha_matting_erode_size=11,
+            bgcolor=(255, 0, 255, 255),
+        )
+    assert [each.filename for each in said] == [__file__]
     assert output.getpixel((0, 0)) == (255, 0, 255, 255)
     clear = np.asarray(remove(sample(), bgcolor=(255, 0, 255, 0)))
     check(clear)
@@ -105,3 +111,35 @@ def test_a_background_has_the_colour_that_was_asked_for_on_a_photo_with_a_profil
     corner = np.asarray(cutout)[:3, :3, :3]
     shown = as_srgb(np.ascontiguousarray(corner), DISPLAY_P3)
     assert difference(shown, np.full_like(shown, (0, 177, 64))).max() < 1
+
+
+def test_arguments_of_rembg_without_effect_are_named() -> None:
+    with pytest.warns(UserWarning, match="remove ignores putalpha; see"):
+        remove(sample(), putalpha=True)
+    with pytest.warns(UserWarning, match="new_session ignores sess_opts; see"):
+        new_session(sess_opts=None)
+    with pytest.warns(UserWarning, match="new_session ignores providers; see"):
+        new_session(providers=["NoSuchProvider"])
+    session = new_session(providers=[("CPUExecutionProvider", {})])
+    assert session.device == "cpu"
+
+
+@pytest.mark.parametrize("name", ["sam", "bria-rmbg", "u2net_custom", "birefnet-of-next-year"])
+def test_all_names_of_rembg_mean_this_network(name: str) -> None:
+    with pytest.warns(UserWarning, match=f"'{name}' of rembg means"):
+        assert new_session(name).model.path.stem == "lite"
+
+
+def test_other_names_are_refused() -> None:
+    with pytest.raises(LatefusionError, match="nobody"):
+        new_session("nobody")
+
+
+def test_the_arguments_are_those_of_rembg_in_its_order() -> None:
+    """As of rembg 2.0.86, whose own requirements do not fit beside this package's."""
+    assert list(inspect.signature(remove).parameters) == [
+        *("data", "alpha_matting", "alpha_matting_foreground_threshold"),
+        *("alpha_matting_background_threshold", "alpha_matting_erode_size", "session"),
+        *("only_mask", "post_process_mask", "decontaminate", "vitmatte", "vitmatte_model"),
+        *("bgcolor", "force_return_bytes", "args", "kwargs"),
+    ]

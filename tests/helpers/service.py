@@ -41,6 +41,13 @@ def pixels_of(data: bytes) -> np.ndarray:
 def error_of(response: object, status: int) -> str:
     assert response.status_code == status, response.text  # type: ignore[attr-defined]
     found = response.json()  # type: ignore[attr-defined]
-    assert list(found) == ["error"]
-    assert "\n" not in found["error"]
-    return str(found["error"])
+    if "/v1.0/" in str(response.url):  # type: ignore[attr-defined]
+        assert list(found) == ["errors"]
+        [error] = found["errors"]
+        assert list(error) == ["title", "code"]
+        text = error["title"]
+    else:
+        assert list(found) == ["error"]
+        text = found["error"]
+    assert "\n" not in text
+    return str(text)

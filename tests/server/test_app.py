@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -216,7 +217,17 @@ def test_rembg_clients_get_what_remove_gives() -> None:
         assert mask.content == wanted
         red = client.post("/api/remove?bgc=255,0,0,255", files={"file": photo})
         assert red.content == remove(photo, session=base.predictor, bgcolor=(255, 0, 0, 255))
-        assert "unknown model" in error_of(client.post("/api/remove?model=sam", content=photo), 400)
+        assert "x-latefusion-ignored" not in plain.headers
+        assert mask.headers["x-latefusion-ignored"] == "model, a"
+        others = "model=sam&ab=20&ae=5&af=99&dc=1&vm=1&extras={}"
+        found = client.post(f"/api/remove?{others}", content=photo)
+        assert found.content == plain.content
+        assert found.headers["x-latefusion-ignored"] == "model, af, ab, ae, dc, vm, extras"
+        wrong = client.post("/api/remove?model=sam2", content=photo)
+        assert "unknown model" in error_of(wrong, 400)
+        assert "url: " in error_of(client.get("/api/remove"), 400)
+        by_url = client.get("/api/remove?url=http://example.com/me.jpg")
+        assert "does not accept image_url or url" in error_of(by_url, 400)
         assert "bgc: " in error_of(client.post("/api/remove?bgc=red", content=photo), 400)
         assert "not" in error_of(client.post("/api/remove?bgc=1,2,3,999", content=photo), 400)
 
@@ -238,8 +249,130 @@ def test_removebg_clients_get_what_they_ask_for(toy: TestClient) -> None:
     for found in (toy.post(route, data=on_blue), toy.post(route, json=on_blue | {"crop": True})):
         assert found.headers["content-type"] == "image/jpeg"
         assert pixels_of(found.content).shape[1] < 500
-    uri = {"image_file_b64": f"data:image/png;base64,{text}", "channels": "alpha"}
-    assert pixels_of(toy.post(route, json=uri).content).shape == (600, 900)
+    lines = base64.encodebytes(photo).decode().replace("\n", "\r\n")
+    for given in (f"data:image/png;base64,{text}", lines):
+        uri = {"image_file_b64": given, "channels": "alpha"}
+        for sent in ({"json": uri}, {"data": uri}):
+            assert pixels_of(toy.post(route, **sent).content).shape == (600, 900)  # type: ignore[arg-type]
+
+
+def test_removebg_says_where_the_subject_is_in_the_photo_that_was_sent(toy: TestClient) -> None:
+    image = lopsided(600, 900)
+    image[:] = (200, 0, 0)
+    image[100:500, 50:350] = 255
+    files = {"image_file": encoded(image)}
+    crop = {"crop": "true", "size": "full"}
+    for fields, size in (({}, (900, 600)), ({"size": "preview"}, (612, 408)), (crop, (300, 400))):
+        headers = toy.post("/v1.0/removebg", files=files, data=fields).headers
+        place = [
+            int(headers[f"x-foreground-{name}"]) for name in ("left", "top", "width", "height")
+        ]
+        assert np.abs(np.subtract(place, (50, 100, 300, 400))).max() <= 8
+        found = int(headers["x-width"]), int(headers["x-height"])
+        assert np.abs(np.subtract(found, size)).max() <= 8
+        assert (headers["x-type"], headers["x-credits-charged"]) == ("person", "0")
+    nobody = toy.post("/v1.0/removebg", files={"image_file": encoded(image[:, 500:])}).headers
+    assert (nobody["x-type"], nobody["x-foreground-width"]) == ("other", "0")
+
+
+def test_removebg_answers_in_json_where_that_comes_first_in_accept(toy: TestClient) -> None:
+    files = {"image_file": encoded(lopsided())}
+    for accept in ("application/json", "Application/JSON; q=1, image/*, */*"):
+        found = toy.post("/v1.0/removebg", files=files, headers={"accept": accept})
+        data = found.json()["data"]
+        assert pixels_of(base64.b64decode(data.pop("result_b64"))).shape == (60, 90, 4)
+        assert {name: str(value) for name, value in data.items()} == {
+            f"foreground_{name}": found.headers[f"x-foreground-{name}"]
+            for name in ("top", "left", "width", "height")
+        }
+    for accept in ("*/*", "image/*, application/json"):
+        found = toy.post("/v1.0/removebg", files=files, headers={"accept": accept})
+        assert found.headers["content-type"] == "image/png"
+
+
+def test_removebg_names_the_options_that_it_ignores(toy: TestClient) -> None:
+    files = {"image_file": encoded(lopsided())}
+    neutral = {"type": "person", "roi": "0% 0% 100% 100%", "scale": "original", "crop_margin": "0"}
+    assert (
+        "x-latefusion-ignored" not in toy.post("/v1.0/removebg", files=files, data=neutral).headers
+    )
+    ignored = {"type": "product", "type_level": "2", "semitransparency": "false"}
+    found = toy.post("/v1.0/removebg", files=files, data=ignored)
+    assert found.headers["x-latefusion-ignored"] == "type, type_level, semitransparency"
+
+
+def test_a_background_of_removebg_comes_as_a_file(toy: TestClient) -> None:
+    blue = np.full((10, 20, 3), (0, 0, 255), np.uint8)
+    files = {"image_file": encoded(lopsided()), "bg_image_file": encoded(blue)}
+    found = toy.post("/v1.0/removebg", files=files)
+    assert found.headers["content-type"] == "image/jpeg"
+    assert pixels_of(found.content)[5, 80].tolist() == pytest.approx([0, 0, 255], abs=12)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [("/v1.0/nothing", 404, "invalid_request"), ("/v1.0/removebg", 405, "invalid_request")],
+)
+def test_all_errors_of_removebg_have_its_form(
+    toy: TestClient, path: str, status: int, code: str
+) -> None:
+    found = toy.get(path)
+    error_of(found, status)
+    assert found.json()["errors"][0]["code"] == code
+    kind = toy.post("/v1.0/removebg", content=b"a", headers={"content-type": "text/plain"})
+    assert error_of(kind, 415)
+    toy.app.state.service.draining = True  # type: ignore[attr-defined]
+    assert "shutting down" in error_of(toy.post("/v1.0/removebg", content=b""), 503)
+
+
+@pytest.mark.parametrize("name", ["png", "PNG", "jpg", "JPEG", "jpeg", "tif", "Tiff", "webp"])
+def test_formats_have_the_names_that_the_command_knows(toy: TestClient, name: str) -> None:
+    photo, behind = encoded(lopsided()), {"background": "white", "format": name}
+    with Image.open(
+        io.BytesIO(toy.post("/api/matte", params=behind, content=photo).content)
+    ) as image:
+        assert image.format == FORMATS_OUT[f".{name.lower()}"]
+    on_white = {"format": name, "bg_color": "fff"}
+    found = toy.post("/v1.0/removebg", files={"image_file": photo}, data=on_white)
+    assert found.headers["content-type"] == f"image/{FORMATS_OUT[f'.{name.lower()}'].lower()}"
+
+
+def test_a_quality_is_for_what_loses_something(toy: TestClient) -> None:
+    photo = encoded(pixels_of(PHOTO)[:200])
+    sizes = {}
+    for format in ("jpg", "webp"):
+        for quality in ("", "90", "20"):
+            query = {"background": "blur", "format": format, "quality": quality}
+            sizes[format, quality] = len(
+                toy.post("/api/matte", params=query, content=photo).content
+            )
+    assert sizes["jpg", ""] > sizes["jpg", "90"] > sizes["jpg", "20"]
+    assert sizes["webp", ""] > sizes["webp", "90"] > sizes["webp", "20"]
+    lossless = toy.post("/api/matte?quality=90", content=photo)
+    assert "quality has no meaning in PNG" in error_of(lossless, 400)
+    assert "quality: " in error_of(toy.post("/api/matte?format=jpg&quality=0", content=photo), 400)
+
+
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/version", "/metrics", "/", "/page.js", "/openapi.json"]
+)
+def test_state_and_page_answer_head(toy: TestClient, path: str) -> None:
+    while toy.get("/readyz").status_code != 200:
+        pass
+    found = toy.head(path)
+    assert found.status_code == 200
+    assert found.headers["content-type"] == toy.get(path).headers["content-type"]
+
+
+def test_the_viewer_of_the_document_asks_no_other_host(toy: TestClient) -> None:
+    viewer = toy.get("/docs").text
+    found = re.findall(r"""(?:src|href)=["']([^"']+)""", viewer)
+    assert len(found) >= 3
+    for address in found:
+        assert address.startswith("/")
+        assert toy.get(address).status_code == 200
+    assert '"validatorUrl": null' in viewer
+    error_of(toy.get("/redoc"), 404)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +384,14 @@ def test_removebg_clients_get_what_they_ask_for(toy: TestClient) -> None:
         ({"image_url": "http://example.com/a.jpg"}, "does not accept image_url"),
         ({"image_file_b64": "aaaa", "size": "huge"}, "size: "),
         ({"image_file_b64": "aaaa", "bg_color": "/etc/passwd"}, "neither a colour"),
-        ({"image_file_b64": "aaaa", "roi": "1 2 3 4"}, "unknown option roi"),
+        ({"image_file_b64": "aaaa", "roi": "1 2 3 4"}, "roi is not supported and would change"),
+        ({"image_file_b64": "aaaa", "scale": "50%"}, "scale is not supported"),
+        ({"image_file_b64": "aaaa", "position": "center"}, "position is not supported"),
+        ({"image_file_b64": "aaaa", "crop_margin": "10%"}, "crop_margin is not supported"),
+        ({"image_file_b64": "aaaa", "add_shadow": True}, "add_shadow is not supported"),
+        ({"image_file_b64": "aaaa", "bg_image_url": "http://a.b"}, "bg_image_url is not fetched"),
+        ({"image_file_b64": "aaaa", "format": "zip"}, "format: "),
+        ({"image_file_b64": "aaaa", "colour": "red"}, "unknown option colour"),
         ({"image_file_b64": "aaaa", "format": "jpg"}, "transparent"),
         ({"image_file_b64": ["aaaa"]}, "neither text nor a number"),
     ],
@@ -308,8 +448,11 @@ def test_a_key_opens_what_takes_photos(toy_model: Path) -> None:
             refused = client.post("/api/matte?save=no", content=photo, headers=raw)
             assert "key" in error_of(refused, 401)
             error_of(client.get("/metrics", headers=raw), 401)
-            for route in ("/api/remove", "/api/batch", "/v1.0/removebg"):
+            for route in ("/api/remove", "/api/batch"):
                 error_of(client.post(route, content=photo, headers=raw), 401)
+            refused = client.post("/v1.0/removebg", content=photo, headers=raw)
+            assert "key" in error_of(refused, 403)  # as remove.bg has it
+            assert refused.json()["errors"][0]["code"] == "auth_failed"
         for headers in ({"x-api-key": KEY}, {"authorization": f"Bearer {KEY}"}):
             assert client.post("/api/matte", content=photo, headers=headers).status_code == 200
         for path in ("/", "/healthz", "/readyz", "/version", "/openapi.json"):

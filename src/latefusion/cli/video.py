@@ -219,6 +219,4 @@ def _raw(
 
     width, height = raw
     source, target = sys.stdin.buffer, sys.stdout.buffer
-    matte_raw(
-        source, target, (height, width), predictor, workers=workers, look=look, smooth=smooth
-    )
+    matte_raw(source, target, (height, width), predictor, workers=workers, look=look, smooth=smooth)

@@ -43,6 +43,7 @@ class Format(NamedTuple):
     deep: bool  # 16 bits
     side: int  # longest side in pixels
     options: dict[str, Any]
+    lossy: dict[str, Any] | None = None  # the options that a quality comes with
 
 
 PART = ".latefusion-"  # prefix of the names of incomplete files
@@ -51,11 +52,17 @@ FORMATS = {
     "PNG": Format(True, True, 2**31 - 1, {}),  # written by png.py, not by Pillow
     # exact keeps the colours of transparent pixels.
     "WEBP": Format(
-        True, False, 16383, {"lossless": True, "exact": True, "method": 1, "quality": 40}
+        True,
+        False,
+        16383,
+        {"lossless": True, "exact": True, "method": 1, "quality": 40},
+        lossy={"lossless": False, "exact": True, "method": 4},
     ),
     # LZW with horizontal differencing (tag 317): photo editors use it, and all programs read it.
     "TIFF": Format(True, True, 2**31 - 1, {"compression": "tiff_lzw", "tiffinfo": {317: 2}}),
-    "JPEG": Format(False, False, 65500, {"quality": 95, "subsampling": 0}),
+    "JPEG": Format(
+        False, False, 65500, {"quality": 95, "subsampling": 0}, lossy={"subsampling": 0}
+    ),
 }
 
 
@@ -67,6 +74,7 @@ class Picture:
     icc: bytes | None = None  # the RGB colour profile; ignored for (H, W)
     dpi: tuple[float, float] | None = None  # across, down
     about: Metadata = NOTHING  # EXIF, IPTC and XMP
+    quality: int | None = None  # from 1 to 100, in JPEG and WebP only
 
 
 def write_picture(
@@ -77,9 +85,9 @@ def write_picture(
 ) -> None:
     """Write a picture to a path or a binary stream such as stdout, complete or not at all.
 
-    `format` is one of FORMATS; None chooses it by the path's suffix. PNG, TIFF and WebP are
-    lossless, JPEG has quality 95 and full colour resolution. `name` stands for a stream in error
-    messages.
+    `format` is one of FORMATS; None chooses it by the path's suffix. PNG, TIFF and, without a
+    quality, WebP are lossless; JPEG has quality 95, or the picture's, and full colour resolution.
+    `name` stands for a stream in error messages.
 
     Raises OutputError for a format that cannot store the picture, or a target that cannot be
     written.
@@ -138,6 +146,9 @@ def _encode(file: IO[bytes], picture: Picture, format: str, name: str) -> None:
         write_png(file, picture.pixels, icc, dpi, png_chunks(about, dpi))
         return
     options = dict(FORMATS[format].options)
+    lossy = FORMATS[format].lossy
+    if picture.quality is not None and lossy is not None:
+        options = {**lossy, "quality": picture.quality}
     if icc:
         options["icc_profile"] = icc
     if format == "WEBP":

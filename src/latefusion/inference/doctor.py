@@ -35,7 +35,7 @@ PACKAGES = {  # module -> the distributions that may provide it
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
 EXTRAS = {
     "video": ("av", "video, ProRes and VP9 with alpha"),
-    "serve": ("fastapi", "matting over HTTP"),
+    "serve": ("fastapi-offline", "matting over HTTP"),
     "ray": ("ray", "many machines, by matte --engine ray"),
     "s3": ("s3fs", "photos in S3, by matte --engine ray"),
     "gs": ("gcsfs", "photos in Google's store, by matte --engine ray"),

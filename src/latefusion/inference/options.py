@@ -76,6 +76,8 @@ def check_declared(options: Any) -> None:
             raise LatefusionError(f"{name} {value!r} is neither True nor False")
         if each.type == int | None and not isinstance(value, int | np.integer | None):
             raise LatefusionError(f"{name} {value!r} is not a whole number")
+        if value is None and each.default is None:
+            continue
         if least is not None and most is not None and not _within(value, least, most):
             raise LatefusionError(f"{name} {value!r} is not a number from {least:g} to {most:g}")
 

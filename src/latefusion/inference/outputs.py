@@ -67,6 +67,17 @@ class Look:
     bits: Annotated[
         Literal[8, 16], Option("Of the alpha, in png and tiff.", IN_AND_OUT, clips=False)
     ] = 8
+    quality: Annotated[
+        int | None,
+        Option(
+            "Of jpg and webp; webp is lossless without it.",
+            IN_AND_OUT,
+            least=1,
+            most=100,
+            default="95 in jpg",
+            clips=False,
+        ),
+    ] = None
     strip: Annotated[
         bool,
         Option(
@@ -100,7 +111,7 @@ def render(matte: "Matte", kind: str, look: Look = PLAIN) -> Picture:
         pixels = np.ascontiguousarray(pixels[box_of(matte.alpha, look.margin)])
     coloured = pixels.ndim == 3
     about = NOTHING if look.strip else matte.about
-    return Picture(pixels, matte.icc if coloured else None, matte.dpi, about)
+    return Picture(pixels, matte.icc if coloured else None, matte.dpi, about, look.quality)
 
 
 def refuse_misfit(kinds: Iterable[str], format: str, look: Look) -> None:
@@ -112,6 +123,10 @@ def refuse_misfit(kinds: Iterable[str], format: str, look: Look) -> None:
         )
     if look.bits == 16 and not FORMATS[format].deep:
         raise OutputError("16 bits need png or tiff")
+    if look.quality is not None and FORMATS[format].lossy is None:
+        raise OutputError(
+            f"quality has no meaning in {format}, which loses nothing; use jpg or webp"
+        )
 
 
 def box_of(alpha: NDArray[np.float32], margin: float) -> tuple[slice, slice]:

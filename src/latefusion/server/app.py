@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
@@ -40,7 +41,10 @@ PAGE_POLICY = (
 
 def create_app(service: Service, origins: Sequence[str] = ()) -> FastAPI:
     """The application of `service`; browsers allow pages of `origins` to call it (CORS)."""
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs with a viewer of its own, in place of a CDN's
+        redoc_url=None,
+        favicon_url="/icon.svg",
+        swagger_ui_parameters={"validatorUrl": None},  # else other hosts are sent the document
         title="latefusion",
         version=__version__,
         description=ABOUT,
@@ -110,11 +114,13 @@ def _add_state(app: FastAPI, service: Service, guards: list[Any]) -> None:
         "content": ERROR,
     }
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", tags=["state"])
     async def healthz() -> dict[str, str]:
         """Answer 200 as long as the process is alive."""
         return {"status": "ok"}
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", tags=["state"], responses={503: not_ready})
     async def readyz() -> Response:
         """Answer 200 if photos are accepted: the network is loaded and no shutdown has begun."""
@@ -122,11 +128,13 @@ def _add_state(app: FastAPI, service: Service, guards: list[Any]) -> None:
             return JSONResponse({"status": "ready"})
         return refuse(503, "shutting down" if service.draining else "loading the network")
 
+    @app.head("/version", include_in_schema=False)
     @app.get("/version", tags=["state"])
     async def version() -> dict[str, str]:
         """The package's version and the SHA-256 of the model file."""
         return {"version": __version__, "model": service.predictor.model.card["sha256"]}
 
+    @app.head("/metrics", dependencies=guards, include_in_schema=False)
     @app.get("/metrics", tags=["state"], dependencies=guards, response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Metrics in Prometheus' text format."""
@@ -146,19 +154,19 @@ def _add_page(app: FastAPI) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    async def known(_: Request, error: Exception) -> Response:
-        return answer(error)
+    async def known(request: Request, error: Exception) -> Response:
+        return answer(error, request.url.path)
 
-    async def invalid(_: Request, error: Any) -> Response:
-        return refuse(400, told(error.errors()))
+    async def invalid(request: Request, error: Any) -> Response:
+        return refuse(400, told(error.errors()), path=request.url.path)
 
-    async def http(_: Request, error: Any) -> Response:
-        return refuse(
-            error.status_code, WORDS.get(error.status_code, str(error.detail)), error.headers
-        )
+    async def http(request: Request, error: Any) -> Response:
+        words = WORDS.get(error.status_code, str(error.detail))
+        return refuse(error.status_code, words, error.headers, request.url.path)
 
-    async def bug(_: Request, error: Exception) -> Response:
-        return refuse(500, "internal error, a bug in the server; its log has the traceback")
+    async def bug(request: Request, error: Exception) -> Response:
+        words = "internal error, a bug in the server; its log has the traceback"
+        return refuse(500, words, path=request.url.path)
 
     for kind in ERRORS:
         app.add_exception_handler(kind, known)

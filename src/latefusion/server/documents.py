@@ -21,6 +21,7 @@ HEADERS = {
         "string",
     ),
     "X-Latefusion-Device": ("The device that the network ran on.", "string"),
+    "X-Latefusion-Ignored": ("Options of the request without effect, if any.", "string"),
 }
 REFUSALS = {
     400: "An invalid option, or a photo that cannot be read.",

@@ -19,8 +19,18 @@ from latefusion.inference.options import Declared, MattingOptions, declared
 from latefusion.inference.outputs import Kind, Look, Suffix
 from latefusion.server.refusals import RefusedError
 
+RemovebgFormat = Literal["auto", "png", "webp", "tiff", "tif", "jpg", "jpeg"]  # auto and Suffix
 LEVELS = r"^\s*[0-9]{1,3}(\s*,\s*[0-9]{1,3}){3}\s*$"  # r,g,b,a
 LONGEST = 100  # letters of an option
+# remove.bg's options that would change the picture, and their values that leave it as it is.
+UNCHANGED = {
+    "roi": ("0% 0% 100% 100%",),
+    "crop_margin": ("0", "0px", "0%"),
+    "scale": ("original", "100%"),
+    "position": ("original",),
+    "add_shadow": ("false", "0", "no"),
+}
+DEFAULT_ONLY = "Refused, unless it is the default."
 NOTES = {"background": " An image is sent as the file background_image, never as a path."}
 
 T = TypeVar("T", MattingOptions, Look)
@@ -71,11 +81,17 @@ def _field_of(each: Declared) -> Any:
     )
 
 
+def _lower(text: Any) -> Any:
+    return text.strip().lower() if isinstance(text, str) else text
+
+
 class MatteOptions(fields_of(MattingOptions, Look)):  # type: ignore[misc]  # a base made of data
     """The options of `latefusion matte`."""
 
     save: Kind = Field("cutout", description="The kind of result.")
-    format: Suffix = Field("png", description="The file format; jpg holds no transparency.")
+    format: Annotated[Suffix, BeforeValidator(_lower)] = Field(
+        "png", description="The file format; jpg holds no transparency."
+    )
 
     def over(self, base: T) -> T:
         """The client's options in place of those in `base`. Raises LatefusionError."""
@@ -83,17 +99,41 @@ class MatteOptions(fields_of(MattingOptions, Look)):  # type: ignore[misc]  # a 
         return replace(base, **given)
 
 
+def _is_given(options: Options, name: str) -> bool:
+    """True if an option was sent with another value than its default."""
+    return bool(getattr(options, name) != type(options).model_fields[name].default)
+
+
 class RemoveOptions(Options):
     """The options of rembg's server; all names of its models mean the network of this server."""
 
-    model: str = Field("u2net", max_length=LONGEST, description="Any of rembg's names.")
+    model: str = Field(
+        "lite", max_length=LONGEST, description="Any of rembg's names; all mean this network."
+    )
     a: bool = Field(False, description="Alpha matting: no effect, alpha is soft in any case.")
     af: int = Field(240, ge=0, le=255, description="No effect.")
     ab: int = Field(10, ge=0, le=255, description="No effect.")
     ae: int = Field(10, ge=0, le=10_000, description="No effect.")
     om: bool = Field(False, description="Only the mask.")
     ppm: bool = Field(False, description="Post-process the mask: keep the largest subject.")
+    dc: bool = Field(False, description="Decontaminate: no effect, colours are the subject's own.")
+    vm: bool = Field(False, description="ViTMatte: no effect.")
     bgc: str | None = Field(None, pattern=LEVELS, description="Background as r,g,b,a.")
+    extras: str | None = Field(
+        None, max_length=10_000, description="JSON for rembg's models: no effect."
+    )
+
+    @property
+    def ignored(self) -> list[str]:
+        """Names of the options that were given and have no effect."""
+        names = ("model", "a", "af", "ab", "ae", "dc", "vm", "extras")
+        return [name for name in names if _is_given(self, name)]
+
+
+class RemoveUrlOptions(RemoveOptions):
+    """The options of rembg's server for a photo from the web."""
+
+    url: str = Field(max_length=2000, description="Its address; needs --allow-urls.")
 
 
 class RemovebgOptions(Options):
@@ -104,13 +144,43 @@ class RemovebgOptions(Options):
         description="Megapixels at most: preview, small and regular 0.25, medium 1.5, hd 4, 4k 10;"
         " auto and full as the photo is.",
     )
-    format: Literal["auto", "png", "jpg", "webp"] = Field(
-        "auto", description="auto: png, or with bg_color jpg."
+    format: Annotated[RemovebgFormat, BeforeValidator(_lower)] = Field(
+        "auto", description="auto: png, or on a background jpg."
     )
     bg_color: str | None = Field(None, max_length=LONGEST, description="A name or hex digits.")
     crop: bool = Field(False, description="Crop to the subject.")
     channels: Literal["rgba", "alpha"] = Field("rgba", description="alpha: the matte alone.")
-    type: Literal["auto", "person"] = Field("auto", description="People are what is cut out.")
+    type: str = Field("auto", max_length=LONGEST, description="No effect: people are cut out.")
+    type_level: str = Field("1", max_length=LONGEST, description="No effect.")
+    semitransparency: str = Field("true", max_length=LONGEST, description="No effect.")
+    shadow_opacity: str = Field("", max_length=LONGEST, description="No effect without a shadow.")
+    roi: str = Field("0% 0% 100% 100%", max_length=LONGEST, description=DEFAULT_ONLY)
+    crop_margin: str = Field("0", max_length=LONGEST, description=DEFAULT_ONLY)
+    scale: str = Field("original", max_length=LONGEST, description=DEFAULT_ONLY)
+    position: str = Field("original", max_length=LONGEST, description=DEFAULT_ONLY)
+    add_shadow: str = Field("false", max_length=LONGEST, description=DEFAULT_ONLY)
+    bg_image_url: str = Field(
+        "", max_length=2000, description="Refused; send the background as bg_image_file."
+    )
+
+    @property
+    def ignored(self) -> list[str]:
+        """Names of the options that were given and have no effect."""
+        names = ("type", "type_level", "semitransparency", "shadow_opacity")
+        asked = [name for name in names if _is_given(self, name)]
+        return [name for name in asked if (name, self.type) != ("type", "person")]
+
+    def check(self) -> None:
+        """Raise RefusedError for an option that would change the picture and is not supported."""
+        for name, values in UNCHANGED.items():
+            value = " ".join(getattr(self, name).lower().split())
+            if value not in values:
+                message = f"{name} is not supported and would change the picture; leave it out"
+                raise RefusedError(400, message)
+        if self.bg_image_url:
+            raise RefusedError(
+                400, "bg_image_url is not fetched; send it as the file bg_image_file"
+            )
 
 
 class RemovebgFields(RemovebgOptions):

@@ -8,6 +8,8 @@ from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
+import numpy as np
+
 from latefusion.errors import ImageError, LatefusionError
 from latefusion.folder.batch import turn_of
 from latefusion.images.compositing import Background, needs_no_file
@@ -15,7 +17,14 @@ from latefusion.images.framing import resize
 from latefusion.images.reading import Photo, read_photo
 from latefusion.images.writing import FORMATS_OUT, Picture, write_picture
 from latefusion.inference.matte import Matte
-from latefusion.inference.outputs import PLAIN, TRANSPARENT, Look, refuse_misfit, render
+from latefusion.inference.outputs import (
+    PLAIN,
+    TRANSPARENT,
+    VISIBLE,
+    Look,
+    refuse_misfit,
+    render,
+)
 from latefusion.inference.predictor import Predictor
 from latefusion.rembg import is_foreign, removed
 from latefusion.server.options import MatteOptions, RemovebgOptions, RemoveOptions
@@ -40,6 +49,18 @@ class Order:
     format: str = "PNG"  # one of writing.FORMATS
     behind: bytes | None = None  # an encoded background image
     most_pixels: float = math.inf  # a larger photo is reduced first
+    ignored: Sequence[str] = ()  # names of options without effect
+
+
+class Frame(NamedTuple):
+    """The size of a result, and the box of the subject in the photo, in its pixels."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+    subject_width: int
+    subject_height: int
 
 
 class Facts(NamedTuple):
@@ -59,6 +80,7 @@ class Result(NamedTuple):
     facts: Facts
     device: str
     pixels: int
+    frame: Frame
 
 
 def order_matte(base: Predictor, wish: MatteOptions, behind: bytes | None) -> Order:
@@ -97,23 +119,25 @@ def order_remove(base: Predictor, wish: RemoveOptions) -> Order:
     def make(matte: Matte, _: Background | None) -> Picture:
         return removed(matte, wish.om, wish.ppm, colour)
 
-    return Order(partial(base.sharing, base.options), make)
+    return Order(partial(base.sharing, base.options), make, ignored=wish.ignored)
 
 
-def order_removebg(base: Predictor, wish: RemovebgOptions) -> Order:
+def order_removebg(base: Predictor, wish: RemovebgOptions, behind: bytes | None = None) -> Order:
     """Order the same as remove.bg with these options. Raises LatefusionError."""
+    wish.check()
     kind = {"rgba": "cutout", "alpha": "alpha"}[wish.channels]
     colour = _hex(wish.bg_color) if wish.bg_color else None
+    background = _background(colour or TRANSPARENT, behind)
     # Without metadata, as remove.bg's results are.
-    behind = _background(colour or TRANSPARENT, None)
-    look = Look(behind, crop=wish.crop, margin=MARGIN, strip=True)
+    look = Look(background, crop=wish.crop, margin=MARGIN, strip=True)
     opaque = kind == "alpha" or not look.transparent
     suffix = {"auto": "jpg" if opaque and kind == "cutout" else "png"}.get(wish.format, wish.format)
     format = FORMATS_OUT[f".{suffix}"]
     refuse_misfit([kind], format, look)
     most = 1e6 * MEGAPIXELS.get(wish.size, math.inf)
     predictor = partial(base.sharing, base.options)
-    return Order(predictor, partial(_rendered, kind, look), format, most_pixels=most)
+    make = partial(_rendered, kind, look)
+    return Order(predictor, make, format, behind, most, ignored=wish.ignored)
 
 
 def _hex(colour: str) -> str:
@@ -129,7 +153,8 @@ def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
     """
     start = perf_counter()
     behind = read_photo(order.behind, most_pixels=limit, raw=False) if order.behind else None
-    photo = _fitted(read_photo(data, most_pixels=limit, raw=False), order.most_pixels)
+    whole = read_photo(data, most_pixels=limit, raw=False)
+    photo = _fitted(whole, order.most_pixels)
     check()
     pixels = photo.image.shape[0] * photo.image.shape[1]
     predictor = order.predictor(check)
@@ -147,7 +172,19 @@ def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
         Facts(found.subject_found, round(found.confidence, 4), found.notes),
         predictor.device,
         pixels,
+        _frame(picture, found, whole.image.shape),
     )
+
+
+def _frame(picture: Picture, matte: Matte, shape: tuple[int, ...]) -> Frame:
+    rows, columns = (np.flatnonzero((matte.alpha > VISIBLE).any(axis=axis)) for axis in (1, 0))
+    height, width = picture.pixels.shape[:2]
+    if not rows.size:
+        return Frame(width, height, 0, 0, 0, 0)
+    down, across = shape[0] / matte.alpha.shape[0], shape[1] / matte.alpha.shape[1]
+    left, right = (round(across * edge) for edge in (int(columns[0]), int(columns[-1]) + 1))
+    top, bottom = (round(down * edge) for edge in (int(rows[0]), int(rows[-1]) + 1))
+    return Frame(width, height, left, top, right - left, bottom - top)
 
 
 def _fitted(photo: Photo, most_pixels: float) -> Photo:

@@ -33,6 +33,19 @@ STATUSES: tuple[tuple[type[Exception], int], ...] = (
     (cv2.error, 400),
 )
 ERRORS = tuple(kind for kind, _ in STATUSES)
+# remove.bg's errors have a code; the first two are its own.
+REMOVEBG = "/v1.0/"
+REMOVEBG_CODES = {
+    403: "auth_failed",
+    429: "rate_limit_exceeded",
+    400: "invalid_parameters",
+    408: "request_timeout",
+    413: "file_too_large",
+    415: "unsupported_content_type",
+    500: "internal_error",
+    503: "unavailable",
+    504: "processing_timeout",
+}
 NO_MEMORY = "not enough memory for the photo; send a smaller one"
 
 
@@ -41,14 +54,20 @@ def line_of(error: Exception) -> str:
     return NO_MEMORY if isinstance(error, MemoryError) else reason(error)
 
 
-def answer(error: Exception) -> JSONResponse:
-    """The response to one of ERRORS."""
+def answer(error: Exception, path: str) -> JSONResponse:
+    """The response to one of ERRORS on a path."""
     if isinstance(error, RefusedError):
-        return refuse(error.status, line_of(error), error.headers)
+        return refuse(error.status, line_of(error), error.headers, path)
     status = next(status for kind, status in STATUSES if isinstance(error, kind))
-    return refuse(status, line_of(error))
+    return refuse(status, line_of(error), path=path)
 
 
-def refuse(status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The response `{"error": message}` with a status."""
-    return JSONResponse({"error": message}, status, headers)
+def refuse(
+    status: int, message: str, headers: Mapping[str, str] | None = None, path: str = ""
+) -> JSONResponse:
+    """The response `{"error": message}` with a status, on paths of remove.bg in its own form."""
+    if not path.startswith(REMOVEBG):
+        return JSONResponse({"error": message}, status, headers)
+    status = 403 if status == 401 else status  # remove.bg's for a missing or wrong key
+    error = {"title": message, "code": REMOVEBG_CODES.get(status, "invalid_request")}
+    return JSONResponse({"errors": [error]}, status, headers)

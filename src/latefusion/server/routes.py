@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from latefusion.server.documents import BINARY, ZIP, body, responses
 from latefusion.server.fetch import fetch
@@ -27,9 +27,11 @@ from latefusion.server.options import (
     RemovebgFields,
     RemovebgOptions,
     RemoveOptions,
+    RemoveUrlOptions,
     merged,
 )
 from latefusion.server.orders import (
+    Frame,
     Order,
     Result,
     fulfil,
@@ -38,7 +40,7 @@ from latefusion.server.orders import (
     order_removebg,
 )
 from latefusion.server.queue import unless_gone
-from latefusion.server.refusals import RefusedError
+from latefusion.server.refusals import REMOVEBG, RefusedError
 from latefusion.server.service import Service
 from latefusion.server.watch import FACTS, HOLD
 from latefusion.server.zips import entry_names, zip_of
@@ -46,6 +48,7 @@ from latefusion.server.zips import entry_names, zip_of
 ONE = (MULTIPART, BYTES, ANY_IMAGE)
 FORM = (MULTIPART,)
 ANY_FORM = (MULTIPART, URLENCODED, JSON)
+REMOVEBG_FILES = ("image_file", "bg_image_file")
 FILE = {"image": BINARY, "background_image": BINARY}
 FILES = {**FILE, "image": {"type": "array", "items": BINARY, "maxItems": BATCH_PHOTOS}}
 
@@ -84,11 +87,20 @@ async def remove(request: Request, query: Annotated[RemoveOptions, Query()]) -> 
     return await _answer(request, order, _photo(form, "file"))
 
 
+@photos.get("/api/remove", response_class=Response, responses=responses(("image/png",)))
+async def remove_url(request: Request, query: Annotated[RemoveUrlOptions, Query()]) -> Response:
+    """Return a PNG as rembg's server does, of the photo at `url`, if the server allows it."""
+    service = _service(request)
+    service.queue.refuse_if_full()
+    order = order_remove(service.predictor, query)
+    return await _answer(request, order, await _photo_at(request, query.url))
+
+
 @photos.post(
     "/v1.0/removebg",
     response_class=Response,
     responses=responses(),
-    openapi_extra=body(ANY_FORM, RemovebgFields, {"image_file": BINARY}, []),
+    openapi_extra=body(ANY_FORM, RemovebgFields, dict.fromkeys(REMOVEBG_FILES, BINARY), []),
 )
 async def removebg(request: Request) -> Response:
     """Return a picture as remove.bg does.
@@ -98,14 +110,29 @@ async def removebg(request: Request) -> Response:
     service = _service(request)
     service.queue.refuse_if_full()
     form = await read_form(request, ANY_FORM, service.limits.body)
-    _only(form, "image_file")
+    _only(form, *REMOVEBG_FILES)
     wish = merged(RemovebgOptions.model_construct(set()), form.fields, RemovebgFields)
-    order = order_removebg(service.predictor, wish)
-    return await _answer(request, order, await _removebg_photo(request, form, wish))
+    order = order_removebg(service.predictor, wish, _file(form, "bg_image_file"))
+    found = await _answer(request, order, await _removebg_photo(request, form, wish))
+    return _as_json(found) if _wants_json(request) else found
+
+
+def _wants_json(request: Request) -> bool:
+    """True if JSON comes first in the Accept header, before any kind of image."""
+    first = request.headers.get("accept", "").partition(",")[0]
+    return first.partition(";")[0].strip().lower() == JSON
+
+
+def _as_json(found: Response) -> Response:
+    """remove.bg's answer with the picture in base64; the place of the subject as numbers."""
+    names = ("top", "left", "width", "height")
+    places = {f"foreground_{name}": int(found.headers[f"X-Foreground-{name}"]) for name in names}
+    result = base64.b64encode(found.body).decode()
+    headers = {name: text for name, text in found.headers.items() if name.startswith("x-")}
+    return JSONResponse({"data": {"result_b64": result, **places}}, headers=headers)
 
 
 async def _removebg_photo(request: Request, form: Form, wish: RemovebgFields) -> bytes:
-    service = _service(request)
     upload = form.one("image_file")
     given = [upload is not None, bool(wish.image_file_b64), bool(wish.image_url)]
     if sum(given) != 1:
@@ -114,15 +141,23 @@ async def _removebg_photo(request: Request, form: Form, wish: RemovebgFields) ->
         return upload.data
     if wish.image_file_b64:
         try:
-            return base64.b64decode(wish.image_file_b64.rpartition(";base64,")[2], validate=True)
+            text = "".join(wish.image_file_b64.rpartition(";base64,")[2].split())
+            return base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             raise RefusedError(400, "image_file_b64 is not valid base64") from None
+    return await _photo_at(request, str(wish.image_url))
+
+
+async def _photo_at(request: Request, address: str) -> bytes:
+    """Fetch a photo from the web. Raises RefusedError."""
+    service = _service(request)
     if not service.urls:
-        raise RefusedError(400, "this server does not accept image_url; send image_file instead")
+        message = "this server does not accept image_url or url; send the photo itself"
+        raise RefusedError(400, message)
     if service.fetches.locked():
         message = "too many downloads of image_url at a time; retry in 5 s"
         raise RefusedError(429, message, {"Retry-After": "5"})
-    data = await unless_gone(request, _fetched(service, str(wish.image_url)))
+    data = await unless_gone(request, _fetched(service, address))
     request.scope[HOLD](len(data))
     service.refuse_if_overfull()
     return data
@@ -185,7 +220,11 @@ def _photo(form: Form, name: str) -> bytes:
 
 
 def _behind(form: Form) -> bytes | None:
-    upload = form.one("background_image")
+    return _file(form, "background_image")
+
+
+def _file(form: Form, name: str) -> bytes | None:
+    upload = form.one(name)
     return upload.data if upload and (upload.data or upload.name) else None
 
 
@@ -205,7 +244,25 @@ async def _answer(request: Request, order: Order, data: bytes) -> Response:
         "X-Latefusion-Notes": ", ".join(result.facts.notes),
         "X-Latefusion-Device": result.device,
     }
+    if order.ignored:
+        headers["X-Latefusion-Ignored"] = ", ".join(order.ignored)
+    if request.url.path.startswith(REMOVEBG):
+        headers |= _removebg_headers(result.frame)
     return Response(result.data, headers=headers, media_type=result.media_type)
+
+
+def _removebg_headers(frame: Frame) -> dict[str, str]:
+    found = {
+        "X-Type": "person" if frame.subject_width else "other",
+        "X-Credits-Charged": 0,
+        "X-Width": frame.width,
+        "X-Height": frame.height,
+        "X-Foreground-Top": frame.top,
+        "X-Foreground-Left": frame.left,
+        "X-Foreground-Width": frame.subject_width,
+        "X-Foreground-Height": frame.subject_height,
+    }
+    return {name: str(value) for name, value in found.items()}
 
 
 async def _work(request: Request, order: Order, data: bytes) -> Result:

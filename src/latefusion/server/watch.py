@@ -45,8 +45,8 @@ class Watch:
     async def _answer(self, request: "_Watched", working: bool) -> None:
         if working and self._service.draining:
             # Without Connection: close, which would cut off clients that are still sending.
-            headers = {"Retry-After": "10"}
-            refusal = refuse(503, "the server is shutting down; retry in 10 s", headers)
+            headers, path = {"Retry-After": "10"}, request.scope["path"]
+            refusal = refuse(503, "the server is shutting down; retry in 10 s", headers, path)
             await refusal(request.scope, request.receive, request.send)
             return
         await self._app(request.scope, request.receive, request.send)

@@ -17,7 +17,8 @@ async function matte(server, photo, options = {}) {
       const confidence = Number(answer.headers.get("X-Latefusion-Confidence"));
       return { confidence, result: Buffer.from(await answer.arrayBuffer()) };
     }
-    if (answer.status !== 429 || left === 0) throw new Error((await answer.json()).error);
+    // An error is {"error": "one line"}, but for those of a proxy.
+    if (answer.status !== 429 || left === 0) throw new Error(await answer.text());
     const wait = Number(answer.headers.get("Retry-After")); // the server's queue is full
     await new Promise((resolve) => setTimeout(resolve, 1000 * wait));
   }

@@ -5,7 +5,7 @@ python matte.py http://127.0.0.1:7000 me.jpg me.png
 If the server needs an API key, set LATEFUSION_API_KEY in the environment.
 """
 
-import json
+import http.client
 import os
 import sys
 import time
@@ -42,7 +42,9 @@ def main() -> None:
         result, confidence = matte(server, Path(source).read_bytes(), crop="true")
     except urllib.error.HTTPError as error:
         with error:
-            sys.exit(json.load(error)["error"])
+            sys.exit(error.read().decode())  # {"error": "one line"}
+    except (OSError, http.client.HTTPException) as error:  # no server, or an answer cut short
+        sys.exit(f"{server}: {error}")
     Path(target).write_bytes(result)
     print(f"{target}, confidence {confidence:.2f}")
 

@@ -462,3 +462,13 @@ def test_the_files_of_the_page_name_no_other_host_and_no_inline_style() -> None:
     for path in files:
         text = path.read_text(encoding="utf-8")
         assert re.findall(r"(?i)https?://(?!www\.w3\.org/2000/svg)|innerHTML| style=", text) == []
+
+
+def test_the_document_of_the_api_is_shown_without_another_host(page: Page) -> None:
+    page.browser.get(f"{page.address.rstrip('/')}/docs")
+    page.wait("document.querySelectorAll('.opblock').length > 5")
+    shown = page.js(
+        "return [...document.querySelectorAll('.opblock-summary-path')].map("
+        "path => path.dataset.path)"
+    )
+    assert {"/api/matte", "/api/batch", "/api/remove", "/v1.0/removebg", "/healthz"} <= set(shown)

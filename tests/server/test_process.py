@@ -68,13 +68,18 @@ def test_a_client_example_gets_a_cutout(server: Serving, script: str, tmp_path: 
     assert done.returncode == 0, done.stderr
     wanted = server.client.post(f"{server.url}/api/matte?crop=1", content=SAMPLE.read_bytes())
     assert target.read_bytes() == wanted.content
+    other = tmp_path / "other.png"
     wrong = subprocess.run(
-        [*command, str(SAMPLE), str(target)],
+        [*command, str(SAMPLE), str(other)],
         capture_output=True,
         text=True,
         env=environment | {"LATEFUSION_API_KEY": "wrong"},
     )
     assert wrong.returncode != 0
+    assert "the API key is missing or wrong" in wrong.stderr
+    gone = [*command[:2], "http://127.0.0.1:9", str(SAMPLE), str(other)]
+    assert subprocess.run(gone, capture_output=True, env=environment).returncode != 0
+    assert list(tmp_path.iterdir()) == [target]  # nothing of an error is left
 
 
 def test_who_hangs_up_is_worked_for_no_longer(server: Serving) -> None:

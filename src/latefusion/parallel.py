@@ -79,9 +79,9 @@ def _cpu_groups(root: Path) -> Iterator[tuple[Path, PurePosixPath]]:
         kind, _, options = after.split(" ", 2)
         _, _, _, top, mount, *_ = before.split(" ")
         if kind in groups and (kind == "cgroup2" or "cpu" in options.split(",")):
-            group = groups[kind]
+            inside = groups[kind]
             # A container may see only a part of the groups, from `top` on.
-            inside = group.relative_to(top) if group.is_relative_to(top) else PurePosixPath()
+            inside = inside.relative_to(top) if inside.is_relative_to(top) else PurePosixPath()
             yield root / mount.lstrip("/"), inside
 
 

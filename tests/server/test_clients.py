@@ -61,6 +61,8 @@ def test_removebg_from_pypi_raises_where_it_is_refused(tmp_path: Path) -> None:
     for key, address, status in ((KEY, "http://127.0.0.1/me.jpg", 400), ("wrong", "", 403)):
         with pytest.raises(requests.HTTPError) as refused:
             client(tmp_path, key).remove_background_from_img_url(address, "full", str(target))
-        assert refused.value.response.status_code == status
-        assert list(refused.value.response.json()["errors"][0]) == ["title", "code"]
+        answer = refused.value.response
+        assert answer is not None
+        assert answer.status_code == status
+        assert list(answer.json()["errors"][0]) == ["title", "code"]
     assert not target.exists()

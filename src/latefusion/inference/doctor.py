@@ -59,8 +59,8 @@ def examine(
     """Examine the installation and yield findings; failures are findings, too."""
     yield Finding("latefusion", f"{__version__}, Python {platform.python_version()}")
     yield Finding("machine", f"{platform.system()} {platform.machine()}")
-    found = [name for module, names in PACKAGES.items() for name in installed(module, names)]
-    yield Finding("packages", ", ".join(found))
+    packages = [name for module, names in PACKAGES.items() for name in installed(module, names)]
+    yield Finding("packages", ", ".join(packages))
     yield _runtime()
     yield from _network(model, device, threads)
     for extra, (package, what) in EXTRAS.items():

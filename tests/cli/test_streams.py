@@ -45,10 +45,19 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(tmp_path: Path, comma
     ends(f"LF {command} | (read first)", tmp_path, 1, "")
 
 
-@pytest.mark.parametrize("command", ["matte PHOTO -o -", "video --raw 64 64 < /dev/zero"])
-def test_a_reader_that_has_enough_of_pixels_does_too(tmp_path: Path, command: str) -> None:
-    ends(f"LF {command} | head -c 9 > start", tmp_path, 1, "")
+@pytest.mark.parametrize("command", ["matte PHOTO -o -", "video --raw 640 640 < /dev/zero"])
+def test_a_picture_that_is_not_read_to_its_end_is_one_line(tmp_path: Path, command: str) -> None:
+    done = shell(f"LF {command} | head -c 9 > start", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: stdout cannot be written")
+    assert done.stderr.endswith(b": Broken pipe\n")
+    assert done.stderr.count(b"\n") == 1
     assert (tmp_path / "start").stat().st_size == 9
+
+
+def test_a_picture_for_a_closed_stdout_is_one_line(tmp_path: Path) -> None:
+    error = "error: stdout cannot be written: Bad file descriptor\n"
+    ends("LF matte PHOTO -o - >&-", tmp_path, 1, error)
 
 
 def test_a_full_disk_stops_a_folder_after_its_results_are_recorded(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from latefusion.cli.evaluate import evaluation
 from latefusion.cli.export import deployment
 from latefusion.cli.matte import photos_app
 from latefusion.cli.serve import serving
-from latefusion.cli.streams import Streams, flush_stdout, reader_is_gone
+from latefusion.cli.streams import Streams, flush_stdout
 from latefusion.cli.terminal import complain
 from latefusion.cli.training import training_app
 from latefusion.cli.video import video_app
@@ -46,8 +46,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except LatefusionError as error:
-            if not reader_is_gone(error):
-                complain(f"error: {error}")
+            complain(f"error: {error}")
             raise typer.Exit(1) from None
         except KeyboardInterrupt as stopped:
             complain("interrupted")

@@ -10,6 +10,7 @@ import cv2
 import typer
 
 from latefusion.cli.run_log import RunLog
+from latefusion.cli.streams import print_name
 from latefusion.cli.terminal import (
     complain,
     ended_by_signals,
@@ -79,7 +80,7 @@ def matte_here(task: Task) -> bool:
         finally:  # also after Ctrl-C, which ends a --watch
             log.summary()
             if page:
-                typer.echo(page.write())
+                print_name(page.write())
     return not log.failed
 
 

@@ -23,7 +23,7 @@ from latefusion.cli.options import (
     with_background,
     with_options,
 )
-from latefusion.cli.streams import read_stdin
+from latefusion.cli.streams import print_name, read_stdin
 from latefusion.cli.terminal import complain, extra_packages, pass_counter, threads_here
 from latefusion.errors import OutputError, one_line
 from latefusion.folder.batch import settings_digest
@@ -237,7 +237,7 @@ def _pipe(task: Task, photos: list[Path], engine: str) -> None:
         raise typer.BadParameter(f"{path} is one of the files that are read; choose another -o")
     make_folder(path.parent)
     write_picture(path, picture)
-    typer.echo(path)
+    print_name(path)
 
 
 @photos_app.command()

@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-import typer
-
+from latefusion.cli.streams import print_name
 from latefusion.cli.terminal import complain
 from latefusion.errors import shown
 from latefusion.folder.batch import Done
@@ -64,7 +63,7 @@ class RunLog:
         for warning in record.warnings:
             complain(f"warning: {shown(record.photo)}: {warning}")
         for path in results:
-            typer.echo(path)
+            print_name(path)
 
     def summary(self) -> None:
         """Print the last lines: what was passed over, and `24 cut out, 0.31 s a photo on cpu`.

@@ -9,6 +9,7 @@ import typer
 
 from latefusion.cli.folder import MANY
 from latefusion.cli.options import Device, Model
+from latefusion.cli.streams import print_name
 from latefusion.cli.terminal import extra_packages
 from latefusion.errors import LatefusionError, reason
 from latefusion.folder.batch import workers_for
@@ -145,7 +146,7 @@ def serve(
     app = create_app(service, cors or ())
     with open_socket(host, port) as listener:
         address, number = listener.getsockname()[:2]
-        typer.echo(f"http://{f'[{address}]' if ':' in address else address}:{number}")
+        print_name(f"http://{f'[{address}]' if ':' in address else address}:{number}")
         run(app, service, listener)
 
 

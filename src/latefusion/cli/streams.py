@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 from typing import IO
 
+import typer
+
 from latefusion.errors import LatefusionError, reason
 
 WHY = {errno.EBADF: "it is closed"}
@@ -18,6 +20,7 @@ class _Output(io.FileIO):
     """A standard stream for output that fails once; what is written after that is dropped."""
 
     failure: OSError | None = None
+    was_closed = False
 
     def write(self, data: object) -> int:
         """Write bytes, or raise OSError the first time that they cannot be written."""
@@ -50,6 +53,7 @@ class Streams:
         if sys.stdin is None:
             sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
         self._stdout = _Output(1, "w", closefd=False)
+        self._stdout.was_closed = sys.stdout is None
         if sys.stdout is None or not sys.stdout.isatty():
             sys.stdout = _text(self._stdout, sys.stdout)
         if sys.stderr is None or not sys.stderr.isatty():
@@ -62,7 +66,9 @@ class Streams:
         """
         if error is not self._stdout.failure:
             return None
-        return "" if _is_pipe(error) else f"stdout cannot be written: {why(error)}"
+        return (
+            "" if isinstance(error, BrokenPipeError) else f"stdout cannot be written: {why(error)}"
+        )
 
 
 def _reserve(number: int, flags: int) -> None:
@@ -83,13 +89,11 @@ def _text(raw: _Output, before: IO[str] | None) -> io.TextIOWrapper:
     )
 
 
-def _is_pipe(error: BaseException | None) -> bool:
-    return isinstance(error, BrokenPipeError)
-
-
-def reader_is_gone(error: BaseException) -> bool:
-    """True if an error comes from a pipe that nobody reads any more, which is no news."""
-    return _is_pipe(error) or _is_pipe(error.__context__)
+def print_name(result: object) -> None:
+    """Print the name of a result, the product of a command; a closed stdout does not want it."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    if not (isinstance(raw, _Output) and raw.was_closed):
+        typer.echo(result)
 
 
 def why(error: OSError) -> str:

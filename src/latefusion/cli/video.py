@@ -21,6 +21,7 @@ from latefusion.cli.options import (
     with_background,
     with_options,
 )
+from latefusion.cli.streams import print_name
 from latefusion.cli.terminal import complain, extra_packages, item_bar, threads_here
 from latefusion.errors import LatefusionError
 from latefusion.images.reading import MAX_PIXELS
@@ -189,7 +190,7 @@ def _movie(
             if done:
                 rate = done / (perf_counter() - start)
                 complain(f"{predictor.device}: {done} frames, {rate:.1f} frames/s")
-    typer.echo(out)
+    print_name(out)
     if asked:
         raise KeyboardInterrupt(asked[0])
 

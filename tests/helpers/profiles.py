@@ -2,6 +2,7 @@
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ WIDE = {
 }
 
 
-def as_srgb(levels: NDArray[np.uint8], icc: bytes | None) -> NDArray[np.uint8]:
+def as_srgb(levels: NDArray[Any], icc: bytes | None) -> NDArray[np.uint8]:
     """Levels (H, W, 3) as a viewer on an sRGB screen shows them."""
     if icc is None:
         return levels

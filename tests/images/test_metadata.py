@@ -21,7 +21,7 @@ EXIFTOOL = shutil.which("exiftool")
 needs_exiftool = pytest.mark.skipif(EXIFTOOL is None, reason="exiftool is not installed")
 
 # What exiftool writes into a photo, and reads from all results with the same words.
-EXIF = {
+EXIF: dict[str, Any] = {
     "IFD0:Artist": "José Müller",
     "IFD0:Copyright": "© Zoë 2024",
     "IFD0:ImageDescription": "A naïve boy",
@@ -36,10 +36,17 @@ EXIF = {
     "GPS:GPSLatitude": 48.25,
     "GPS:GPSLongitudeRef": "E",
 }
-XMP = {"XMP-dc:Creator": "José Müller", "XMP-dc:Rights": "© Zoë", "XMP-xmp:Rating": 4}
-IPTC = {"IPTC:By-line": "José", "IPTC:CopyrightNotice": "© Zoë", "IPTC:Keywords": ["a", "b"]}
-STALE = {"ExifIFD:ExifImageWidth": 32, "XMP-tiff:ImageWidth": 32, "ExifIFD:MakerNote": "x"}
-TURNED = {"IFD0:Orientation": 6, "XMP-tiff:Orientation": 6}
+XMP: dict[str, Any] = {
+    "XMP-dc:Creator": "José Müller",
+    "XMP-dc:Rights": "© Zoë",
+    "XMP-xmp:Rating": 4,
+}
+IPTC: dict[str, Any] = {
+    "IPTC:By-line": "José",
+    "IPTC:CopyrightNotice": "© Zoë",
+    "IPTC:Keywords": ["a", "b"],
+}
+TURNED: dict[str, Any] = {"IFD0:Orientation": 6, "XMP-tiff:Orientation": 6}
 SOURCES = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "tif": "TIFF"}
 RESULTS = ("png", "webp", "tif", "jpg")
 

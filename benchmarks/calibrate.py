@@ -116,7 +116,7 @@ def look(key: str, matte: Matte, true: Plane | None) -> Photo:
         key,
         None if true is None else float(error.mean(dtype=np.float64)),
         matte.subject_found,
-        evidence(matte.alpha, matte.second),
+        evidence(matte.mix, matte.second),
         features.mean(axis=1),
         features @ features.T / error.size,
         features @ error.ravel().astype(np.float64) / error.size,
@@ -216,7 +216,7 @@ def check(photos: list[Photo], confidences: Vector, limit: float) -> dict[str, o
             int(sure[~people].sum()),
         ],
         "spearman of 1 - confidence with MAD": {
-            name: round(spearman(list(1 - confidences[at]), [photos[i].mad for i in at]), 3)
+            name: round(spearman(list(1 - confidences[at]), [photos[i].mad or 0.0 for i in at]), 3)
             for name, at in groups.items()
         },
         "error in the 10 % most doubtful pixels, mean of photos": {

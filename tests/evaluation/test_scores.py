@@ -162,7 +162,7 @@ def test_a_grey_mask_saved_opaque_is_not_taken_for_a_full_matte(tmp_path: Path) 
 def test_masks_of_labels_are_scored_as_the_alphas_they_stand_for(tmp_path: Path) -> None:
     """The truth of a data set for segmentation, and a prediction in its manner."""
     case = Path(__file__).parents[1] / "data" / "files" / "label-masks" / "a.png"
-    mask = cv2.imread(str(case), cv2.IMREAD_UNCHANGED)
+    mask = np.asarray(cv2.imread(str(case), cv2.IMREAD_UNCHANGED), np.uint8)
     for name, labels in (("a", mask), ("b", mask * 15), ("c", mask * 255), ("d", mask * 0)):
         write(tmp_path / "true" / f"{name}.png", labels)
         write(tmp_path / "pred" / f"{name}.png", np.uint8(255) * (labels > 0))

@@ -79,7 +79,7 @@ def test_a_photo_with_a_profile_is_put_on_the_colour_that_was_asked_for(
 ) -> None:
     matte = replace(red_on_green(), icc=WIDE[name])
     picture = render(matte, "cutout", Look(background="#00b140", linear=linear))
-    shown = as_srgb(picture.pixels[:, 40:], picture.icc)
+    shown = as_srgb(np.asarray(picture.pixels[:, 40:], np.uint8), picture.icc)
     assert difference(shown, np.full_like(shown, (0, 177, 64))).max() < 1
     np.testing.assert_array_equal(picture.pixels[:, :15], matte.image[:, :15])
 

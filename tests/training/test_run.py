@@ -597,8 +597,8 @@ def test_the_settings_of_a_run_repeat_it(data: Path, tmp_path: Path) -> None:
     assert unlike == {"out", "max_lr", "horizon"}
     train(again)
     for name in ("best", "last"):
-        one, other = (tmp_path / run / f"{name}.safetensors" for run in ("first", "again"))
-        assert_same(load_file(one), load_file(other))
+        one, two = (tmp_path / run / f"{name}.safetensors" for run in ("first", "again"))
+        assert_same(load_file(one), load_file(two))
     train(replace(again, out=tmp_path / "other", seed=8))
     other = load_file(tmp_path / "other" / "last.safetensors")
     assert any(not torch.equal(other[name], value) for name, value in load_file(one).items())
@@ -620,6 +620,7 @@ def test_epochs_are_counted_from_one_in_the_bar_too(data: Path, tmp_path: Path) 
         def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
             bar = trainer.progress_bar_callback
             assert isinstance(bar, Bar)
+            assert bar.train_progress_bar_id is not None
             description = bar.progress.tasks[bar.train_progress_bar_id].description
             seen.append((description, *bar.get_metrics(trainer, trainer.lightning_module)))
 

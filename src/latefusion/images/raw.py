@@ -2,7 +2,7 @@
 
 from functools import cache
 from importlib.util import find_spec
-from typing import IO
+from typing import IO, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ def develop(
 
     file.seek(0)
     try:
-        with rawpy.imread(file) as raw:
+        with rawpy.imread(cast(BinaryIO, file)) as raw:
             height, width = raw.sizes.height, raw.sizes.width
             if width * height > most_pixels:
                 raise too_large(name, width, height, most_pixels)

@@ -68,7 +68,8 @@ class Matte:
         """The matte of a photo that is itself transparent: alpha times that opacity (H, W)."""
         if opacity is None:
             return self
-        return replace(self.changed(self.alpha * opacity), opacity=opacity)
+        faded = replace(self, alpha=self.alpha * opacity, opacity=opacity)
+        return replace(faded, second=self.changed(faded.mix).second)
 
     def changed(self, alpha: Plane) -> "Matte":
         """The matte with another alpha; its second look is changed alike, so that they compare."""
@@ -164,7 +165,7 @@ class Matte:
         weights gives doubt the weight 0. Calibrated for the default weights; with others it still
         ranks, but its values may be off.
         """
-        return expected_error(self.alpha)
+        return expected_error(self.mix)
 
     @cached_property
     def subject_found(self) -> bool:
@@ -179,7 +180,7 @@ class Matte:
         """
         if not self.subject_found:
             return 0.0
-        return confidence_of(evidence(self.alpha, self.second))
+        return confidence_of(evidence(self.mix, self.second))
 
     @property
     def notes(self) -> tuple[Note, ...]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion.images.compositing import LINEAR
+from latefusion.images.spaces import light_of
 from latefusion.video.colour import BT709, BT2020, UNSPECIFIED, Colour
 
 # Transfers of ITU-T H.273. All others are taken for sRGB's, as screens show them.
@@ -50,7 +50,7 @@ def from_srgb(pixels: NDArray[np.uint8], colour: Colour) -> NDArray[np.uint8]:
     """
     if not differs_from_srgb(colour):
         return pixels
-    light = LINEAR[pixels].astype(np.float64) @ _matrix(BT709, _primaries(colour)).T
+    light = light_of(None).decode(pixels).astype(np.float64) @ _matrix(BT709, _primaries(colour)).T
     encode = {PQ: _to_pq, HLG: _to_hlg}.get(colour.transfer, _to_srgb)
     return np.rint(255 * np.clip(encode(np.clip(light, 0, None)), 0, 1)).astype(np.uint8)
 

@@ -11,7 +11,7 @@ from latefusion.inference.predictor import Predictor
 from latefusion.video.reading import Clip
 from latefusion.video.run import matte_video, mattes
 from latefusion.video.times import Frame
-from tests.helpers.clips import decoded, picture, times
+from tests.helpers.clips import SUBJECT, decoded, near, picture, times
 from tests.helpers.odd_clips import SPLIT, half_seen, with_wrong_bytes, write_pictures
 
 FILES = Path(__file__).parent / "files"
@@ -55,6 +55,12 @@ def test_a_half_transparent_clip_stays_so(tmp_path: Path, toy: Predictor) -> Non
     assert with_own.max() == 0
     assert frames[1][:56, :88, 3].max() > 200
     assert 100 < frames[1][64:, :88, 3].max() <= 130
+
+
+def test_half_transparent_parts_keep_their_colours(toy: Predictor, tmp_path: Path) -> None:
+    clip = write_pictures(tmp_path / "in.mov", [half_seen(0)] * 2, "qtrle", "argb")
+    rgba = next(mattes(clip, predictor=toy, smooth=0)).cutout()
+    assert near(rgba[40, 16], (*SUBJECT, 128), 4)
 
 
 def test_a_transparent_gif_keeps_its_holes(toy: Predictor, tmp_path: Path) -> None:

@@ -158,5 +158,4 @@ def _own(clip: Clip, matte: Matte, frame: Frame) -> Matte:
     """Give a matte the clip's own levels, and multiply alpha by that of the clip, if it has one."""
     if clip.colour.transfer == PQ:
         matte = replace(matte, image=clip.upright(frame))
-    opacity = clip.opacity(frame)
-    return matte if opacity is None else replace(matte, alpha=matte.alpha * opacity)
+    return matte.faded(clip.opacity(frame))

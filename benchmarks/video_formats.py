@@ -106,10 +106,20 @@ def _times(source: Path, out: Path, lasts: tuple[int, ...]) -> Iterator[str]:
         yield f"{len(found)} of {len(wanted)} frames"
     elif np.abs(found - wanted).max() > NEAR:
         yield f"times {found}"
-    with av.open(source) as given, av.open(out) as made:
-        before, after = ((each.duration or 0) / av.time_base for each in (given, made))
+    before, after = _length(source), _length(out)
     if abs(after - before) > ONE_FRAME:
         yield f"length {after:.2f} of {before:.2f} s"
+
+
+def _length(path: Path) -> float:
+    """The stated length in seconds, or the end of the last packet where none is stated."""
+    with av.open(path) as container:
+        if container.duration:
+            return container.duration / av.time_base
+        packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
+        return max(
+            float(((each.pts or 0) + (each.duration or 0)) * each.time_base) for each in packets
+        )
 
 
 def _alpha(out: Path) -> Iterator[str]:

@@ -25,6 +25,7 @@ FILES = Path(__file__).parent / "files"
         ("in.mov", "png", "rgba"),
         ("in.mov", "cfhd", "gbrap12le"),
         ("in.mov", "exr", "gbrapf32le"),
+        ("in.mov", "tiff", "rgba"),  # with EXIF beside each frame, which PyAV cannot list
         ("in.webm", "libvpx-vp9", "yuva420p"),
         ("in.webm", "libvpx", "yuva420p"),
         ("in.mkv", "ffv1", "yuva422p10le"),

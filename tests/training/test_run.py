@@ -17,6 +17,7 @@ from torch import Tensor
 from latefusion.data.augment import Recipe
 from latefusion.data.dataset import pair_view
 from latefusion.data.labels import LabelsWarning
+from latefusion.data.members import Encoded
 from latefusion.data.sources import Cutout, Pair, read_pairs
 from latefusion.errors import DataError, OutputError, TrainingError, WeightsError
 from latefusion.metrics import mad
@@ -268,18 +269,18 @@ PAIRS = [Pair(key, b"", b"") for key in ("a/one", "two", "three#3")]
 def test_pairs_in_the_exclude_file_are_left_out(tmp_path: Path) -> None:
     keys = tmp_path / "exclude.txt"
     keys.write_text("one  # wrong truth\n# two\n\nthree#3\n")
-    assert leave_out(PAIRS, [], keys) == (PAIRS[1:2], [])
-    assert leave_out(PAIRS, [], None) == (PAIRS, [])
+    assert leave_out(PAIRS, [], [], keys) == (PAIRS[1:2], [], [])
+    assert leave_out(PAIRS, [], [], None) == (PAIRS, [], [])
     with pytest.raises(DataError, match="absent: cannot be read as a list of keys"):
-        leave_out(PAIRS, [], tmp_path / "absent")
+        leave_out(PAIRS, [], [], tmp_path / "absent")
     with pytest.raises(DataError, match="leaves nothing to train on"):
-        leave_out([PAIRS[0], PAIRS[2]], [], keys)
+        leave_out([PAIRS[0], PAIRS[2]], [], [], keys)
 
 
 def test_a_key_to_exclude_may_have_a_mark_before_it_and_an_ending(tmp_path: Path) -> None:
     keys = tmp_path / "exclude.txt"
     keys.write_bytes("\ufeffone.jpg\r\ntwo.PNG\r\n".encode())
-    assert leave_out(PAIRS, [], keys) == (PAIRS[2:], [])
+    assert leave_out(PAIRS, [], [], keys) == (PAIRS[2:], [], [])
 
 
 def test_a_key_to_exclude_that_matches_nothing_is_named(tmp_path: Path) -> None:
@@ -287,10 +288,11 @@ def test_a_key_to_exclude_that_matches_nothing_is_named(tmp_path: Path) -> None:
     keys.write_text("one\ntow\ncut-9\n")
     cutouts = [Cutout("people/cut-8", b"")]
     with pytest.raises(DataError, match="no such key in the data: tow, cut-9; correct"):
-        leave_out(PAIRS, cutouts, keys)
-    keys.write_text("one\ncut-8\n")
+        leave_out(PAIRS, cutouts, [], keys)
+    keys.write_text("one\ncut-8\nbg-street\n")
     cutouts.append(Cutout("people/cut-9", b""))
-    assert leave_out(PAIRS, cutouts, keys) == (PAIRS[1:], cutouts[1:])
+    rooms: list[tuple[str, Encoded]] = [("rooms/bg-street.jpg", b""), ("rooms/bg-house.jpg", b"")]
+    assert leave_out(PAIRS, cutouts, rooms, keys) == (PAIRS[1:], cutouts[1:], rooms[1:])
 
 
 def test_averaging_leaves_equal_values_as_they_are() -> None:

@@ -162,7 +162,8 @@ def train(
     exclude: Annotated[
         Path | None,
         typer.Option(
-            help="Text file with the keys of pairs and cut-outs to leave out.", rich_help_panel=DATA
+            help="Text file with the keys of pairs, cut-outs and backgrounds to leave out.",
+            rich_help_panel=DATA,
         ),
     ] = None,
     preset: Annotated[

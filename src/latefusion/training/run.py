@@ -30,6 +30,7 @@ from latefusion.data.dataset import (
     pair_view,
 )
 from latefusion.data.labels import LabelsWarning
+from latefusion.data.members import Encoded
 from latefusion.data.share import ALONE, Share
 from latefusion.data.sources import (
     NAMED_AT_MOST,
@@ -37,8 +38,8 @@ from latefusion.data.sources import (
     Cutout,
     Pair,
     key_of,
+    named_images,
     read_cutouts,
-    read_images,
     read_pairs,
 )
 from latefusion.errors import DataError, TrainingError
@@ -173,14 +174,20 @@ def loaders(
 ) -> tuple[DataLoader[Sample], DataLoader[Sample] | None]:
     """A process's share of the training canvases, in random order, and of the validation views."""
     cutouts = read_cutouts(settings.cutouts)
-    pairs, cutouts = leave_out(read_pairs(settings.data), cutouts, settings.exclude)
-    backgrounds = read_images(settings.backgrounds) if settings.backgrounds else []
+    backgrounds = named_images(settings.backgrounds) if settings.backgrounds else []
+    pairs, cutouts, backgrounds = leave_out(
+        read_pairs(settings.data), cutouts, backgrounds, settings.exclude
+    )
     # Each worker would fill a cache of its own, and each process does. Resident data is read once.
     pictures = (len(pairs) + len(cutouts) + len(backgrounds)) * share.world
     cache = settings.workers == 0 and pictures <= CACHED_AT_MOST and not settings.resident
     data = WithBackgrounds(
         Decoded([*pairs, *cutouts], partial(canvas, size=settings.canvas), cache),
-        Decoded(backgrounds, partial(background_canvas, size=settings.canvas), cache),
+        Decoded(
+            [image for _, image in backgrounds],
+            partial(background_canvas, size=settings.canvas),
+            cache,
+        ),
     )
     batch = min(settings.batch_size, len(pairs))
     order = RandomOrder(
@@ -212,16 +219,19 @@ def loaders(
 
 
 def leave_out(
-    pairs: list[Pair], cutouts: list[Cutout], exclude: Path | None
-) -> tuple[list[Pair], list[Cutout]]:
-    """The pairs and cut-outs whose keys are not in the list.
+    pairs: list[Pair],
+    cutouts: list[Cutout],
+    backgrounds: list[tuple[str, Encoded]],
+    exclude: Path | None,
+) -> tuple[list[Pair], list[Cutout], list[tuple[str, Encoded]]]:
+    """The pairs, cut-outs and backgrounds whose keys are not in the list.
 
     A line names a key, or its last part, with or without the ending of a picture. Raises DataError
     for lines that name nothing.
     """
     if exclude is None:
-        return pairs, cutouts
-    items: list[Pair | Cutout] = [*pairs, *cutouts]
+        return pairs, cutouts, backgrounds
+    items = [*pairs, *cutouts, *backgrounds]
     known = {name for item in items for name in _names_of(item)}
     listed = _listed(exclude)
     keys = {line if line in known else key_of(line) for line in listed}
@@ -233,10 +243,11 @@ def leave_out(
         )
     kept = [pair for pair in pairs if not keys & _names_of(pair)]
     kept_cutouts = [cutout for cutout in cutouts if not keys & _names_of(cutout)]
-    for before, after in ((pairs, kept), (cutouts, kept_cutouts)):
+    kept_backgrounds = [each for each in backgrounds if not keys & _names_of(each)]
+    for before, after in ((pairs, kept), (cutouts, kept_cutouts), (backgrounds, kept_backgrounds)):
         if before and not after:
             raise DataError(f"{exclude} leaves nothing to train on; remove keys from it")
-    return kept, kept_cutouts
+    return kept, kept_cutouts, kept_backgrounds
 
 
 def _listed(exclude: Path) -> list[str]:
@@ -249,8 +260,9 @@ def _listed(exclude: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def _names_of(item: Pair | Cutout) -> set[str]:
-    return {item.key, PurePath(item.key).name}
+def _names_of(item: Pair | Cutout | tuple[str, Encoded]) -> set[str]:
+    key = key_of(item[0]) if isinstance(item, tuple) else item.key
+    return {key, PurePath(key).name}
 
 
 def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback]) -> pl.Trainer:

@@ -30,8 +30,8 @@ class Settings:
     an epoch. An epoch has every pair `passes` times.
     `resident` keeps all canvases in the memory of the device. `compile` compiles the network where
     it runs on whole views.
-    `exclude` is a text file with the keys of pairs and cut-outs to leave out, one a line; comments
-    begin with #.
+    `exclude` is a text file with the keys of pairs, cut-outs and backgrounds to leave out, one a
+    line; comments begin with #.
     `batch_size` is that of a step, which all processes share. `devices` is the number of processes
     on this machine, one a GPU where there are any, `nodes` that of machines; torchrun sets both.
     """

@@ -347,6 +347,8 @@ def is_one_line(body: bytes) -> bool:
         found = json.loads(body)
     except ValueError:
         return False
+    if list(found) == ["errors"]:  # remove.bg's form
+        return len(found["errors"]) == 1 and "\n" not in found["errors"][0]["title"]
     return list(found) == ["error"] and "\n" not in found["error"]
 
 

@@ -128,7 +128,7 @@ def test_a_bad_photo_costs_one_line_and_the_rest_is_done(run: Run) -> None:
         (["a.png", "--bits", "16", "--format", "webp"], "16 bits need"),
         (["b", "-o", "b"], "is both source and target"),
         (["a.png", "-o", "a.png"], "is one of the files that are read"),
-        (["a.png", "a-alpha.png", "--save", "alpha"], "is one of the files that are read"),
+        (["b.png", "-o", "a.png", "--background", "a.png"], "is one of the files that are read"),
         (["a.png", "b/a.png"], "would both become a-cutout.png"),
         (["a.png", "-o", "me.heic"], "has no suffix of a supported format"),
         (["a.png", "-o", "me.png", "--format", "webp"], "contradict each other"),

@@ -311,6 +311,7 @@ def test_the_review_grows_while_a_folder_is_watched(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup ignores SIGHUP
     )
     page = Path("out/review.html")
     wait_for(page)

@@ -72,7 +72,7 @@ def matte(
             "--out",
             help="The folder of the results; with one photo and one kind also a name like me.png,"
             " or - for stdout.",
-            show_default="the current folder",
+            show_default="the current folder; stdout for -",
             rich_help_panel=IN_AND_OUT,
         ),
     ] = ".",
@@ -128,7 +128,7 @@ def matte(
         bool,
         typer.Option(
             "--review",
-            help="Write review.html: all photos, lowest confidence first.",
+            help="Write review.html: all photos, those to look at first.",
             rich_help_panel=FOLDER,
         ),
     ] = False,
@@ -221,6 +221,8 @@ def _pipe(task: Task, photos: list[Path], engine: str) -> None:
     if len(photos) * len(wish.kinds) != 1:
         raise typer.BadParameter("- goes with one photo and one kind")
     to_stdout = wish.out == PIPE or (photos == [PIPE] and wish.out == Path())
+    if to_stdout and sys.stdout is not None and sys.stdout.isatty():
+        raise typer.BadParameter("a picture is nothing for a terminal; give -o NAME, or redirect")
     source = read_stdin() if photos == [PIPE] else photos[0]
     with pass_counter("stdin" if photos == [PIPE] else str(photos[0])) as before_pass:
         found = predictor.counted(before_pass)(source)

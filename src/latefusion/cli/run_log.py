@@ -59,7 +59,6 @@ class RunLog:
         self.done += 1
         if NO_SUBJECT in record.notes:
             self.empty += 1
-            complain(f"warning: {shown(record.photo)}: no subject found; the cut-out is empty")
         for warning in record.warnings:
             complain(f"warning: {shown(record.photo)}: {warning}")
         for path in results:

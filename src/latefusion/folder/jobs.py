@@ -117,7 +117,7 @@ def _refuse_collisions(jobs: Sequence[Job], kept: set[Path]) -> None:
             if other != job.photo:
                 raise OutputError(
                     f"{other} and {job.photo} would both become {path};"
-                    " run them apart, each with its own -o"
+                    " run them apart, each with its own -o, or give their folder, with -r and -o"
                 )
 
 

@@ -46,5 +46,5 @@ article { margin-bottom: 14px; }
 .red { background: #d62728; }
 .blue { background: #1f5ac8; }
 @media (max-width: 600px) { svg text { font-size: 16px; }
-  .views img { height: 150px; width: auto; } }
+  .views img { max-height: 150px; } }
 """

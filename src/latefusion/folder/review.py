@@ -121,7 +121,8 @@ PAGE = """<!doctype html>
 </head>
 <body>
 <header><h1>Review</h1><p>{told}.</p>
-<p>Those to look at come first. The percentage is the estimated chance that a cut-out is good as it
+<p>Each picture shows the photo, its mask (white is kept), and the cut-out on green and on white.
+Those to look at come first. The percentage is the estimated chance that a cut-out is good as it
 is; on photos with known mattes, at least 95 of 100 that were called sure were good.</p></header>
 {failed}
 {photos}

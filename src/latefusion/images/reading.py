@@ -146,18 +146,20 @@ def _from_stream(file: IO[bytes], name: str, mask: bool, most_pixels: int, raw: 
         return _opened(file, name, mask, most_pixels, raw)
     except DamagedError as error:
         file.seek(0)
-        photo = _without_damage(file.read(), name, mask, most_pixels)
+        photo = _without_damage(file.read(), name, mask, most_pixels, raw)
         if photo is None:
             raise error from None
     warnings.warn(f"{name}: its metadata is damaged or too large; left out", stacklevel=2)
     return photo
 
 
-def _without_damage(data: bytes, name: str, mask: bool, most_pixels: int) -> Photo | None:
+def _without_damage(
+    data: bytes, name: str, mask: bool, most_pixels: int, raw: bool
+) -> Photo | None:
     """The photo in the first copy without damaged metadata that can be read; None if none can."""
     for copy in mended(data):
         with suppress(DamagedError):
-            return _opened(io.BytesIO(copy), name, mask, most_pixels, raw=False, warn=False)
+            return _opened(io.BytesIO(copy), name, mask, most_pixels, raw, warn=False)
     return None
 
 

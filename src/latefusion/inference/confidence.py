@@ -35,8 +35,8 @@ PARTS: Final = "parts"
 
 # What each note says to a person, and what to try.
 SENTENCES: dict[Note, str] = {
-    NO_SUBJECT: "Nobody was found, so the cut-out is empty. If someone is there, crop the photo"
-    " closer to them, or try --rotate-search if it lies on its side.",
+    NO_SUBJECT: "Nobody was found, so the cut-out is empty, or nearly so. If someone is there, crop"
+    " the photo closer to them, or try --rotate-search if it lies on its side.",
     UNSURE: "Something may be missing, or too much was kept.",
     PARTS: "Several separate parts were kept: --subject largest keeps the largest one alone,"
     " --subject X,Y the one at that pixel.",

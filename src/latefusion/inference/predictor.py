@@ -28,6 +28,8 @@ from latefusion.runtime.model_file import PACKAGED, ModelFile, read_model
 from latefusion.runtime.planes import Planes
 from latefusion.runtime.runtimes import Network, OnnxNetwork
 
+EMPTY = "no subject found; the result is empty, or nearly so"
+
 BeforePass: TypeAlias = Callable[[], None]
 
 
@@ -113,7 +115,10 @@ class Predictor:
         """The matte of a decoded photo."""
         found = self.finish(self._search(photo.image))
         found = replace(found, icc=photo.icc, dpi=photo.dpi, about=photo.about)
-        return found.faded(photo.opacity)
+        found = found.faded(photo.opacity)
+        if found.subject_found:
+            return found
+        return replace(found, warnings=(*found.warnings, EMPTY))
 
     def look(self, image: NDArray[np.uint8]) -> Matte:
         """The matte of one look at a whole image (H, W, 3), unrefined."""

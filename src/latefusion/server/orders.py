@@ -179,7 +179,7 @@ def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
 def _frame(picture: Picture, matte: Matte, shape: tuple[int, ...]) -> Frame:
     rows, columns = (np.flatnonzero((matte.alpha > VISIBLE).any(axis=axis)) for axis in (1, 0))
     height, width = picture.pixels.shape[:2]
-    if not rows.size:
+    if not matte.subject_found:
         return Frame(width, height, 0, 0, 0, 0)
     down, across = shape[0] / matte.alpha.shape[0], shape[1] / matte.alpha.shape[1]
     left, right = (round(across * edge) for edge in (int(columns[0]), int(columns[-1]) + 1))

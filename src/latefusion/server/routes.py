@@ -247,13 +247,13 @@ async def _answer(request: Request, order: Order, data: bytes) -> Response:
     if order.ignored:
         headers["X-Latefusion-Ignored"] = ", ".join(order.ignored)
     if request.url.path.startswith(REMOVEBG):
-        headers |= _removebg_headers(result.frame)
+        headers |= _removebg_headers(result.frame, result.facts.subject_found)
     return Response(result.data, headers=headers, media_type=result.media_type)
 
 
-def _removebg_headers(frame: Frame) -> dict[str, str]:
+def _removebg_headers(frame: Frame, subject_found: bool) -> dict[str, str]:
     found = {
-        "X-Type": "person" if frame.subject_width else "other",
+        "X-Type": "person" if subject_found else "other",
         "X-Credits-Charged": 0,
         "X-Width": frame.width,
         "X-Height": frame.height,

@@ -1,6 +1,7 @@
 """Matting of clips: read a clip, process its frames in parallel, write a clip or PNGs."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -74,10 +75,14 @@ def matte_video(
         frames = _frames(clip, writer, stop)
         seen = frame_mattes(frames, clip.seen, predictor, smooth, pool, workers)
         numbered = enumerate(seen, 1)
-        for ready in in_order(pool, partial(_show, clip, writer, kind, look), numbered, workers):
+        subjects: set[bool] = set()
+        show = partial(_show, clip, writer, kind, look, subjects)
+        for ready in in_order(pool, show, numbered, workers):
             writer.add(ready)
             done += 1
             step()
+    if subjects == {False}:
+        warnings.warn(f"{clip.name}: no subject found in any frame", stacklevel=2)
     if clip.damage and not stop():
         raise VideoError(f"{clip.damage}; {shown(target)} holds what could be read")
     return done
@@ -143,10 +148,17 @@ def _in_space_of(clip: Clip, look: Look) -> Look:
 
 
 def _show(
-    clip: Clip, writer: Writer, kind: str, look: Look, numbered: tuple[int, tuple[Matte, Frame]]
+    clip: Clip,
+    writer: Writer,
+    kind: str,
+    look: Look,
+    subjects: set[bool],
+    numbered: tuple[int, tuple[Matte, Frame]],
 ) -> Any:
+    """Prepare a frame's picture for the writer, and note in `subjects` if it has a subject."""
     number, (matte, frame) = numbered
     matte = _own(clip, matte, frame)
+    subjects.add(matte.subject_found)
     pixels: NDArray[Any] = np.asarray(render(matte, kind, look).pixels, np.uint8)
     deep = clip.deep(frame) if writer.deep and pixels.ndim == 3 else None
     if deep is not None:

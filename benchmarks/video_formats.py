@@ -40,7 +40,7 @@ ENCODERS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "dnxhd": ((".mov",), {"profile": "dnxhr_444"}),
     "libx264": ((".mp4", ".mkv"), {"crf": "10"}),
     "libx264rgb": ((".mkv",), {"crf": "10"}),
-    "libx265": ((".mp4",), {"x265-params": "log-level=none"}),
+    "libx265": ((".mp4",), {"x265-params": "bframes=0:log-level=none"}),
     "libsvtav1": ((".mp4",), {"preset": "10"}),
     "mpeg4": ((".mp4", ".avi"), {"q": "2"}),
     "mpeg2video": ((".mkv",), {}),

@@ -3,7 +3,6 @@
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -129,7 +128,7 @@ def removed(
     Raises LatefusionError for a wrong colour.
     """
     if post_process_mask:
-        matte = replace(matte, alpha=keep_subject(matte.alpha, LARGEST))
+        matte = matte.changed(keep_subject(matte.alpha, LARGEST))
     pixels = to_levels(matte.alpha) if only_mask else matte.cutout()
     if bgcolor is not None and not only_mask:
         pixels = _on(bgcolor, matte)

@@ -163,3 +163,17 @@ def test_one_look_alone_gives_a_confidence(toy_model: Path) -> None:
     assert matte.second is None
     assert 0 < matte.confidence <= 1
     assert confidence_of(evidence(matte.alpha, None)) == matte.confidence
+
+
+def test_a_person_on_an_evenly_transparent_photo_is_one(toy_model: Path) -> None:
+    rgba = np.dstack([left_half(90, 160), np.full((90, 160), 100, np.uint8)])
+    matte = Predictor(toy_model)(rgba)
+    assert matte.alpha.max() < 0.5
+    assert matte.subject_found
+    assert "no-subject" not in matte.notes
+
+
+def test_a_photo_without_a_subject_has_a_warning(toy_model: Path) -> None:
+    matte = Predictor(toy_model)(np.zeros((90, 160, 3), np.uint8))
+    assert matte.warnings == ("no subject found; the result is empty, or nearly so",)
+    assert Predictor(toy_model)(left_half(90, 160)).warnings == ()

@@ -96,7 +96,7 @@ def test_a_white_background_is_white_in_the_space_of_the_clip(
 
 def test_the_metadata_of_hdr_are_kept_in_mp4(toy: Predictor, tmp_path: Path) -> None:
     screen = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(9000000,50)"
-    given = {"x265-params": f"log-level=none:hdr10=1:{screen}:max-cll=900,400"}
+    given = {"x265-params": f"bframes=0:log-level=none:hdr10=1:{screen}:max-cll=900,400"}
     clip = write_pictures(
         tmp_path / "in.mp4",
         [picture(0), picture(1)],

@@ -90,8 +90,8 @@ def run(
                 if not ahead:
                     return
                 for future in wait(ahead, return_when=FIRST_COMPLETED).done:
-                    report(future.result())
                     ahead.remove(future)
+                    report(future.result())
         except BaseException:  # Ctrl-C, or a bug: photos in progress are not lost
             for future in [future for future in ahead if not future.cancel()]:
                 with suppress(Exception):

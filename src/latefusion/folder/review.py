@@ -11,7 +11,7 @@ from latefusion.folder.listing import PAGE_NAME, THUMBS
 from latefusion.folder.manifest import Manifest, Record
 from latefusion.folder.page_style import STYLE
 from latefusion.images.writing import whole_file
-from latefusion.inference.confidence import NO_SUBJECT, SENTENCES, UNSURE
+from latefusion.inference.confidence import NO_SUBJECT, SENTENCES, SURE
 
 REVIEW_SECONDS = 3.0  # between two reviews of a run that goes on, and at least
 REVIEW_SHARE = 20  # times what a review takes to write
@@ -38,8 +38,8 @@ def write_review(out: Path, records: Iterable[Record]) -> Path:
 
 
 def is_sure(record: Record) -> bool:
-    """True for a cut-out that need not be looked at."""
-    return not {NO_SUBJECT, UNSURE} & set(record.notes)
+    """True for a cut-out that need not be looked at; older records have no notes."""
+    return (record.confidence or 0) >= SURE and NO_SUBJECT not in record.notes
 
 
 class ReviewPage:

@@ -170,7 +170,7 @@ class Matte:
     @cached_property
     def subject_found(self) -> bool:
         """False if no more than a speck of the photo is subject."""
-        return has_subject(self.alpha)
+        return has_subject(self.mix)
 
     @cached_property
     def confidence(self) -> float:
@@ -189,7 +189,7 @@ class Matte:
         """
         if not self.subject_found:
             return (NO_SUBJECT,)
-        unsure, parts = self.confidence < SURE, parts_of(self.alpha) > 1
+        unsure, parts = self.confidence < SURE, parts_of(self.mix) > 1
         return (*((UNSURE,) if unsure else ()), *((PARTS,) if parts else ()))
 
     def trimap(self) -> NDArray[np.uint8]:

@@ -20,6 +20,7 @@ HEADERS = {
         "What to look at: no-subject, unsure, parts, separated by commas, or nothing.",
         "string",
     ),
+    "X-Latefusion-Warnings": ("What could not be followed, or nothing.", "string"),
     "X-Latefusion-Device": ("The device that the network ran on.", "string"),
     "X-Latefusion-Ignored": ("Options of the request without effect, if any.", "string"),
 }

@@ -20,6 +20,7 @@ from latefusion.inference.outputs import Kind, Look, Suffix
 from latefusion.server.refusals import RefusedError
 
 RemovebgFormat = Literal["auto", "png", "webp", "tiff", "tif", "jpg", "jpeg"]  # auto and Suffix
+RemovebgSize = Literal["auto", "preview", "small", "regular", "medium", "hd", "full", "4k", "50mp"]
 LEVELS = r"^\s*[0-9]{1,3}(\s*,\s*[0-9]{1,3}){3}\s*$"  # r,g,b,a
 LONGEST = 100  # letters of an option
 # remove.bg's options that would change the picture, and their values that leave it as it is.
@@ -139,10 +140,10 @@ class RemoveUrlOptions(RemoveOptions):
 class RemovebgOptions(Options):
     """The options of remove.bg that have a meaning here."""
 
-    size: Literal["auto", "preview", "small", "regular", "medium", "hd", "full", "4k"] = Field(
+    size: Annotated[RemovebgSize, BeforeValidator(_lower)] = Field(
         "auto",
-        description="Megapixels at most: preview, small and regular 0.25, medium 1.5, hd 4, 4k 10;"
-        " auto and full as the photo is.",
+        description="Megapixels at most: preview, small and regular 0.25, medium 1.5, hd 4, 4k 10,"
+        " 50mp 50; auto and full as the photo is.",
     )
     format: Annotated[RemovebgFormat, BeforeValidator(_lower)] = Field(
         "auto", description="auto: png, or on a background jpg."
@@ -215,4 +216,6 @@ def told(errors: Any) -> str:
     name = shown(str(first["loc"][-1])[:40])
     if first["type"] == "extra_forbidden":
         return f"unknown option {name}; see /docs"
+    if first["type"] == "string_pattern_mismatch":  # only bgc has a pattern
+        return f"{name} is not r,g,b,a with levels from 0 to 255; use e.g. 255,255,255,255"
     return f"{name}: {shown(first['msg'][:200])}"

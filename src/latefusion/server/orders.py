@@ -36,7 +36,15 @@ MEDIA_TYPES = {
     "TIFF": "image/tiff",
     "JPEG": "image/jpeg",
 }
-MEGAPIXELS = {"preview": 0.25, "small": 0.25, "regular": 0.25, "medium": 1.5, "hd": 4, "4k": 10}
+MEGAPIXELS = {
+    "preview": 0.25,
+    "small": 0.25,
+    "regular": 0.25,
+    "medium": 1.5,
+    "hd": 4,
+    "4k": 10,
+    "50mp": 50,
+}
 MARGIN = 0.0  # remove.bg's
 
 
@@ -69,6 +77,7 @@ class Facts(NamedTuple):
     subject_found: bool
     confidence: float
     notes: Sequence[str]
+    warnings: Sequence[str]
 
 
 class Result(NamedTuple):
@@ -169,7 +178,7 @@ def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
         stream.getvalue(),
         MEDIA_TYPES[order.format],
         perf_counter() - start,
-        Facts(found.subject_found, round(found.confidence, 4), found.notes),
+        Facts(found.subject_found, round(found.confidence, 4), found.notes, found.warnings),
         predictor.device,
         pixels,
         _frame(picture, found, whole.image.shape),

@@ -234,7 +234,9 @@ async def _answer(request: Request, order: Order, data: bytes) -> Response:
     request.scope[FACTS] = {
         "photo_seconds": round(result.seconds, 4),
         "pixels": result.pixels,
-        **result.facts._asdict(),
+        "subject_found": result.facts.subject_found,
+        "confidence": result.facts.confidence,
+        "notes": result.facts.notes,
     }
     request.scope[HOLD](len(result.data))
     headers = {
@@ -242,6 +244,7 @@ async def _answer(request: Request, order: Order, data: bytes) -> Response:
         "X-Latefusion-Subject": "found" if result.facts.subject_found else "none",
         "X-Latefusion-Confidence": f"{result.facts.confidence:.4f}",
         "X-Latefusion-Notes": ", ".join(result.facts.notes),
+        "X-Latefusion-Warnings": "; ".join(result.facts.warnings),
         "X-Latefusion-Device": result.device,
     }
     if order.ignored:

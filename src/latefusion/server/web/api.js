@@ -13,7 +13,7 @@ let running = 0;
 let asking = null; // the open dialog for the key, shared by all requests
 
 /**
- * Request one picture of a photo: { blob, notes, confidence, seconds, device }.
+ * Request one picture of a photo: { blob, notes, warnings, confidence, seconds, device }.
  *
  * `options` are the query of POST /api/matte. `started` is called when the request is sent,
  * `busy` with the seconds until a retry. `urgent` requests skip the queue. Throws Refusal.
@@ -27,6 +27,7 @@ export async function matte(photo, options, { signal, started, busy, urgent = fa
     return {
       blob: await answer.blob(),
       notes: (answer.headers.get("X-Latefusion-Notes") ?? "").split(", ").filter(Boolean),
+      warnings: answer.headers.get("X-Latefusion-Warnings") ?? "",
       confidence: numberOf(answer, "X-Latefusion-Confidence"),
       seconds: numberOf(answer, "X-Latefusion-Seconds"),
       device: answer.headers.get("X-Latefusion-Device") ?? "",

@@ -33,7 +33,9 @@ export function wordsOf(item) {
 
 /** What to look at, and what to try; "" if nothing. */
 export function adviceOf(item) {
-  return item.notes.map((note) => NOTES[note]?.[1]).filter(Boolean).join(" ");
+  const advice = item.notes.map((note) => NOTES[note]?.[1]).filter(Boolean);
+  const missed = item.warnings && !item.notes.includes("no-subject"); // which says the same
+  return [...advice, ...(missed ? [`Note: ${item.warnings}.`] : [])].join(" ");
 }
 
 export class Queue {
@@ -136,6 +138,7 @@ export class Queue {
       state: "waiting",
       note: "", // the server's message, or the reason for waiting
       notes: [], // of the server, keys of NOTES
+      warnings: "", // of the server, on options that could not be followed
       confidence: null,
       abort: new AbortController(),
     };

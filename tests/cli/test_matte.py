@@ -18,6 +18,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from latefusion.cli import app
+from latefusion.cli.run_log import RunLog
+from latefusion.folder.batch import Done
+from latefusion.folder.manifest import Manifest, Record
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
 
@@ -376,3 +379,17 @@ def test_doctor_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     code, out, _ = call("doctor", "--device", "coreml")
     assert code == 1
     assert "!! network        device coreml is not available" in out.decode()
+
+
+def test_a_photo_whose_report_is_repeated_is_counted_once(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Manifest(tree / "manifest.jsonl") as manifest:
+        log = RunLog(manifest)
+        record = Record("a.png", "1", "s", ("a-cutout.png",))
+        for _ in range(2):
+            log.add(Done(record, True), ["a-cutout.png"])
+        log.summary()
+    found = capsys.readouterr()
+    assert found.out == "a-cutout.png\n"
+    assert found.err.startswith("1 cut out,")

@@ -10,7 +10,7 @@ from latefusion.cli.terminal import complain
 from latefusion.errors import shown
 from latefusion.folder.batch import Done
 from latefusion.folder.listing import Listing, Passed, passed_over, records_of
-from latefusion.folder.manifest import Manifest
+from latefusion.folder.manifest import Manifest, Record
 from latefusion.inference.confidence import NO_SUBJECT
 
 
@@ -25,6 +25,7 @@ class RunLog:
         self.settings = settings
         self.device = ""
         self.done = self.empty = self.failed = self.left = 0
+        self._last: Record | None = None
         self.passed: dict[Path, Passed] = {}
         self.unread: dict[Path, tuple[str, str]] = {}
         self.start = perf_counter()
@@ -42,13 +43,16 @@ class RunLog:
             self.add(Done(record, True), ())
 
     def add(self, done: Done, results: Iterable[object]) -> None:
-        """Print the results of a photo, or its error."""
+        """Print the results of a photo, or its error. A repeated record is counted once."""
         record = done.record
+        if self.manifest and done.fresh:
+            self.manifest.add(record)
+        if record is self._last:
+            return
+        self._last = record
         if not done.fresh:
             self.left += 1
             return
-        if self.manifest:
-            self.manifest.add(record)
         if record.error:
             self.failed += 1
             complain(f"error: {record.error}")

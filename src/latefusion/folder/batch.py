@@ -78,7 +78,7 @@ def run(
     """Do all jobs, `workers` at a time, and report each from the calling thread as it ends.
 
     Jobs are taken as they are needed. Ctrl-C starts no other photo; those in progress are finished
-    and reported.
+    and reported, and a report that was interrupted is repeated.
     """
     jobs = iter(jobs)
     with ThreadPoolExecutor(workers, thread_name_prefix="latefusion") as pool:
@@ -90,8 +90,8 @@ def run(
                 if not ahead:
                     return
                 for future in wait(ahead, return_when=FIRST_COMPLETED).done:
-                    ahead.remove(future)
                     report(future.result())
+                    ahead.remove(future)
         except BaseException:  # Ctrl-C, or a bug: photos in progress are not lost
             for future in [future for future in ahead if not future.cancel()]:
                 with suppress(Exception):

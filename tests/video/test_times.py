@@ -11,8 +11,8 @@ from PIL import Image
 from latefusion.errors import LatefusionError, VideoError
 from latefusion.inference.predictor import Predictor
 from latefusion.video.run import about_frames, matte_video, mattes
-from latefusion.video.times import Span, parse_time
-from tests.helpers.clips import loud_from, picture, sound_of, times, write_clip
+from latefusion.video.times import Frame, Span, parse_time, within
+from tests.helpers.clips import decoded, loud_from, picture, sound_of, times, write_clip
 from tests.helpers.odd_clips import write_pictures
 
 FILES = Path(__file__).parent / "files"
@@ -168,3 +168,70 @@ def test_damage_after_the_part_is_not_reported(toy: Predictor, tmp_path: Path) -
     assert matte_video(clip, tmp_path / "out.mov", predictor=toy, span=part) == 10
     with pytest.raises(VideoError, match="ends early"):
         matte_video(clip, tmp_path / "out.mov", predictor=toy, span=Span(Fraction(6), Fraction(14)))
+
+
+LETTERS = ("A", "B", "C", "D", "E")
+
+
+def part_of(begins: list[int], end: int, span: Span, base: Fraction) -> list[tuple[str, int, int]]:
+    """The frames of a part: the letter of each, its ticks and how long it lasts."""
+    frames = [av.VideoFrame(16, 16) for _ in begins]
+    lasting = (
+        Frame(frame, ticks, after - ticks)
+        for frame, ticks, after in zip(frames, begins, [*begins[1:], end], strict=True)
+    )
+    kept = [event for event in within(lasting, span, base) if isinstance(event, Frame)]
+    letters = dict(zip(map(id, frames), LETTERS, strict=False))
+    return [(letters[id(frame.decoded)], frame.ticks, frame.lasts) for frame in kept]
+
+
+HUNDREDTH = Fraction(1, 100)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "kept"),
+    [
+        ("5.1", "29", [("A", 0, 490), ("B", 490, 1000), ("C", 1490, 900)]),
+        ("0", "14.9", [("A", 0, 1000), ("B", 1000, 490)]),
+        ("9.9", None, [("A", 0, 10), ("B", 10, 1000), ("C", 1010, 1000)]),
+        ("9.99", "10.5", [("B", 0, 51)]),  # A would be a sliver
+        ("3", "10.02", [("A", 0, 700)]),
+        ("9.98", "10.01", [("A", 0, 2)]),  # slivers only: the longer one
+        ("29.99", None, [("C", 0, 1)]),
+    ],
+)
+def test_a_long_frame_is_kept_where_it_is_shown(
+    start: str, end: str | None, kept: list[tuple[str, int, int]]
+) -> None:
+    span = Span(Fraction(start), None if end is None else Fraction(end))
+    assert part_of([0, 1000, 2000], 3000, span, HUNDREDTH) == kept
+
+
+def test_a_part_of_a_clip_with_a_variable_rate_starts_with_the_frame_shown() -> None:
+    span = Span(Fraction("0.3"), Fraction("1.25"))
+    kept = part_of([0, 4, 50, 54, 120], 200, span, HUNDREDTH)
+    assert kept == [("B", 0, 20), ("C", 20, 4), ("D", 24, 66), ("E", 90, 5)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_picture_of_a_part_lasts_to_its_end_at_a_variable_rate(
+    suffix: str, toy: Predictor, tmp_path: Path
+) -> None:
+    clip = write_clip(
+        tmp_path / f"in{suffix}",
+        [picture(number) for number in range(5)],
+        ticks=[0, 40, 500, 540, 1200],
+        options={"bf": "0"},
+    )
+    out = tmp_path / "out.mov"
+    matte_video(clip, out, predictor=toy, span=Span(Fraction("0.3"), Fraction("1.1")))
+    assert times(out) == pytest.approx([0, 0.2, 0.24], abs=0.002)
+    assert length(out) == pytest.approx(0.8, abs=0.002)
+    shown = decoded(out, "rgba")[0][30, :, 3] > 127
+    assert shown.sum() == 18  # the second frame, which began before the part
+
+
+def test_a_frame_that_ends_with_the_start_is_dropped(toy: Predictor, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "in.mp4")  # at 30000/1001: frame 2 lasts to 0.1001
+    found = list(mattes(clip, predictor=toy, smooth=0, span=Span(Fraction("0.1"))))
+    assert [int((matte.alpha[30] > 0.5).sum()) for matte in found] == [22, 24, 26, 28, 30]

@@ -17,6 +17,7 @@ SoundPacket: TypeAlias = "Packet[AudioStream]"
 Event: TypeAlias = "Frame | SoundPacket"
 
 CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)", re.ASCII)
+SLIVER = Fraction(1, 40)  # seconds; how far a part may be from the cut that was asked for
 AFTER = 2  # seconds read past the end of a part, because sound may be stored later than its picture
 
 
@@ -150,14 +151,17 @@ def with_lengths(events: Iterable[Event], step: int, end: Callable[[], int]) -> 
 def within(events: Iterable[Event], span: Span, time_base: Fraction) -> Iterator[Event]:
     """Cut a part out of a clip's events, and let its times start at 0.
 
-    The frame that is shown at the start is the first one; a frame of which less than half would be
-    left is dropped. Packets of sound are kept if they begin within the part.
+    The frame that is shown at the start is the first one; if the picture begins later than that, so
+    does that of the part. A sliver, a frame of which less than half and less than SLIVER would be
+    left, is dropped, unless there is no other frame; the frame after one at the start begins
+    at 0 then. Packets of sound are kept if they begin within the part.
     """
     if span.whole:
         yield from events
         return
     start = round(span.start / time_base)
     end = None if span.end is None else round(span.end / time_base)
+    sliver: Frame | None = None
     first = True
     for event in events:
         if not isinstance(event, Frame):
@@ -165,15 +169,21 @@ def within(events: Iterable[Event], span: Span, time_base: Fraction) -> Iterator
                 yield _earlier(event, span.start)
             continue
         if end is not None and (event.ticks - end) * time_base > AFTER:
-            return
-        after = event.ticks + event.lasts
-        left = (after if end is None else min(after, end)) - max(event.ticks, start)
-        if left <= 0 or 2 * left < min(event.lasts, (end or after) - start):
+            break
+        begin, after = max(event.ticks, start), event.ticks + event.lasts
+        left = (after if end is None else min(after, end)) - begin
+        if left <= 0:
             continue
-        begin = start if first else event.ticks
-        lasts = (after if end is None else min(after, end)) - begin
+        part = Frame(event.decoded, begin - start, left)
+        if 2 * left < event.lasts and left * time_base < SLIVER:
+            sliver = part if sliver is None or left > sliver.lasts else sliver
+            continue
+        if first and sliver:
+            part = part._replace(ticks=sliver.ticks, lasts=part.ticks + left - sliver.ticks)
         first = False
-        yield Frame(event.decoded, begin - start, lasts)
+        yield part
+    if first and sliver:
+        yield sliver
 
 
 def _sounds(packet: SoundPacket, span: Span) -> bool:

@@ -235,3 +235,33 @@ def test_a_frame_that_ends_with_the_start_is_dropped(toy: Predictor, tmp_path: P
     clip = write_clip(tmp_path / "in.mp4")  # at 30000/1001: frame 2 lasts to 0.1001
     found = list(mattes(clip, predictor=toy, smooth=0, span=Span(Fraction("0.1"))))
     assert [int((matte.alpha[30] > 0.5).sum()) for matte in found] == [22, 24, 26, 28, 30]
+
+
+def write_late(path: Path) -> Path:
+    """A clip whose sound starts at 0, its picture at 1 s, with 10 frames a second for 1 s."""
+    ticks = [1000 + 100 * number for number in range(10)]
+    frames = [picture(number) for number in range(10)]
+    return write_clip(path, frames, ticks=ticks, sound="aac", options={"bf": "0"})
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_picture_that_starts_late_starts_late_in_a_part_too(
+    suffix: str, toy: Predictor, tmp_path: Path
+) -> None:
+    clip, out = write_late(tmp_path / f"in{suffix}"), tmp_path / "out.mov"
+    matte_video(clip, out, predictor=toy, span=Span(Fraction("0.4"), Fraction("1.2")))
+    assert times(out) == pytest.approx([0.6, 0.7], abs=0.002)
+    matte_video(clip, out, predictor=toy, span=Span(Fraction("1.1"), Fraction("1.3")))
+    assert times(out) == pytest.approx([0, 0.1], abs=0.002)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("start", ["0", "0.2"])
+def test_an_end_before_the_picture_is_an_error(
+    suffix: str, start: str, toy: Predictor, tmp_path: Path
+) -> None:
+    clip, out = write_late(tmp_path / f"in{suffix}"), tmp_path / "out.mov"
+    words = r"the picture of .*in\.m.. begins at 1\.00 s, so nothing of it is before 0\.5 s;"
+    with pytest.raises(VideoError, match=f"^{words} give a later end$"):
+        matte_video(clip, out, predictor=toy, span=Span(Fraction(start), Fraction("0.5")))
+    assert not out.exists()

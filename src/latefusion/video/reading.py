@@ -81,6 +81,7 @@ class Clip:
         counted = self._container.format.name == UNTIMED
         self._times = Times(video.start_time or 0 if counted else None)
         self._last = -1  # ticks of the previous frame
+        self._begins = 0  # ticks of the first frame
         self._empty: list[int] = []  # ticks of packets without data
         self._patched = 0
         self._error = ""
@@ -109,6 +110,12 @@ class Clip:
             self._ending.skipped = True
 
     def _no_frame(self) -> VideoError:
+        begins, end = self._begins * self.time_base, self._span.end
+        if self._last >= 0 and end is not None and begins >= end:
+            return VideoError(
+                f"the picture of {self.name} begins at {float(begins):.2f} s, so nothing of it is"
+                f" before {float(end):g} s; give a later end"
+            )
         if self._last >= 0:
             lasting = float(self._end() * self.time_base)
             return VideoError(
@@ -177,6 +184,7 @@ class Clip:
         when = self._times.of(frame.pts, frame.dts)
         if when is not None and frame.time_base is not None:
             ticks = self._ticks_of(when * frame.time_base)
+        self._begins = ticks if self._last < 0 else self._begins
         self._last = max(ticks, self._last + 1)
         self._patched += frame.is_corrupt and self._last * self.time_base >= self._span.start
         return Frame(frame, self._last, frame.duration or 0)

@@ -66,6 +66,24 @@ def test_without_a_target_the_result_lies_in_the_current_folder(
     assert clip.read_bytes() == before
 
 
+def test_a_result_is_not_overwritten_unless_o_names_it(
+    toy: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    clip, twin = write_clip(Path("d.mp4")), write_clip(Path("d.mkv"), [picture(3)] * 4)
+    network = ("--model", str(toy.model.path), "--size", "64")
+    assert call(str(clip), "--end", "0.1", *network)[0] == 0
+    first = Path("d-cutout.mov").read_bytes()
+    for words in ([str(twin)], [str(clip), "--start", "0.1"]):
+        code, out, err = call(*words, *network)
+        cure = "give another name with -o, or -o d-cutout.mov to overwrite it"
+        assert (code, out, err) == (1, "", f"error: d-cutout.mov exists already; {cure}\n")
+    assert Path("d-cutout.mov").read_bytes() == first
+    assert call(str(twin), "--save", "alpha", *network)[0] == 0
+    assert call(str(twin), "-o", "d-cutout.mov", *network)[0] == 0
+    assert len(times(Path("d-cutout.mov"))) == 4
+
+
 def test_a_part_of_a_clip_is_written(toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4")
     words = (str(clip), "-o", str(tmp_path / "out.mov"), "--start", "0.1", "--end", "0:00.2")

@@ -1,5 +1,6 @@
 """The command for clips, video."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from latefusion.cli.options import (
 )
 from latefusion.cli.streams import print_name
 from latefusion.cli.terminal import complain, extra_packages, item_bar, threads_here
-from latefusion.errors import LatefusionError
+from latefusion.errors import LatefusionError, OutputError, shown
 from latefusion.images.reading import MAX_PIXELS
 from latefusion.images.writing import refuse_input
 from latefusion.inference.options import IN_AND_OUT, QUALITY, MattingOptions
@@ -108,7 +109,7 @@ def video(
     span = _span(start, end)
     _check_words(clip, out, raw, save, span)
     if clip and not out:
-        out = Path(f"{clip.stem}-{save}{DEFAULT_SUFFIX}")
+        out = _default_name(clip, save)
     if out:
         refuse_input(out, Path(str(look.background)), "background")
     look = with_background(look)
@@ -128,6 +129,17 @@ def _span(start: str, end: str) -> Span:
         return Span(parse_time(start or "0"), parse_time(end) if end else None)
     except LatefusionError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _default_name(clip: Path, save: str) -> Path:
+    """Return the name of a result without -o. Raises OutputError if there is such a file."""
+    out = Path(f"{clip.stem}-{save}{DEFAULT_SUFFIX}")
+    if os.path.lexists(out):  # of another clip or part; lexists never raises
+        raise OutputError(
+            f"{shown(out)} exists already; give another name with -o, or -o {shown(out)} to"
+            " overwrite it"
+        )
+    return out
 
 
 def _check_words(

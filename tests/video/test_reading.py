@@ -7,6 +7,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from latefusion.errors import VideoError
 from latefusion.inference.predictor import Predictor
@@ -131,6 +132,36 @@ def test_a_file_that_is_not_a_clip_is_refused(toy: Predictor, tmp_path: Path) ->
             matte_video(tmp_path / name, out, predictor=toy)
     assert not list(tmp_path.glob("out*"))
     assert not list(tmp_path.glob(".latefusion*"))
+
+
+def animation(path: Path, number: int = 3) -> Path:
+    first, *others = (Image.fromarray(picture(each)) for each in range(number))
+    first.save(path, save_all=True, append_images=others, duration=200)
+    return path
+
+
+def test_an_animated_webp_is_refused_as_what_it_is(toy: Predictor, tmp_path: Path) -> None:
+    for name, number, words in (
+        ("moving.webp", 3, r"is an animated WebP.*; convert it to GIF, APNG or MP4$"),
+        ("still.webp", 1, r"is a photo; use latefusion matte$"),
+    ):
+        with pytest.raises(VideoError, match=rf"{name} {words}"):
+            matte_video(animation(tmp_path / name, number), tmp_path / "out.mov", predictor=toy)
+    exif = Image.Exif()
+    exif[0x010E] = "a photo with more than its pixels"
+    Image.fromarray(picture(0)).save(tmp_path / "more.webp", exif=exif)
+    with pytest.raises(VideoError, match=r"is a photo; use latefusion matte$"):
+        matte_video(tmp_path / "more.webp", tmp_path / "out.mov", predictor=toy)
+
+
+@pytest.mark.parametrize("name", ["in.avif", "in.png", "in.gif"])
+def test_all_frames_of_an_animation_are_read(name: str, toy: Predictor, tmp_path: Path) -> None:
+    clip = animation(tmp_path / name)
+    found = list(mattes(clip, predictor=toy, smooth=0))
+    edges = [int((matte.alpha[30] > 0.5).sum()) for matte in found]
+    assert edges == pytest.approx([16, 18, 20], abs=1)
+    matte_video(clip, tmp_path / "out.mov", predictor=toy)
+    assert times(tmp_path / "out.mov") == pytest.approx([0, 0.2, 0.4], abs=0.002)
 
 
 def reordered(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """Reading of clips: upright frames with their times, and packets of sound."""
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
@@ -35,6 +36,9 @@ from latefusion.video.times import (
 )
 
 STILL = ("image2", "_pipe")  # parts of the names of formats for single pictures
+# A WebP with more than a picture: the flags of its first chunk (RFC 9649, 2.7).
+WEBP = re.compile(rb"RIFF.{4}WEBPVP8X.{4}(.)", re.DOTALL)
+WEBP_ANIMATION = 0x02
 UNTIMED = "avi"  # counts frames in coding order; FFmpeg guesses when they are shown
 INDEXED = "mov"  # QuickTime and MP4 list all their packets at one place
 AHEAD = 1  # seconds; sound is stored up to about that far from its picture
@@ -65,13 +69,13 @@ class Clip:
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"{self.name} is not a clip, or damaged: {reason(error)}") from None
         try:
+            self._refuse_photo(path)
             self._read_head()
         except BaseException:
             self._container.close()
             raise
 
     def _read_head(self) -> None:
-        self._refuse_photo()
         video = self._video = self._find_video()
         self.sound = [s for s in self._container.streams.audio if s.codec_context is not None]
         self.rate = video.average_rate or video.guessed_rate or DEFAULT_RATE
@@ -138,16 +142,28 @@ class Clip:
             lasting = min(lasting, self._span.end or lasting) - self._span.start
             self.frames = max(0, round(lasting * self.rate))
 
-    def _refuse_photo(self) -> None:
-        if any(word in self._container.format.name for word in STILL):
-            raise VideoError(f"{self.name} is a photo; use latefusion matte")
+    def _refuse_photo(self, path: Path) -> None:
+        if not any(word in self._container.format.name for word in STILL):
+            return
+        with path.open("rb") as file:
+            webp = WEBP.match(file.read(32))
+            if webp and webp[1][0] & WEBP_ANIMATION:
+                raise VideoError(
+                    f"{self.name} is an animated WebP, which cannot be read as a clip; convert it"
+                    " to GIF, APNG or MP4"
+                )
+        raise VideoError(f"{self.name} is a photo; use latefusion matte")
 
     def _find_video(self) -> av.VideoStream:
         cover = av.stream.Disposition.attached_pic
-        for stream in self._container.streams.video:
-            if not stream.disposition & cover and stream.codec_context is not None:
-                return stream
-        raise VideoError(f"{self.name} contains no video; give a clip")
+        found = [
+            stream
+            for stream in self._container.streams.video
+            if not stream.disposition & cover and stream.codec_context is not None
+        ]
+        if not found:
+            raise VideoError(f"{self.name} contains no video; give a clip")
+        return min(found, key=lambda stream: stream.frames == 1)  # AVIF has a still before its clip
 
     def events(self) -> Iterator[Event]:
         """Return the frames, and the packets of the streams in `sound`, in the order of the file.

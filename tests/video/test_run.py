@@ -70,3 +70,13 @@ def test_options_for_photos_only_are_refused(toy_model: Path, tmp_path: Path) ->
     with pytest.raises(LatefusionError, match=r"^tiles and rotate_search: for photos only"):
         matte_video(clip, tmp_path / "out.mov", predictor=both)
     assert not (tmp_path / "out.mov").exists()
+
+
+def test_a_clip_without_a_subject_gives_a_warning(toy: Predictor, tmp_path: Path) -> None:
+    nobody = np.full((48, 80, 3), (0, 0, 200), np.uint8)
+    clip, out = write_clip(tmp_path / "in.mp4", [nobody] * 4), tmp_path / "out.mov"
+    with pytest.warns(UserWarning, match=r"in\.mp4: no subject found in any frame$"):
+        assert matte_video(clip, out, predictor=toy) == 4
+    assert len(times(out)) == 4
+    once = write_clip(tmp_path / "once.mp4", [nobody] * 3 + [small_subject(0)[:48, :80]])
+    assert matte_video(once, out, predictor=toy) == 4  # warnings are errors here

@@ -265,3 +265,26 @@ def test_an_end_before_the_picture_is_an_error(
     with pytest.raises(VideoError, match=f"^{words} give a later end$"):
         matte_video(clip, out, predictor=toy, span=Span(Fraction(start), Fraction("0.5")))
     assert not out.exists()
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mov"])
+def test_a_frame_is_cut_within_a_tick_of_the_clip(
+    suffix: str, toy: Predictor, tmp_path: Path
+) -> None:
+    clip = tmp_path / f"in{suffix}"
+    with av.open(clip, "w") as container:
+        stream = container.add_stream("mjpeg", rate=2)  # in AVI its ticks last as long as a frame
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width, stream.pix_fmt = 48, 80, "yuvj420p"
+        for number in range(6):
+            frame = av.VideoFrame.from_ndarray(picture(number), "rgb24")
+            container.mux(stream.encode(frame.reformat(format="yuvj420p")))
+        container.mux(stream.encode(None))
+    part = Span(Fraction("0.7"), Fraction("2.2"))
+    found = list(mattes(clip, predictor=toy, smooth=0, span=part))
+    assert [int((matte.alpha[30] > 0.5).sum()) for matte in found] == [18, 20, 22, 24]
+    matte_video(clip, tmp_path / "out.mov", predictor=toy, span=part)
+    assert times(tmp_path / "out.mov") == pytest.approx([0, 0.3, 0.8, 1.3], abs=0.002)
+    assert length(tmp_path / "out.mov") == pytest.approx(1.5, abs=0.002)
+    early = list(mattes(clip, predictor=toy, smooth=0, span=Span(end=Fraction("0.2"))))
+    assert len(early) == 1

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain
+from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, cast
@@ -30,6 +31,7 @@ from latefusion.video.times import (
     SoundPacket,
     Span,
     Times,
+    with_finer_ticks,
     with_lengths,
     with_repeats,
     within,
@@ -41,6 +43,7 @@ WEBP = re.compile(rb"RIFF.{4}WEBPVP8X.{4}(.)", re.DOTALL)
 WEBP_ANIMATION = 0x02
 UNTIMED = "avi"  # counts frames in coding order; FFmpeg guesses when they are shown
 INDEXED = "mov"  # QuickTime and MP4 list all their packets at one place
+FINE = Fraction(1, 1000)  # seconds; the longest tick in which a part is cut
 AHEAD = 1  # seconds; sound is stored up to about that far from its picture
 DEFAULT_RATE = Fraction(25)  # of a raw stream without a rate
 
@@ -79,8 +82,8 @@ class Clip:
         video = self._video = self._find_video()
         self.sound = [s for s in self._container.streams.audio if s.codec_context is not None]
         self.rate = video.average_rate or video.guessed_rate or DEFAULT_RATE
-        self.time_base = video.time_base or 1 / self.rate
-        self._step = max(1, round(1 / (self.rate * self.time_base)))  # ticks from frame to frame
+        self._tick = video.time_base or 1 / self.rate
+        self._step = max(1, round(1 / (self.rate * self._tick)))  # ticks from frame to frame
         self._start = Fraction(self._container.start_time or 0, av.time_base)
         counted = self._container.format.name == UNTIMED
         self._times = Times(video.start_time or 0 if counted else None)
@@ -95,7 +98,9 @@ class Clip:
         events = with_repeats(self._read(), self._empty, self._counted_to if counted else None)
         lasting = with_lengths(events, self._step, self._end)
         before, first = [], None
-        parts = within(lasting, self._span, self.time_base)
+        finer = 1 if self._span.whole else ceil(self._tick / FINE)
+        self.time_base = self._tick / finer
+        parts = within(with_finer_ticks(lasting, finer), self._span, self.time_base)
         for event in parts:
             before.append(event)
             if isinstance(event, Frame):
@@ -109,19 +114,19 @@ class Clip:
     def _skip(self) -> None:
         """Go to the key frame before the part, if the file has an index of all of them."""
         if self._span.start > AHEAD and self._container.format.name.startswith(INDEXED):
-            ticks = round((self._start + self._span.start - AHEAD) / self.time_base)
+            ticks = round((self._start + self._span.start - AHEAD) / self._tick)
             self._container.seek(ticks, stream=self._video)
             self._ending.skipped = True
 
     def _no_frame(self) -> VideoError:
-        begins, end = self._begins * self.time_base, self._span.end
+        begins, end = self._begins * self._tick, self._span.end
         if self._last >= 0 and end is not None and begins >= end:
             return VideoError(
                 f"the picture of {self.name} begins at {float(begins):.2f} s, so nothing of it is"
                 f" before {float(end):g} s; give a later end"
             )
         if self._last >= 0:
-            lasting = float(self._end() * self.time_base)
+            lasting = float(self._end() * self._tick)
             return VideoError(
                 f"{self.name} lasts {lasting:.2f} s, so nothing of it is after"
                 f" {float(self._span.start):g} s; give an earlier start"
@@ -202,11 +207,11 @@ class Clip:
             ticks = self._ticks_of(when * frame.time_base)
         self._begins = ticks if self._last < 0 else self._begins
         self._last = max(ticks, self._last + 1)
-        self._patched += frame.is_corrupt and self._last * self.time_base >= self._span.start
+        self._patched += frame.is_corrupt and self._last * self._tick >= self._span.start
         return Frame(frame, self._last, frame.duration or 0)
 
     def _ticks_of(self, seconds: Fraction) -> int:
-        return round(seconds / self.time_base) - round(self._start / self.time_base)
+        return round(seconds / self._tick) - round(self._start / self._tick)
 
     def _counted_to(self) -> int:
         """The number of frames in a format that counts them, with those repeated at the end."""
@@ -217,7 +222,7 @@ class Clip:
         stated = self._ending.stated
         if stated is None or self._error or self._ending.early:
             return 0
-        return round((stated - self._start) / self.time_base)
+        return round((stated - self._start) / self._tick)
 
     def _shift(self, packet: SoundPacket) -> SoundPacket:
         """Shift the times of a packet of sound to start with the clip, like those of the frames."""

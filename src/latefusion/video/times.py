@@ -148,6 +148,14 @@ def with_lengths(events: Iterable[Event], step: int, end: Callable[[], int]) -> 
         yield held._replace(lasts=max(held.lasts or step, end() - held.ticks))
 
 
+def with_finer_ticks(events: Iterable[Event], finer: int) -> Iterator[Event]:
+    """Count the times of frames in ticks that are `finer` times as short."""
+    for event in events:
+        if isinstance(event, Frame):
+            event = Frame(event.decoded, finer * event.ticks, finer * event.lasts)
+        yield event
+
+
 def within(events: Iterable[Event], span: Span, time_base: Fraction) -> Iterator[Event]:
     """Cut a part out of a clip's events, and let its times start at 0.
 

@@ -1,7 +1,6 @@
 """Download of photos from public addresses, for servers started with --allow-urls."""
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore2
 
+from latefusion.server.addresses import is_public
 from latefusion.server.refusals import RefusedError
 
 PORTS = {"http": 80, "https": 443}
@@ -22,23 +22,6 @@ HEADERS = (
     (b"Accept-Encoding", b"identity"),
     (b"Connection", b"close"),
 )
-
-# IPv6 networks whose addresses embed an IPv4 address that Python does not unwrap.
-TUNNELS = tuple(
-    ipaddress.ip_network(net)
-    for net in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
-)
-
-
-def is_public(address: str) -> bool:
-    """True if an IP address is on the public internet, and does not tunnel to another address."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped:
-            return is_public(str(ip.ipv4_mapped))
-        if any(ip in net for net in TUNNELS) or ip.is_site_local:
-            return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 
 @dataclass(frozen=True)

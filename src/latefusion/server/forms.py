@@ -1,17 +1,26 @@
 """Request bodies in memory: multipart and other forms, JSON, or the photo alone."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
-from urllib.parse import parse_qsl
+from typing import Any, NamedTuple, TypeAlias
 
+from pydantic_core import from_json
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from latefusion.server.limits import BATCH_PHOTOS, FIELDS, soon, stream_of
+from latefusion.server.decoding import Pairs
+from latefusion.server.limits import (
+    BATCH_PHOTOS,
+    FIELDS,
+    NAME_LETTERS,
+    TEXT_LETTERS,
+    soon,
+    stream_of,
+)
 from latefusion.server.refusals import RefusedError
 
 MULTIPART = "multipart/form-data"
@@ -21,6 +30,10 @@ BYTES = "application/octet-stream"
 ANY_IMAGE = "image/*"
 UTF_8 = (b"utf-8", b"utf8")
 MOST_SIGNS = 1000  # brackets and commas in JSON
+MOST_ESCAPES = 1 / 8  # share of backslashes in JSON; base64 with escaped line breaks has 1 / 19
+PHOTO = "image_file_b64"  # the only field that may be longer than TEXT_LETTERS
+SMALL = 100_000  # bytes of JSON that are parsed in less than a millisecond
+NOT_ASCII = "a field with letters outside ASCII is too long"
 CURES = {URLENCODED: "; with curl add -H 'Content-Type: application/octet-stream'"}
 
 
@@ -50,6 +63,13 @@ class _InMemory(MultiPartParser):
     """Starlette's parser without temporary files: the limit of a body is much lower."""
 
     spool_max_size = 2**62
+
+    def on_part_end(self) -> None:
+        """Refuse long text that is not ASCII before it takes four bytes a letter."""
+        text = self._current_part.data
+        if len(text) > TEXT_LETTERS and not text.isascii():
+            raise MultiPartException(NOT_ASCII)
+        super().on_part_end()
 
 
 async def _multipart(request: Request, most: int) -> Form:
@@ -88,37 +108,67 @@ async def _sorted(data: FormData) -> Form:
 
 
 def _add(form: Form, name: str, value: str) -> None:
+    if len(name) > NAME_LETTERS:
+        raise RefusedError(400, f"a name in the form is over {NAME_LETTERS} letters long")
+    if len(value) > TEXT_LETTERS and name != PHOTO:
+        raise RefusedError(400, f"{name[:40]!r} is over {TEXT_LETTERS} letters long; shorten it")
+    if len(value) > TEXT_LETTERS and not value.isascii():
+        raise RefusedError(400, f"the form is broken: {NOT_ASCII}")
     if form.fields.setdefault(name, value) != value:
         raise RefusedError(400, f"the form gives {name[:40]!r} twice; send one value")
 
 
 async def _urlencoded(request: Request, most: int) -> Form:
-    data = b"".join([piece async for piece in stream_of(request, most)])
-    form = Form()
+    pairs, form = Pairs(), Form()
+    async for piece in stream_of(request, most):
+        pairs.add(piece)
     try:
-        pairs = parse_qsl(data.decode(), keep_blank_values=True, max_num_fields=FIELDS)
-    except ValueError:
-        raise RefusedError(
-            400, f"the form is not UTF-8, or has more than {FIELDS} fields"
-        ) from None
-    for name, value in pairs:
+        found = pairs.end()
+    except UnicodeError:
+        raise RefusedError(400, "the form is broken: its text is not UTF-8") from None
+    for name, value in found:
         _add(form, name, value)
     return form
 
 
 async def _json(request: Request, most: int) -> Form:
-    data = b"".join([piece async for piece in stream_of(request, most)])
-    if sum(data.count(sign) for sign in b"[{,") > MOST_SIGNS:
-        raise RefusedError(400, "the JSON has too many parts; send only options")
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        raise RefusedError(400, "the body is not JSON") from None
+    found = await _loaded(request, await _json_body(request, most))
     if not isinstance(found, dict):
         raise RefusedError(400, 'the JSON is not an object; send e.g. {"size": "auto"}')
     if len(found) > FIELDS:
         raise RefusedError(400, f"the JSON has more than {FIELDS} fields")
-    return Form({name: _text(name, value) for name, value in found.items() if value is not None})
+    form = Form()
+    for name, value in found.items():
+        if value is not None:
+            _add(form, name, _text(name, value))
+    return form
+
+
+async def _json_body(request: Request, most: int) -> bytearray:
+    """Read JSON that is quick to parse. Raises RefusedError for other JSON."""
+    data, signs, escapes, ascii_only = bytearray(), 0, 0, True
+    async for piece in stream_of(request, most):
+        data += piece
+        signs += sum(piece.count(sign) for sign in b"[{,")
+        escapes += piece.count(b"\\")
+        if signs > MOST_SIGNS:
+            raise RefusedError(400, "the JSON has too many parts; send only options")
+        if escapes > SMALL + MOST_ESCAPES * len(data):
+            raise RefusedError(400, "the JSON has too many backslashes; send base64 without any")
+        ascii_only = ascii_only and piece.isascii()
+        if len(data) > SMALL and not ascii_only:
+            raise RefusedError(400, f"the JSON is broken: {NOT_ASCII}")
+    return data
+
+
+async def _loaded(request: Request, data: bytearray) -> Any:
+    try:
+        if len(data) <= SMALL:
+            return from_json(data)
+        async with request.app.state.service.parsing:
+            return await asyncio.to_thread(from_json, data)
+    except ValueError:  # with lone surrogates, too, which no answer could repeat
+        raise RefusedError(400, "the body is not JSON") from None
 
 
 def _text(name: str, value: object) -> str:

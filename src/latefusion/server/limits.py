@@ -21,6 +21,9 @@ BATCH_PHOTOS = 100  # photos of a batch
 HELD_BODIES = 16  # bodies and responses of all open requests, as a multiple of Limits.body
 FETCHES = 8  # downloads at a time
 FIELDS = 40  # fields of a form
+NAME_LETTERS = 200  # of the name of a field
+TEXT_LETTERS = 10_000  # of a field that is not a photo in base64
+PARSES = 1  # large texts at a time; parsing them in threads holds up the event loop now and then
 DIGITS = 15  # of a plausible Content-Length; int() raises ValueError for very long ones
 
 

@@ -65,7 +65,11 @@ def answer(error: Exception, path: str) -> JSONResponse:
 def refuse(
     status: int, message: str, headers: Mapping[str, str] | None = None, path: str = ""
 ) -> JSONResponse:
-    """The response `{"error": message}` with a status, on paths of remove.bg in its own form."""
+    """The response `{"error": message}` with a status, on paths of remove.bg in its own form.
+
+    Letters that UTF-8 cannot hold, such as a lone half of a surrogate pair, are escaped.
+    """
+    message = message.encode("utf-8", "backslashreplace").decode()
     if not path.startswith(REMOVEBG):
         return JSONResponse({"error": message}, status, headers)
     status = 403 if status == 401 else status  # remove.bg's for a missing or wrong key

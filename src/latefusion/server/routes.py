@@ -1,7 +1,7 @@
 """The routes that take photos: /api/matte, /api/remove, /api/batch and /v1.0/removebg."""
 
+import asyncio
 import base64
-import binascii
 from functools import partial
 from typing import Annotated
 
@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from latefusion.server.decoding import photo_in
 from latefusion.server.documents import BINARY, ZIP, body, responses
 from latefusion.server.fetch import fetch
 from latefusion.server.forms import (
@@ -140,12 +141,20 @@ async def _removebg_photo(request: Request, form: Form, wish: RemovebgFields) ->
     if upload:
         return upload.data
     if wish.image_file_b64:
-        try:
-            text = "".join(wish.image_file_b64.rpartition(";base64,")[2].split())
-            return base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            raise RefusedError(400, "image_file_b64 is not valid base64") from None
+        return await _decoded(request, wish.image_file_b64)
     return await _photo_at(request, str(wish.image_url))
+
+
+async def _decoded(request: Request, text: str) -> bytes:
+    """Decode a photo in base64, which counts beside its text. Raises RefusedError."""
+    service = _service(request)
+    request.scope[HOLD](len(text) * 3 // 4)
+    service.refuse_if_overfull()
+    try:
+        async with service.parsing:
+            return await asyncio.to_thread(photo_in, text)
+    except ValueError:
+        raise RefusedError(400, "image_file_b64 is not valid base64") from None
 
 
 async def _photo_at(request: Request, address: str) -> bytes:

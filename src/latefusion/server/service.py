@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from latefusion.errors import LatefusionError
 from latefusion.inference.predictor import Predictor
-from latefusion.server.limits import FETCHES, Limits
+from latefusion.server.limits import FETCHES, PARSES, Limits
 from latefusion.server.metrics import Metrics
 from latefusion.server.queue import Queue
 from latefusion.server.refusals import RefusedError
@@ -23,6 +23,7 @@ class Service:
     urls: bool = False  # True to fetch photos from the web
     metrics: Metrics = field(default_factory=Metrics)
     fetches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES))
+    parsing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARSES))
     loaded: bool = False
     draining: bool = False  # no new photos are accepted
     open: int = 0  # accepted requests without an answer yet

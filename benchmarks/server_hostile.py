@@ -79,7 +79,7 @@ class Case(NamedTuple):
 def request(path: str, kind: str, body: bytes, *head: str, length: int | None = None) -> bytes:
     lines = [
         f"POST {path} HTTP/1.1",
-        "Host: a",
+        "Host: localhost",
         "Connection: close",
         f"Content-Type: {kind}",
         f"Content-Length: {len(body) if length is None else length}",
@@ -270,20 +270,24 @@ def broken_json(rng: Rng) -> Case:
 
 
 def broken_head(rng: Rng) -> Case:
+    post = b"POST /api/matte HTTP/1.1\r\nHost: localhost\r\n"
+    both = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     heads = (
         b"GET\r\n\r\n",
         b"\0" * 50 + b"\r\n\r\n",
-        b"POST /api/matte HTTP/9.9\r\nHost: a\r\n\r\n",
+        b"POST /api/matte HTTP/9.9\r\nHost: localhost\r\n\r\n",
         b"POST /api/matte HTTP/1.1\r\n\r\n",
-        b"POST /api/matte HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-        b"POST /api/matte HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"POST /api/matte HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: what\r\n\r\n",
-        b"POST /api/matte HTTP/1.1\r\nHost: a\r\n" + b"A: b\r\n" * 20_000 + b"\r\n",
-        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /../../etc/passwd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        b"PUT /api/matte HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        b"DELETE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        post + b"Content-Length: -1\r\n\r\n",
+        post + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        post + both,
+        post.replace(b"1.1", b"1.0") + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        post + b"Transfer-Encoding: what\r\n\r\n",
+        post + b"A: b\r\n" * 20_000 + b"\r\n",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"GET /%2e%2e/%2e%2e/etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"PUT /api/matte HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"DELETE / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
     )
     return Case(heads[rng.integers(len(heads))])
@@ -397,7 +401,9 @@ def run(process: subprocess.Popen[str], args: argparse.Namespace) -> int:
     assert process.stdout
     url = process.stdout.readline().strip()
     port = int(url.rpartition(":")[2])
-    while ask(port, b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")[0] != 200:
+    while (
+        ask(port, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")[0] != 200
+    ):
         time.sleep(0.05)
     before = healthy(url, process.pid)
     cases = range(args.cases) if args.case is None else [args.case]

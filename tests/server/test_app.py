@@ -23,6 +23,7 @@ from latefusion.images.writing import FORMATS_OUT
 from latefusion.inference.options import DEFAULTS, MattingOptions, declared
 from latefusion.inference.outputs import KINDS, Kind, Look, Suffix
 from latefusion.server.app import create_app
+from latefusion.server.callers import Callers
 from latefusion.server.forms import Upload
 from latefusion.server.limits import BATCH_PHOTOS
 from latefusion.server.options import MatteOptions
@@ -463,8 +464,9 @@ def test_other_origins_are_let_in_only_where_they_are_named(toy_model: Path) -> 
     origin = {"origin": "https://me.org"}
     with TestClient(create_app(service(toy_model))) as client:
         found = client.post("/api/matte", content=encoded(lopsided()), headers=origin)
+        assert "other origins" in error_of(found, 403)
         assert not [name for name in found.headers if name.startswith("access-control")]
-    with TestClient(create_app(service(toy_model), ["https://me.org"])) as client:
+    with TestClient(create_app(service(toy_model), Callers(origins=["https://me.org"]))) as client:
         found = client.post("/api/matte", content=encoded(lopsided()), headers=origin)
         assert found.headers["access-control-allow-origin"] == "https://me.org"
         assert "X-Latefusion-Confidence" in found.headers["access-control-expose-headers"]

@@ -120,6 +120,16 @@ def serve(
             rich_help_panel=ACCESS,
         ),
     ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="names that no other web page can have",
+            help="A name that clients reach this server by, such as photos.example.org, or * for"
+            " any. Repeatable.",
+            rich_help_panel=ACCESS,
+        ),
+    ] = None,
 ) -> None:
     """Serve matting over HTTP: a page at /, the API, its description at /docs, and /metrics.
 
@@ -127,6 +137,7 @@ def serve(
     """
     with extra_packages("serve"):
         from latefusion.server.app import create_app
+        from latefusion.server.callers import Callers
         from latefusion.server.limits import Limits
         from latefusion.server.queue import Queue
         from latefusion.server.run import open_socket
@@ -143,9 +154,10 @@ def serve(
     service = Service(
         predictor, Queue(side_by_side, queue), limits, key=_key(api_key_file), urls=allow_urls
     )
-    app = create_app(service, cors or ())
     with open_socket(host, port) as listener:
         address, number = listener.getsockname()[:2]
+        callers = Callers(address, allowed_host or (), cors or (), key=service.key is not None)
+        app = create_app(service, callers)
         print_name(f"http://{f'[{address}]' if ':' in address else address}:{number}")
         run(app, service, listener)
 

@@ -1,7 +1,7 @@
 """The FastAPI application: its routes, the page, and its error responses."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 
 from latefusion import __version__
 from latefusion.errors import LatefusionError
+from latefusion.server.callers import Callers, Guard
 from latefusion.server.documents import ERROR, HEADERS
-from latefusion.server.logs import say
+from latefusion.server.logs import say, warn
 from latefusion.server.metrics import MEDIA_TYPE
 from latefusion.server.options import told
 from latefusion.server.refusals import ERRORS, RefusedError, answer, refuse
@@ -28,6 +29,11 @@ from latefusion.server.watch import Watch
 
 WEB = Path(__file__).parent / "web"  # the page
 INDEX = "index.html"
+OPEN_CURE = (
+    "set LATEFUSION_API_KEY, or name the server with --allowed-host; until then it answers to"
+    " addresses and to names without a dot"
+)
+ANYBODY_NEAR = Callers()
 ABOUT = 'Cuts people out of photos. Errors are JSON: {"error": "one line"}.'
 WORDS = {
     404: "no such path; /docs lists all of them",
@@ -39,8 +45,8 @@ PAGE_POLICY = (
 )
 
 
-def create_app(service: Service, origins: Sequence[str] = ()) -> FastAPI:
-    """The application of `service`; browsers allow pages of `origins` to call it (CORS)."""
+def create_app(service: Service, callers: Callers = ANYBODY_NEAR) -> FastAPI:
+    """The application of `service`, which pages of `callers.origins` may call (CORS)."""
     app = FastAPIOffline(  # /docs with a viewer of its own, in place of a CDN's
         redoc_url=None,
         favicon_url="/icon.svg",
@@ -48,7 +54,7 @@ def create_app(service: Service, origins: Sequence[str] = ()) -> FastAPI:
         title="latefusion",
         version=__version__,
         description=ABOUT,
-        lifespan=_lifespan(service),
+        lifespan=_lifespan(service, callers),
         separate_input_output_schemas=False,
     )
     app.state.service = service
@@ -57,11 +63,12 @@ def create_app(service: Service, origins: Sequence[str] = ()) -> FastAPI:
     _add_state(app, service, guards)
     _add_page(app)
     _add_errors(app)
+    app.add_middleware(Guard, callers=callers)
     app.add_middleware(Watch, service=service)
-    if origins:
+    if callers.origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=list(origins),
+            allow_origins=list(callers.origins),
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "X-Api-Key", "Content-Type"],
             expose_headers=[*HEADERS, "Retry-After"],
@@ -70,9 +77,13 @@ def create_app(service: Service, origins: Sequence[str] = ()) -> FastAPI:
     return app
 
 
-def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    service: Service, callers: Callers
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if callers.is_open:
+            warn("open to all", cure=OPEN_CURE)
         loading = asyncio.create_task(_load(service))
         yield
         service.queue.close()

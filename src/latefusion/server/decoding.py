@@ -87,7 +87,8 @@ def photo_in(text: str) -> bytes:
     """Decode base64 with or without white space, or a data URL. Raises ValueError."""
     start = text.find(MARK, 0, FARTHEST)
     start = start + len(MARK) if start >= 0 else 0
-    pieces, rest = [], b""
+    pieces: list[bytes] = []
+    rest = b""
     for at in range(start, len(text), STEP):
         letters = rest + text[at : at + STEP].encode("ascii").translate(None, WHITE)
         if letters and pieces and len(pieces[-1]) % 3:

@@ -1,23 +1,51 @@
 """The server process: its socket, uvicorn with timeouts, and a shutdown that drains requests."""
 
 import asyncio
+import json
 import socket
+import sys
+from functools import partial
 from types import FrameType
 from typing import Any
 
+import h11
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from latefusion.errors import LatefusionError, reason
+from latefusion.server.framing import StrictConnection
 from latefusion.server.limits import BODY_SECONDS, HEAD_SECONDS, STALLED_SECONDS
-from latefusion.server.logs import LOGGING, say
+from latefusion.server.logs import LOGGING, say, warn
+from latefusion.server.refusals import refuse
 from latefusion.server.service import Service
 
-CONNECTIONS = 1000  # above it uvicorn answers 503
-BACKLOG = 1024
+if sys.platform != "win32":
+    import resource
+
+CONNECTIONS = 1000  # at most, and fewer where the process may open few files
+SPARE = 64  # connections above it that get 503
+OWN_FILES = 64  # that the process itself has open, with those of downloads
+FILES = 2048  # the limit of open files is raised to this, where that is allowed
+BACKLOG = 1024  # connections that wait to be accepted
+ACCEPTS = 32  # connections accepted at a time, which are open before they can be counted
+HEAD_BYTES = 64 * 1024  # of a request's head
 KEEP_ALIVE = 5  # seconds that an idle connection stays open
 LAST_WORDS = 10  # seconds to send the last responses at shutdown
+CROWDED = "too many connections; retry in 5 s"
+CROWDED_HEADERS = {"Retry-After": "5", "Connection": "close"}
+CROWDED_BODY = json.dumps({"error": CROWDED})
+CROWDED_ANSWER = "\r\n".join(
+    (
+        "HTTP/1.1 503 Service Unavailable",
+        *(f"{name}: {value}" for name, value in CROWDED_HEADERS.items()),
+        "Content-Type: application/json",
+        f"Content-Length: {len(CROWDED_BODY)}",
+        *("", CROWDED_BODY),
+    )
+).encode()
 
 
 class Connection(H11Protocol):
@@ -25,11 +53,27 @@ class Connection(H11Protocol):
 
     _patience: asyncio.TimerHandle | None = None  # for the client to send
     _stalled: asyncio.TimerHandle | None = None  # for the client to read
+    _since = 0.0  # when its last request ended
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.conn = StrictConnection(h11.SERVER, HEAD_BYTES)
+        # uvicorn would count when a request comes, which an idle connection never sends.
+        self._most, self.limit_concurrency = config.limit_concurrency, None
 
     def connection_made(self, transport: Any) -> None:
         """Start the timer of HEAD_SECONDS for the first request."""
         super().connection_made(transport)
+        self._since = self.loop.time()
         self._wait(HEAD_SECONDS)
+        if self._most is not None and len(self.connections) > self._most:
+            self._make_room(self._most)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers."""
@@ -45,6 +89,7 @@ class Connection(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Start the timer of HEAD_SECONDS for the next request, or the rest of a refused body."""
+        self._since = self.loop.time()
         self._wait(HEAD_SECONDS)
         super().on_response_complete()
         if self.cycle is not None and not self.cycle.response_complete:  # a pipelined request
@@ -61,6 +106,40 @@ class Connection(H11Protocol):
         super().resume_writing()
         self._stop_stalling()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that is not HTTP with 400; close at once if an answer has begun."""
+        begun = self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE)
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        if begun:
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
+
+    @property
+    def _idle(self) -> bool:
+        """True if no request is open, and its last answer is sent."""
+        done = self.cycle is None or self.cycle.response_complete
+        return bool(done and not self.transport.get_write_buffer_size())
+
+    def _make_room(self, most: int) -> None:
+        """Close the connection that is idle for longest; if none is, refuse this one's requests."""
+        warn("too many connections", most=most)
+        others = [each for each in self.connections if each is not self]
+        idle = [each for each in others if isinstance(each, Connection) and each._idle]
+        if idle:
+            min(idle, key=lambda each: each._since)._turn_away()
+        elif len(self.connections) > most + SPARE:
+            self._turn_away()
+        else:
+            self.app = partial(_crowded, self.app)
+
+    def _turn_away(self) -> None:
+        self.connections.discard(self)
+        if not self.headers:  # of its first request
+            self.transport.write(CROWDED_ANSWER)
+        self.transport.close()
+
     def _wait(self, seconds: float) -> None:
         self._stop_waiting()
         self._patience = self.loop.call_later(seconds, self.transport.abort)
@@ -76,6 +155,15 @@ class Connection(H11Protocol):
             self._stalled = None
 
 
+async def _crowded(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer 503 to all but /healthz, which says that the process is alive."""
+    if scope["path"] == "/healthz":
+        await app(scope, receive, send)
+    else:
+        answer = refuse(503, CROWDED, CROWDED_HEADERS, scope["path"])
+        await answer(scope, receive, send)
+
+
 class Server(uvicorn.Server):
     """uvicorn's server with a drain: after a signal it finishes open requests, then exits.
 
@@ -86,6 +174,12 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._service = service
         self._deadline = 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; as many may wait as BACKLOG says, though only ACCEPTS are accepted at a time."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(BACKLOG)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Start the drain at the first signal; exit immediately at the second."""
@@ -115,6 +209,19 @@ def open_socket(host: str, port: int) -> socket.socket:
         ) from None
 
 
+def connections_allowed() -> int:
+    """How many connections the limit of open files has room for, raised first if it is low."""
+    if sys.platform == "win32":
+        return CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS
+    if soft < FILES:
+        soft = FILES if hard == resource.RLIM_INFINITY else max(soft, min(hard, FILES))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(8, min(CONNECTIONS, soft * 3 // 4 - OWN_FILES))  # a quarter for those on the way
+
+
 def serve(app: FastAPI, service: Service, listener: socket.socket) -> None:
     """Answer requests until SIGTERM or Ctrl-C, then finish the open ones.
 
@@ -130,7 +237,8 @@ def serve(app: FastAPI, service: Service, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=CONNECTIONS,
+        limit_concurrency=connections_allowed(),
+        backlog=ACCEPTS,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=LAST_WORDS,
     )

@@ -5,12 +5,12 @@ from time import perf_counter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from latefusion.server.callers import WORKING
 from latefusion.server.limits import PIECE
 from latefusion.server.logs import say
 from latefusion.server.refusals import GONE, GoneError, refuse
 from latefusion.server.service import Service
 
-WORKING = ("/api/", "/v1.0/")  # prefixes of the routes that take photos
 QUIET = ("/healthz", "/readyz", "/metrics")  # polled every few seconds; logged only on errors
 OTHER = "other"  # one label for all unknown paths, so that clients cannot create metrics
 # Keys in a request's scope that routes use: facts for the log, and `_Watched.hold`.

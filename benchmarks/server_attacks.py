@@ -1,0 +1,281 @@
+"""Attacks on a real server, each while its health and an honest photo are timed.
+
+    python benchmarks/server_attacks.py [--only NAME] [--tree FOLDER]
+
+Prints for each attack its answers and seconds, the slowest answer of /healthz, the time of a photo
+against its time in peace, the server's peak of memory over idle, and the lines of its log; exits
+with 1 where a bound is broken. `--tree` is another source tree, to compare with.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import re
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+from time import perf_counter
+from typing import IO, Any, NamedTuple
+
+SAMPLE = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
+SIZE = 31_000_000  # below the limit of a body
+FILES = 1024  # that the server may open
+IDLE = 1100  # connections that say nothing
+PATIENCE = 120
+# The bounds.
+HEALTH_SECONDS, SLOWER, MEMORY_MB, LOG_LINES = 0.2, 3, 1000, 60
+REMOVEBG = "/v1.0/removebg"
+URLENCODED, JSON = "application/x-www-form-urlencoded", "application/json"
+FIELD = b"image_file_b64="
+PART = b'--b\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n'
+
+
+def request(path: str, kind: str, body: bytes, *head: str) -> bytes:
+    lines = (f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", *head)
+    if not head:
+        lines = (*lines, f"Content-Length: {len(body)}")
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
+def filled(start: bytes, filler: bytes, end: bytes = b"") -> bytes:
+    return start + filler * (SIZE // len(filler)) + end
+
+
+def urlencoded(filler: bytes) -> bytes:
+    return request(REMOVEBG, URLENCODED, filled(FIELD, filler))
+
+
+def in_json(start: bytes, filler: bytes, end: bytes) -> bytes:
+    return request(REMOVEBG, JSON, filled(start, filler, end))
+
+
+def in_form(body: bytes, path: str = REMOVEBG) -> bytes:
+    return request(path, "multipart/form-data; boundary=b", body)
+
+
+def chunked() -> bytes:
+    body = b"1\r\nA\r\n" * (SIZE // 6) + b"0\r\n\r\n"
+    return request("/api/matte", "image/png", body, "Transfer-Encoding: chunked")
+
+
+def smuggled() -> bytes:
+    body = b"0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head = (f"Content-Length: {len(body)}", "Transfer-Encoding: chunked")
+    return request("/api/matte", "image/png", body, *head)
+
+
+PHOTO_TEXT = b'{"image_file_b64": "'
+TEXT_PART = PART % (b"image_file_b64", b"")
+FILE_PART = PART % (b"image_file", b'; filename="a.png"')
+# Name, what is sent, and how many send it at a time.
+ATTACKS: dict[str, tuple[Callable[[], bytes], int]] = {
+    "urlencoded-percent": (lambda: urlencoded(b"%"), 1),
+    "urlencoded-percent-by-8": (lambda: urlencoded(b"%"), 8),
+    "urlencoded-escapes": (lambda: urlencoded(b"%41"), 4),
+    "urlencoded-fields": (lambda: request(REMOVEBG, URLENCODED, filled(b"", b"a=1&")), 4),
+    "urlencoded-spaces": (lambda: urlencoded(b"AB+CD+"), 4),
+    "urlencoded-name": (lambda: request(REMOVEBG, URLENCODED, filled(b"", b"a")), 4),
+    "json-base64": (lambda: in_json(PHOTO_TEXT, b"AAAA", b'"}'), 8),
+    "json-spaces": (lambda: in_json(PHOTO_TEXT, b"AB CD ", b'"}'), 4),
+    "json-backslashes": (lambda: in_json(PHOTO_TEXT, b"\\n", b'"}'), 4),
+    "json-wide-letters": (lambda: in_json(PHOTO_TEXT, b"A", '😀"}'.encode()), 4),
+    "json-escaped-wide-letters": (lambda: in_json(PHOTO_TEXT, b"A", b'\\ud83d\\ude00"}'), 4),
+    "json-number": (lambda: in_json(b'{"size": 1.', b"9", b"}"), 4),
+    "json-integer": (lambda: in_json(b'{"size": ', b"9", b"}"), 4),
+    "json-deep": (lambda: in_json(b'{"size": ', b"[", b""), 4),
+    "json-keys": (lambda: in_json(b"{", b'"a":1,', b'"b":1}'), 4),
+    "json-long-option": (lambda: in_json(b'{"bg_color": "', b"a", b'"}'), 4),
+    "form-parts": (lambda: in_form((FILE_PART + b"\r\n") * 40_000 + b"--b--\r\n"), 4),
+    "form-text": (lambda: in_form(filled(TEXT_PART, b"AB\r\n", b"\r\n--b--\r\n")), 4),
+    "form-wide-text": (lambda: in_form(filled(TEXT_PART, b"A", "😀\r\n--b--\r\n".encode())), 4),
+    "form-near-boundaries": (lambda: in_form(filled(FILE_PART, b"\r\n--", b"\r\n--b--\r\n")), 4),
+    "form-headers": (lambda: in_form(filled(b"--b\r\n", b"A: b\r\n")), 4),
+    "tiny-chunks": (chunked, 4),
+    "two-lengths": (smuggled, 4),
+}
+
+
+def ask(port: int, sent: str | bytes) -> int | None:
+    """Status of the answer; None without one."""
+    data = sent.encode() if isinstance(sent, str) else sent
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+        with suppress(OSError):  # it has heard enough, and may have answered
+            connection.sendall(data)
+        with suppress(OSError):
+            while b"\r\n\r\n" not in answer and (piece := connection.recv(1 << 16)):
+                answer += piece
+    status = re.match(rb"HTTP/1\.1 (\d+)", answer)
+    return int(status[1]) if status else None
+
+
+class Server(NamedTuple):
+    """A running server, and the file of its log."""
+
+    process: subprocess.Popen[str]
+    port: int
+    log: IO[str]
+
+    def get(self, path: str) -> int | None:
+        return self.ask(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+
+    def ask(self, sent: str | bytes) -> int | None:
+        return ask(self.port, sent)
+
+    def memory(self, name: str = "VmHWM") -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split(f"{name}:")[1].split()[0]) / 1024
+
+    def lines(self) -> int:
+        self.log.seek(0)
+        return sum(1 for line in self.log if '"event": "request"' not in line)
+
+
+@contextmanager
+def serving(tree: str) -> Iterator[Server]:
+    def fewer_files() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+
+    command = [sys.executable, "-m", "latefusion", "serve", "--port", "0"]
+    environment = os.environ | {"PYTHONPATH": str(Path(tree) / "src")}
+    with TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+            preexec_fn=fewer_files,
+        )
+        try:
+            assert process.stdout
+            server = Server(process, int(process.stdout.readline().rpartition(":")[2]), log)
+            while server.get("/readyz") != 200:
+                time.sleep(0.05)
+            yield server
+        finally:
+            process.kill()
+            process.communicate()
+
+
+class Health:
+    """Asks /healthz all the time, in a process of its own, which the attack does not hold up."""
+
+    def __init__(self, server: Server) -> None:
+        self._over = multiprocessing.Event()
+        self._slowest = multiprocessing.Value("d", 0.0)
+        args = (server.port, self._over, self._slowest)
+        self._process = multiprocessing.Process(target=ask_health, args=args)
+
+    def __enter__(self) -> "Health":
+        self._process.start()
+        time.sleep(0.5)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._process.join()
+
+    @property
+    def slowest(self) -> float:
+        return self._slowest.value
+
+
+def ask_health(port: int, over: Any, slowest: Any) -> None:
+    while not over.is_set():
+        start = perf_counter()
+        status = ask(port, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        seconds = perf_counter() - start
+        slowest.value = max(slowest.value, seconds if status == 200 else PATIENCE)
+        over.wait(0.02)
+
+
+def photo_seconds(server: Server) -> float:
+    sent = request("/api/matte", "image/jpeg", SAMPLE.read_bytes())
+    start = perf_counter()
+    return perf_counter() - start if server.ask(sent) == 200 else PATIENCE
+
+
+def idle_connections(server: Server) -> Counter[str]:
+    """What each of many connections that say nothing gets in five seconds."""
+
+    async def listen() -> str:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        try:
+            found = await asyncio.wait_for(reader.read(64), 5)
+        except (asyncio.TimeoutError, OSError):
+            return "left open"
+        finally:
+            writer.close()
+        return found[9:12].decode() or "closed"
+
+    async def everyone() -> Counter[str]:
+        return Counter(await asyncio.gather(*(listen() for _ in range(IDLE))))
+
+    return asyncio.run(everyone())
+
+
+def attack(server: Server, name: str) -> Counter[str]:
+    if name == "idle":
+        return idle_connections(server)
+    make, times = ATTACKS[name]
+    sent = make()
+    with ThreadPoolExecutor(times) as pool:
+        return Counter(str(status) for status in pool.map(server.ask, [sent] * times))
+
+
+def report(tree: str, name: str) -> list[str]:
+    """Print what an attack did, and return the bounds that it broke."""
+    with serving(tree) as server:
+        photo_seconds(server)
+        peace = min(photo_seconds(server) for _ in range(3))
+        idle, lines = server.memory(), server.lines()
+        with Health(server) as calm:
+            time.sleep(2)
+        with Health(server) as health, ThreadPoolExecutor(1) as pool:
+            start = perf_counter()
+            honest = pool.submit(photo_seconds, server)
+            statuses = attack(server, name)
+            seconds = perf_counter() - start
+            slower = honest.result() / peace
+        more, lines = server.memory() - idle, server.lines() - lines
+        photo_seconds(server)
+    print(
+        f"{name}: {dict(statuses)} in {seconds:.1f} s; /healthz {health.slowest:.3f} s"
+        f" (in peace {calm.slowest:.3f}),"
+        f" photo x {slower:.1f}, {more:+.0f} MB, {lines} lines of log",
+        flush=True,
+    )
+    bounds = {
+        "health": health.slowest < HEALTH_SECONDS,
+        "photo": slower < SLOWER,
+        "memory": more < MEMORY_MB,
+        "log": lines < LOG_LINES,
+        "status": not {status for status in statuses if status.startswith("5")} - {"503"},
+    }
+    return [f"{name}: {bound}" for bound, kept in bounds.items() if not kept]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help=f"idle or one of {', '.join(ATTACKS)}")
+    parser.add_argument("--tree", default=str(Path(__file__).parents[1]))
+    args = parser.parse_args()
+    names = [args.only] if args.only else ["idle", *ATTACKS]
+    broken = [bound for name in names for bound in report(args.tree, name)]
+    print(json.dumps({"broken": broken}))
+    sys.exit(bool(broken))
+
+
+if __name__ == "__main__":
+    main()

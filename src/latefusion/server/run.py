@@ -48,12 +48,19 @@ CROWDED_ANSWER = "\r\n".join(
 ).encode()
 
 
+class State(ServerState):
+    """uvicorn's state with the connections that have no open request, idle for longest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle: dict[Connection, None] = {}
+
+
 class Connection(H11Protocol):
     """A connection that is aborted if its client does not send its request or read the response."""
 
     _patience: asyncio.TimerHandle | None = None  # for the client to send
     _stalled: asyncio.TimerHandle | None = None  # for the client to read
-    _since = 0.0  # when its last request ended
 
     def __init__(
         self,
@@ -66,17 +73,20 @@ class Connection(H11Protocol):
         self.conn = StrictConnection(h11.SERVER, HEAD_BYTES)
         # uvicorn would count when a request comes, which an idle connection never sends.
         self._most, self.limit_concurrency = config.limit_concurrency, None
+        self._idle = server_state.idle if isinstance(server_state, State) else {}
 
     def connection_made(self, transport: Any) -> None:
         """Start the timer of HEAD_SECONDS for the first request."""
         super().connection_made(transport)
-        self._since = self.loop.time()
         self._wait(HEAD_SECONDS)
         if self._most is not None and len(self.connections) > self._most:
             self._make_room(self._most)
+        if not transport.is_closing():
+            self._idle[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers."""
+        self._idle.pop(self, None)
         self._stop_waiting()
         self._stop_stalling()
         super().connection_lost(exc)
@@ -85,14 +95,16 @@ class Connection(H11Protocol):
         """Cancel the timer once a request has begun; from then on the routes limit its time."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
+            self._idle.pop(self, None)
             self._stop_waiting()
 
     def on_response_complete(self) -> None:
         """Start the timer of HEAD_SECONDS for the next request, or the rest of a refused body."""
-        self._since = self.loop.time()
+        self._idle[self] = None
         self._wait(HEAD_SECONDS)
         super().on_response_complete()
         if self.cycle is not None and not self.cycle.response_complete:  # a pipelined request
+            self._idle.pop(self, None)
             self._stop_waiting()
 
     def pause_writing(self) -> None:
@@ -116,20 +128,17 @@ class Connection(H11Protocol):
         else:
             super().send_400_response(msg)
 
-    @property
-    def _idle(self) -> bool:
-        """True if no request is open, and its last answer is sent."""
-        done = self.cycle is None or self.cycle.response_complete
-        return bool(done and not self.transport.get_write_buffer_size())
-
     def _make_room(self, most: int) -> None:
         """Close the connection that is idle for longest; if none is, refuse this one's requests."""
         warn("too many connections", most=most)
-        others = [each for each in self.connections if each is not self]
-        idle = [each for each in others if isinstance(each, Connection) and each._idle]
-        if idle:
-            min(idle, key=lambda each: each._since)._turn_away()
-        elif len(self.connections) > most + SPARE:
+        while self._idle:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            transport = oldest.transport  # with a last answer that is still on the way, perhaps
+            if not transport.is_closing() and not transport.get_write_buffer_size():
+                oldest._turn_away()
+                return
+        if len(self.connections) > most + SPARE:
             self._turn_away()
         else:
             self.app = partial(_crowded, self.app)
@@ -172,6 +181,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
+        self.server_state = State()
         self._service = service
         self._deadline = 0.0
 

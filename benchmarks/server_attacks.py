@@ -136,6 +136,10 @@ class Server(NamedTuple):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split(f"{name}:")[1].split()[0]) / 1024
 
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def lines(self) -> int:
         self.log.seek(0)
         return sum(1 for line in self.log if '"event": "request"' not in line)
@@ -239,7 +243,7 @@ def report(tree: str, name: str) -> list[str]:
     with serving(tree) as server:
         photo_seconds(server)
         peace = min(photo_seconds(server) for _ in range(3))
-        idle, lines = server.memory(), server.lines()
+        idle, lines, cpu = server.memory(), server.lines(), server.cpu_seconds()
         with Health(server) as calm:
             time.sleep(2)
         with Health(server) as health, ThreadPoolExecutor(1) as pool:
@@ -248,10 +252,11 @@ def report(tree: str, name: str) -> list[str]:
             statuses = attack(server, name)
             seconds = perf_counter() - start
             slower = honest.result() / peace
+            cpu = server.cpu_seconds() - cpu
         more, lines = server.memory() - idle, server.lines() - lines
         photo_seconds(server)
     print(
-        f"{name}: {dict(statuses)} in {seconds:.1f} s; /healthz {health.slowest:.3f} s"
+        f"{name}: {dict(statuses)} in {seconds:.1f} s, {cpu:.1f} s of CPU; /healthz {health.slowest:.3f} s"
         f" (in peace {calm.slowest:.3f}),"
         f" photo x {slower:.1f}, {more:+.0f} MB, {lines} lines of log",
         flush=True,

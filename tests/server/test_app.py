@@ -27,6 +27,7 @@ from latefusion.server.callers import Callers
 from latefusion.server.forms import Upload
 from latefusion.server.limits import BATCH_PHOTOS
 from latefusion.server.options import MatteOptions
+from latefusion.server.refusals import refuse
 from latefusion.server.zips import entry_names
 from tests.helpers.service import encoded, error_of, lopsided, pixels_of, service
 
@@ -175,6 +176,18 @@ def test_bodies_that_are_none(toy: TestClient) -> None:
     [
         (b'{"a": ' + b"[" * 2000 + b"]" * 2000 + b"}", "too many parts"),
         (json.dumps({f"k{i}": 1 for i in range(200)}).encode(), "more than 40 fields"),
+        (b'{"\\ud800": 1}', "not JSON"),  # an answer could not repeat it
+        (b'{"bg_color": "\\udfff"}', "not JSON"),
+        (b'{"size": ' + b"[" * 900 + b"]" * 900 + b"}", "not JSON"),
+        (b'{"size": ' + b"9" * 5000 + b"}", "not JSON"),
+        (b'{"size": 1e999}', "size: "),
+        (b'{"image_file_b64": "' + b"\\n" * 150_000 + b'"}', "too many backslashes"),
+        (b'{"image_file_b64": "' + b"A" * 150_000 + "😀".encode() + b'"}', "outside ASCII"),
+        (b'{"image_file_b64": "' + b"A" * 11_000 + "é".encode() + b'"}', "outside ASCII"),
+        (b'{"image_file_b64": "' + b"A" * 11_000 + b'\\u00e9"}', "outside ASCII"),
+        (b'{"bg_color": "' + b"a" * 11_000 + b'"}', "'bg_color' is over 10000 letters"),
+        (b'{"' + b"a" * 300 + b'": 1}', "a name in the form is over 200 letters"),
+        ('{"size": "auto"}'.encode("utf-16"), "not JSON"),
     ],
 )
 def test_json_of_many_parts_is_refused_before_it_is_looked_at(
@@ -182,6 +195,46 @@ def test_json_of_many_parts_is_refused_before_it_is_looked_at(
 ) -> None:
     kind = {"content-type": "application/json"}
     assert fault in error_of(toy.post("/v1.0/removebg", content=body, headers=kind), 400)
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"image_file_b64=" + b"%" * 300_000, "not valid base64"),
+        (b"bg_color=" + b"%41" * 11_000, "'bg_color' is over 10000 letters"),
+        (b"a=1&" * 50, "more than 40 fields"),
+        (b"a" * 300 + b"=1", "a name in the form"),
+        (b"size=%ff", "not UTF-8"),
+        (b"size=%ed%a0%80", "not UTF-8"),  # half of a surrogate pair
+        (b"image_file_b64=" + b"A" * 11_000 + b"%c3%a9", "outside ASCII"),
+        (b"size=auto&size=full", "gives 'size' twice"),
+    ],
+)
+def test_urlencoded_forms_are_limited(toy: TestClient, body: bytes, fault: str) -> None:
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    assert fault in error_of(toy.post("/v1.0/removebg", content=body, headers=kind), 400)
+
+
+def test_text_in_a_multipart_form_is_limited(toy: TestClient) -> None:
+    for text, fault in (("A" * 11_000 + "é", "outside ASCII"), ("é" * 200, "not valid base64")):
+        found = toy.post("/v1.0/removebg", files={"image_file_b64": (None, text)})
+        assert fault in error_of(found, 400)
+    found = toy.post("/api/matte", files={"background": (None, "a" * 11_000), "image": PHOTO})
+    assert "over 10000 letters" in error_of(found, 400)
+
+
+def test_a_large_photo_in_base64_is_read_in_another_thread(toy: TestClient) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    text = base64.b64encode(encoded(noise)).decode()
+    assert len(text) > 200_000
+    for sent in ({"json": {"image_file_b64": text}}, {"data": {"image_file_b64": text}}):
+        found = toy.post("/v1.0/removebg", **sent)  # type: ignore[arg-type]
+        assert pixels_of(found.content).shape == (300, 200, 4)
+
+
+def test_an_answer_can_repeat_any_text() -> None:
+    found = refuse(400, "unknown option \ud800é")
+    assert json.loads(bytes(found.body)) == {"error": "unknown option \\ud800é"}
 
 
 def test_names_in_a_zip_fit_any_disk() -> None:

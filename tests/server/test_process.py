@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +235,97 @@ def until_closed(connection: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return found
+
+
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+POST = b"POST /api/matte HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        POST + b"Content-Length: 5\r\n" + CHUNKED + b"0\r\n\r\nGET /version HTTP/1.1\r\n\r\n",
+        POST + CHUNKED + b"1\r\na\r\n" * 20_000,
+        POST + CHUNKED + b"x\r\n",
+        POST.replace(b"matte", b"none") + CHUNKED + b"1\r\na\r\nx",  # answered already
+    ],
+)
+def test_a_body_that_is_no_http_ends_the_connection(
+    impatient: tuple[int, Service], sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(("127.0.0.1", impatient[0])) as connection:
+        for start in range(0, len(sent), 100_000 if len(sent) > 1000 else len(sent) - 1):
+            with suppress(OSError):
+                connection.sendall(sent[start:][:100_000])
+            time.sleep(0.2)
+        found = until_closed(connection)
+    assert found.count(b"HTTP/1.1") <= 1
+    assert found[9:12] in (b"400", b"404", b"")
+    assert "Traceback" not in caplog.text
+
+
+@pytest.fixture
+def crowded(toy_model: Path) -> Iterator[int]:
+    """The port of a server in a thread that has room for three connections."""
+    base = service(toy_model)
+    listener = run.open_socket("127.0.0.1", 0)
+    app = create_app(base)
+    config = uvicorn.Config(
+        app, http=run.Connection, lifespan="on", log_config=None, limit_concurrency=3
+    )
+    server = run.Server(config, base)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    yield listener.getsockname()[1]
+    base.draining = True
+    thread.join(PATIENCE)
+
+
+def asked(port: int, path: str) -> bytes:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        connection.sendall(head.encode())
+        return until_closed(connection)
+
+
+def test_idle_connections_make_room_the_oldest_first(crowded: int) -> None:
+    with ExitStack() as stack:
+        silent = []
+        for _ in range(3):
+            silent.append(stack.enter_context(socket.create_connection(("127.0.0.1", crowded))))
+            time.sleep(0.1)
+        for wanted in silent[:2]:
+            assert asked(crowded, "/version").startswith(b"HTTP/1.1 200")
+            found = until_closed(wanted)
+            assert found.startswith(b"HTTP/1.1 503")
+            assert found.endswith(b'{"error": "too many connections; retry in 5 s"}')
+            silent.append(stack.enter_context(socket.create_connection(("127.0.0.1", crowded))))
+        silent[-1].sendall(b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert silent[-1].recv(1 << 16).startswith(b"HTTP/1.1 200")
+
+
+def test_busy_connections_keep_their_place_and_health_is_told(crowded: int) -> None:
+    with ExitStack() as stack:
+        for _ in range(3):
+            busy = stack.enter_context(socket.create_connection(("127.0.0.1", crowded)))
+            busy.sendall(raw(b"x" * 100)[:-50])
+        time.sleep(0.3)
+        assert asked(crowded, "/version").startswith(b"HTTP/1.1 503")
+        assert asked(crowded, "/healthz").startswith(b"HTTP/1.1 200")
+        busy.sendall(b"x" * 50)
+        assert busy.recv(1 << 16).startswith(b"HTTP/1.1 400")  # no image
+
+
+def test_connections_are_fewer_than_files_that_may_be_open() -> None:
+    code = (
+        "import resource, sys; from latefusion.server.run import connections_allowed;"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (300, int(sys.argv[1])));"
+        "print(connections_allowed(), *resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    for hard, wanted in ((300, "161 300 300"), (1024, "704 1024 1024"), (4096, "1000 2048 4096")):
+        command = [sys.executable, "-c", code, str(hard)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == wanted
 
 
 def test_a_head_that_crawls_is_cut(impatient: tuple[int, Service]) -> None:

@@ -27,13 +27,12 @@ def unquoted(text: bytes) -> bytes:
     if b"%" not in text:
         return text
     codes = np.frombuffer(text, np.uint8)
-    starts = np.flatnonzero(codes[:-2] == ord("%"))
-    high, low = DIGITS[codes[starts + 1]], DIGITS[codes[starts + 2]]
-    right = (high != NO_DIGIT) & (low != NO_DIGIT)
-    starts, decoded = starts[right], (high * 16 + low)[right]
+    digits = DIGITS[codes]
+    right = digits != NO_DIGIT
+    escapes = np.flatnonzero((codes[:-2] == ord("%")) & right[1:-1] & right[2:])
     found, kept = codes.copy(), np.ones(len(codes), bool)
-    found[starts] = decoded
-    kept[starts + 1] = kept[starts + 2] = False
+    found[escapes] = digits[escapes + 1] * 16 + digits[escapes + 2]
+    kept[escapes + 1] = kept[escapes + 2] = False
     return found[kept].tobytes()
 
 

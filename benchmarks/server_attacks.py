@@ -256,8 +256,8 @@ def report(tree: str, name: str) -> list[str]:
         more, lines = server.memory() - idle, server.lines() - lines
         photo_seconds(server)
     print(
-        f"{name}: {dict(statuses)} in {seconds:.1f} s, {cpu:.1f} s of CPU; /healthz {health.slowest:.3f} s"
-        f" (in peace {calm.slowest:.3f}),"
+        f"{name}: {dict(statuses)} in {seconds:.1f} s, {cpu:.1f} s of CPU;"
+        f" /healthz {health.slowest:.3f} s (in peace {calm.slowest:.3f}),"
         f" photo x {slower:.1f}, {more:+.0f} MB, {lines} lines of log",
         flush=True,
     )

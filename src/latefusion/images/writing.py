@@ -1,5 +1,6 @@
 """Writing of pictures to image files, complete or not at all."""
 
+import errno
 import io
 import os
 import secrets
@@ -47,6 +48,11 @@ class Format(NamedTuple):
 
 
 PART = ".latefusion-"  # prefix of the names of incomplete files
+UNSYNCED = (
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.EACCES,
+)  # folders of some file systems, or unreadable
 
 FORMATS = {
     "PNG": Format(True, True, 2**31 - 1, {}),  # written by png.py, not by Pillow
@@ -167,9 +173,12 @@ def _encode(file: IO[bytes], picture: Picture, format: str, name: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create a folder and its missing parents. Raises OutputError."""
+    """Create a folder and its missing parents, which survive a power cut. Raises OutputError."""
     try:
+        missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
         folder.mkdir(parents=True, exist_ok=True)
+        for made in missing:
+            sync_folder(made.parent)
     except (OSError, ValueError) as error:
         raise OutputError(f"the folder {shown(folder)} cannot be made: {reason(error)}") from None
 
@@ -207,13 +216,17 @@ def _is_alive(process: str) -> bool:
 def whole_path(path: Path) -> Iterator[Path]:
     """Provide a temporary path next to `path`, renamed to it when the block succeeds.
 
-    The temporary file is removed after any failure, including Ctrl-C. Raises OutputError.
+    Content and name are on the disk when it returns, so that a power cut leaves the whole file or
+    what was there before. The temporary file is removed after any failure, including Ctrl-C.
+    Raises OutputError.
     """
     part = path.with_name(f"{PART}{os.getpid()}-{secrets.token_hex(8)}.part")
     try:
         try:
             yield part
+            _sync(part)
             part.replace(path)
+            sync_folder(path.parent)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -229,6 +242,25 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """
     with whole_path(path) as part, part.open("xb") as file:
         yield file
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the system write the names in a folder to the disk, where it can. Raises OSError."""
+    if os.name == "nt":  # which keeps names in order by itself
+        return
+    try:
+        _sync(folder)
+    except OSError as error:
+        if error.errno not in UNSYNCED:
+            raise
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _cannot(name: str, error: OSError) -> OutputError:

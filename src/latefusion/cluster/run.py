@@ -8,7 +8,7 @@ import signal
 import socket
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from latefusion.cluster.storage import reached
 from latefusion.cluster.worker import Order, Worker
 from latefusion.errors import LatefusionError, reason
 from latefusion.folder.batch import Done
+from latefusion.folder.lock import only_run
 from latefusion.folder.manifest import NAME
 from latefusion.images.writing import remove_parts
 from latefusion.parallel import usable_cores
@@ -48,6 +49,11 @@ def run_on_ray(
     replaced, and its group is done again; Ctrl-C keeps what is committed. At the end the records
     are in the manifest. Raises LatefusionError.
     """
+    with only_run(order.out.local) if order.out.local else nullcontext():
+        _run(order, report, address, resume)
+
+
+def _run(order: Order, report: Callable[[Done], None], address: str | None, resume: bool) -> None:
     shards = order.into != "files"
     with reached(order.out):
         roll_up(order.out)  # the commits of a run that was killed

@@ -1,6 +1,8 @@
 import json
 import os
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from latefusion.errors import OutputError
-from latefusion.folder.manifest import Manifest, Record, digest_of
+from latefusion.folder.manifest import BEGIN, Manifest, Record, digest_of, line_of
 
 DONE = Record("a.jpg", "12ab", "s1", ["a-cutout.png"], 30, 20, 0.5, "cpu", 0.9, 0.25)
+NEW = ("sizes", "digests")  # fields that records of earlier versions lack
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -19,7 +22,7 @@ def lines(path: Path) -> list[dict[str, object]]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    (tmp_path / "a-cutout.png").touch()
+    (tmp_path / "a-cutout.png").write_bytes(b"cutout")
     return tmp_path / "manifest.jsonl"
 
 
@@ -105,12 +108,103 @@ def test_a_line_that_was_cut_off_is_left_out(path: Path, kept: int) -> None:
         manifest.add(replace(DONE, photo="b.jpg"))
     first, second = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first + second[:-1][:kept])
-    with Manifest(path, resume=True) as manifest:
+    with (
+        pytest.warns(
+            UserWarning, match=r"^1 line of .*manifest\.jsonl could not be read; its photo"
+        ),
+        Manifest(path, resume=True) as manifest,
+    ):
         manifest.add(replace(DONE, photo="c.jpg"))
     assert [line["photo"] for line in lines(path)] == ["a.jpg", "c.jpg"]
 
 
-@pytest.mark.parametrize("line", ["[]", "3", '{"photo": 1}', '"x"', "{}", "null", "\x00"])
+def line_for(photo: str) -> bytes:
+    return line_of(replace(DONE, photo=photo))
+
+
+@pytest.mark.parametrize(
+    ("middle", "unread"),
+    [
+        (b"\0" * 4096 + line_for("b.jpg"), 1),  # a block that was lost, and what came after it
+        (line_for("c.jpg")[:30] + b"\0" * 70 + line_for("b.jpg"), 1),
+        (line_for("b.jpg") + line_for("c.jpg")[:40] + b"\n" + b"[[1]\n" + b"\xff\xfe\n", 3),
+        (b'{"photo": 7, "sha256": 1}\n' + b"[" * 100_000 + b"\n" + line_for("b.jpg"), 2),
+        (line_for("b.jpg") + b"\0" * 100, 1),
+    ],
+    ids=["NUL bytes", "NUL bytes in a line", "half lines", "odd JSON", "NUL bytes at the end"],
+)
+def test_lines_that_a_power_cut_spoilt_cost_their_photos_only(
+    path: Path, middle: bytes, unread: int
+) -> None:
+    path.write_bytes(line_for("a.jpg") + middle)
+    with (
+        pytest.warns(UserWarning, match=rf"^{unread} lines? of .* done again") as told,
+        Manifest(path, resume=True) as manifest,
+    ):
+        assert list(manifest.records) == ["a.jpg", "b.jpg"]
+    assert len(told) == 1
+    assert [line["photo"] for line in lines(path)] == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("data", [b"\0" * 5000, b"\0" * 9 + BEGIN[:5], line_for("a.jpg")[:50]])
+def test_a_manifest_whose_only_line_is_lost_is_still_one(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match="1 line of"), Manifest(path) as manifest:
+        assert not manifest.records
+
+
+def test_a_result_of_another_size_is_done_again(path: Path) -> None:
+    cutout = path.parent / "a-cutout.png"
+    with Manifest(path) as manifest:
+        manifest.add(replace(DONE, sizes=(6,), digests=("ab",)))
+    with Manifest(path, resume=True) as manifest:
+        assert manifest.holds("a.jpg", "12ab", "s1", ["a-cutout.png"])
+        for content in (b"", b"cut", b"cutouts"):
+            cutout.write_bytes(content)
+            assert not manifest.holds("a.jpg", "12ab", "s1", ["a-cutout.png"])
+
+
+def test_records_without_sizes_need_results_that_are_not_empty(path: Path) -> None:
+    known = {name: value for name, value in asdict(DONE).items() if name not in NEW}
+    path.write_text(json.dumps(known) + "\n")  # as earlier versions wrote it
+    with Manifest(path, resume=True) as manifest:
+        assert manifest.holds("a.jpg", "12ab", "s1", ["a-cutout.png"])
+        (path.parent / "a-cutout.png").write_bytes(b"")
+        assert not manifest.holds("a.jpg", "12ab", "s1", ["a-cutout.png"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on the size of files")
+def test_a_record_that_does_not_fit_on_the_disk_leaves_no_half_line(path: Path) -> None:
+    """A limit of the process stops a write in the middle of a line, as a full disk does."""
+    program = """
+import resource, signal, sys
+from pathlib import Path
+from latefusion.errors import OutputError
+from latefusion.folder.manifest import Manifest, Record
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+manifest = Manifest(Path(sys.argv[1]), resume=True)
+manifest.add(Record("a.jpg", "12ab", "s1"))
+size = Path(sys.argv[1]).stat().st_size
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, hard))
+try:
+    manifest.add(Record("b.jpg", "12ab", "s1"))
+except OutputError as error:
+    print(error)
+print(Path(sys.argv[1]).stat().st_size == size)
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+manifest.add(Record("c.jpg", "12ab", "s1"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [f"{path} cannot be written: File too large", "True"]
+    assert [line["photo"] for line in lines(path)] == ["a.jpg", "c.jpg"]
+
+
+@pytest.mark.parametrize(
+    "line", ["[]", "3", '{"photo": 1}', '"x"', "{}", "null", "\x00", '{\n"name": "web"}\n\0']
+)
 def test_a_file_of_something_else_is_left_alone(path: Path, line: str) -> None:
     path.write_text(line + "\n")
     with pytest.raises(OutputError, match="is not a manifest of latefusion"):

@@ -22,6 +22,7 @@ from latefusion.errors import OutputError, shown
 from latefusion.folder.batch import Batch, Done, run, workers_for
 from latefusion.folder.jobs import Job, Wish, jobs_of
 from latefusion.folder.listing import THUMBS, Listing, find_photos
+from latefusion.folder.lock import only_run
 from latefusion.folder.manifest import NAME, Manifest
 from latefusion.folder.review import ReviewPage
 from latefusion.images.writing import make_folder, remove_parts
@@ -69,7 +70,10 @@ def matte_here(task: Task) -> bool:
     for folder in {path.parent for job in jobs for _, path in job.results} if kept else ():
         remove_parts(folder)  # left by a run that was killed
     settings = task.settings(model=predictor.model.card["sha256"])
-    with Manifest(root / NAME, task.resume) if kept else nullcontext() as manifest:
+    with (
+        only_run(root) if kept else nullcontext(),
+        Manifest(root / NAME, task.resume) if kept else nullcontext() as manifest,
+    ):
         thumbs = root / THUMBS if task.review else None
         batch = Batch(predictor, root, task.look, settings, manifest, thumbs)
         log = RunLog(manifest, settings)
@@ -140,6 +144,8 @@ def _run(
     for jobs in rounds:
         if jobs:
             _round(jobs, batch, workers, log, page)
+        if batch.before:
+            batch.before.sync()
         if page:
             page.keep_up()
 

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.cluster.storage import Storage
-from latefusion.errors import OutputError
-from latefusion.folder.manifest import BEGIN, NAME, Record, line_of, record_of
+from latefusion.errors import shown
+from latefusion.folder.manifest import NAME, Lines, Record, line_of
 
 PARTS = f"{NAME}.parts"
 AT_ONCE = 500  # parts that are read at a time
@@ -161,13 +161,8 @@ def _parts(out: Storage, parts: Sequence[str]) -> Iterator[tuple[bytes, Record]]
             yield from _parsed(out.label(path), data.splitlines(keepends=True))
 
 
-def _parsed(label: str, lines: Iterable[bytes]) -> Iterator[tuple[bytes, Record]]:
+def _parsed(label: str, found: Iterable[bytes]) -> Iterator[tuple[bytes, Record]]:
     """Yield lines, each ending in a newline, and their records. Raises OutputError."""
-    for line in lines:
-        record = record_of(line)
-        cut = not line.endswith(b"\n") and BEGIN.startswith(line[: len(BEGIN)])
-        if record is None and cut:
-            continue  # a run of the folder mode was killed while it wrote its last line
-        if record is None:
-            raise OutputError(f"{label} is not a manifest of latefusion; choose another -o")
-        yield line if line.endswith(b"\n") else line + b"\n", record
+    lines = Lines(found, shown(label))
+    yield from lines
+    lines.warn()

@@ -155,6 +155,14 @@ class Storage:
         """True if a file or folder of this path exists. Raises OSError."""
         return bool(patiently(lambda: self.fs.exists(self.at(path))))
 
+    def size(self, path: str) -> int:
+        """The size of a file in bytes; 0 if there is none. Raises OSError."""
+        try:
+            found = patiently(lambda: self.fs.info(self.at(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+        return int(found["size"] or 0) if found["type"] == "file" else 0
+
     def entries(self, path: str = "") -> list[tuple[str, bool]]:
         """List a folder as sorted (name, is a folder). Raises OSError.
 

@@ -17,7 +17,7 @@ from latefusion.cluster.sinks import Result, output_of, shard_path, write_shard
 from latefusion.cluster.sources import Group, Item, Source
 from latefusion.cluster.storage import Storage, reached
 from latefusion.errors import LatefusionError, reason, shown
-from latefusion.folder.batch import Batch, Done, Encoded, matte_photo, write_result
+from latefusion.folder.batch import Batch, Done, Encoded, Written, matte_photo, write_result
 from latefusion.folder.listing import record_of
 from latefusion.folder.manifest import Record, digest_of, digest_of_bytes
 from latefusion.images.writing import FORMATS_OUT, Picture, write_picture
@@ -141,13 +141,14 @@ class Worker:
         results: list[Result] = []
         kinds = {path: kind for kind, path in self._results(item)}
 
-        def encode(path: Path, picture: Picture) -> None:
+        def encode(path: Path, picture: Picture) -> Written:
             file = io.BytesIO()
             write_picture(file, picture, FORMATS_OUT[self.order.suffix], self._label(item))
             if self.order.into == "files":
                 self.order.out.write(path.as_posix(), file.getbuffer())
             else:
                 results.append(Result(kinds[path], path.as_posix(), file.getvalue()))
+            return len(file.getbuffer()), digest_of_bytes(file.getvalue())
 
         straight = self.order.into == "files" and self.order.out.local
         write = write_result if straight else encode
@@ -174,8 +175,8 @@ class Worker:
         return Record(item.name, sha256, self.order.settings, outputs)
 
     def _is_done(self, planned: Record) -> bool:
-        exists = self.order.out.exists
-        return self.before.holds(planned) and all(exists(output) for output in planned.outputs)
+        size = self.order.out.size
+        return self.before.holds(planned) and all(size(output) for output in planned.outputs)
 
     def _results(self, item: Item) -> list[tuple[str, Path]]:
         suffix, root = self.order.suffix, self.batch.root

@@ -17,7 +17,7 @@ import cv2
 
 from latefusion.errors import ImageError, LatefusionError, OutputError, reason, shown
 from latefusion.folder.jobs import Job
-from latefusion.folder.manifest import Manifest, Record, digest_of
+from latefusion.folder.manifest import Manifest, Record, digest_of, size_of
 from latefusion.images.reading import read_photo
 from latefusion.images.writing import Picture, make_folder, write_picture
 from latefusion.inference.options import MattingOptions
@@ -30,7 +30,8 @@ HUGE_IN_TILES = 8_000_000  # the same with tiles, each of which holds memory, to
 THUMB_KIND, THUMB_SUFFIX = "preview", ".jpg"
 THUMB_LOOK = Look(strip=True)
 
-Write: TypeAlias = Callable[[Path, Picture], None]
+Written: TypeAlias = tuple[int, str]  # size in bytes, and sha256
+Write: TypeAlias = Callable[[Path, Picture], Written]
 
 _huge = threading.Lock()
 
@@ -103,7 +104,7 @@ def work(job: Job, batch: Batch) -> Done:
     """Do one photo, from its file to its results; an error goes into the record."""
     sha256 = digest_of(job.photo) if batch.before else ""
     outputs = [relative(path, batch.root) for _, path in job.results]
-    seen = batch.thumbs is None or thumb_of(batch.thumbs, job.name).is_file()
+    seen = batch.thumbs is None or size_of(thumb_of(batch.thumbs, job.name)) > 0
     if batch.before and seen and batch.before.holds(job.name, sha256, batch.settings, outputs):
         return Done(batch.before.records[job.name], False)
     record = Record(job.name, sha256, batch.settings, outputs)
@@ -127,7 +128,7 @@ def matte_photo(
 ) -> Record:
     """Make and write the results of a photo, on one machine or on many, and return its record.
 
-    `write` stores a result. An error goes into the record, which then names no outputs.
+    `write` stores a result on the disk. An error goes into the record, which then names no outputs.
     """
     record = replace(planned, device=batch.predictor.device)
     try:
@@ -136,10 +137,11 @@ def matte_photo(
         return replace(record, outputs=(), error=_line(photo.label, error))
 
 
-def write_result(path: Path, picture: Picture) -> None:
+def write_result(path: Path, picture: Picture) -> Written:
     """Write a result to its path, and make its folder if needed. Raises OutputError."""
     make_folder(path.parent)
     write_picture(path, picture)
+    return size_of(path), digest_of(path)
 
 
 def _line(photo: str, error: Exception) -> str:
@@ -165,8 +167,7 @@ def _matte(
     with turn_of(height * width, batch.predictor.options.tiles):
         found = batch.predictor.of(photo)
         del photo
-        for kind, path in results:
-            write(path, render(found, kind, batch.look))
+        written = [write(path, render(found, kind, batch.look)) for kind, path in results]
         if batch.thumbs:
             write_result(thumb_of(batch.thumbs, name), render(found, THUMB_KIND, THUMB_LOOK))
     return {
@@ -178,6 +179,8 @@ def _matte(
         "notes": found.notes,
         "fused": round(found.fused, 4),
         "warnings": found.warnings,
+        "sizes": tuple(size for size, _ in written),
+        "digests": tuple(sha256 for _, sha256 in written),
     }
 
 

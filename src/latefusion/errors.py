@@ -59,5 +59,8 @@ def reason(error: BaseException) -> str:
 
 
 def one_line(message: str) -> str:
-    """Replace control characters in a message, which file names can contain, by spaces."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]+", " ", message)
+    """Escape what does not print in a message, as `shown` does, but make line ends and tabs spaces.
+
+    File names can contain both, and a terminal obeys control characters.
+    """
+    return shown(re.sub(r"[\t-\r]+", " ", message))

@@ -18,7 +18,7 @@ from latefusion.cli.streams import Streams, flush_stdout
 from latefusion.cli.terminal import complain
 from latefusion.cli.training import training_app
 from latefusion.cli.video import video_app
-from latefusion.errors import LatefusionError
+from latefusion.errors import LatefusionError, one_line
 
 
 class Commands(TyperGroup):
@@ -48,6 +48,9 @@ class Commands(TyperGroup):
         except LatefusionError as error:
             complain(f"error: {error}")
             raise typer.Exit(1) from None
+        except typer.BadParameter as error:  # its message may name a file
+            error.message = one_line(error.message)
+            raise
         except KeyboardInterrupt as stopped:
             complain("interrupted")
             number = stopped.args[0] if stopped.args else signal.SIGINT

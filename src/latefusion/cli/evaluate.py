@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from latefusion.cli.options import Only, with_options
+from latefusion.cli.streams import print_name
 from latefusion.cli.terminal import complain, progress_bar
 from latefusion.images.writing import make_folder
 from latefusion.inference.options import DEFAULTS, WHOLE, MattingOptions
@@ -134,7 +135,7 @@ def evaluate(
     written = write_report(out, found, about, gallery.pictures()) if out else []
     _tell(found)  # after writing, because the reader of a pipe may close it
     for path in written:
-        typer.echo(path)
+        print_name(path)
     if found.bad:
         raise typer.Exit(1)
 

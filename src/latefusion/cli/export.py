@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 import typer
 
 from latefusion.cli.options import packaged_as
+from latefusion.cli.streams import print_name
 from latefusion.cli.terminal import check_size, extra_packages, parse_size, progress_bar, working
-from latefusion.errors import LatefusionError
+from latefusion.errors import LatefusionError, one_line, shown
 from latefusion.images.framing import Size, check_side
 from latefusion.inference.options import IN_AND_OUT
 
@@ -98,7 +99,7 @@ def export(
     options = ExportOptions(target, fixed, side, half, read_card(card) if card else None)
     with working(f"Exporting and verifying {out}"):
         written = write(checkpoint, out, options)
-    typer.echo(written)
+    print_name(written)
 
 
 def _parse_network_size(text: str | None, target: str | None) -> Size | None:
@@ -173,7 +174,7 @@ def parity(
         pictures = [*write_pictures(Path(folder)), *(photos or ())]
         with progress_bar(len(pictures)) as progress:
             pairs = compare(runtimes, progress.track(pictures, description="Comparing"))
-    typer.echo("\n".join(certificate(pairs)))
+    typer.echo("\n".join(map(one_line, certificate(pairs))))
     if not all(pair.holds for pair in pairs):
         raise typer.Exit(1)
 
@@ -210,10 +211,10 @@ def quantize(
         from latefusion.export.quantize import quantize as make
     with working(f"Quantising {model} and measuring the result"):
         found = make(model, read_pairs(data, VAL_LIST), out)
-    typer.echo(out)
+    print_name(out)
     typer.echo(
         f"MAD {found.mad:.4f}, in INT8 {found.mad_int8:.4f}; largest growth"
-        f" {found.worst_growth:.4f} ({found.worst}); {found.speed:.2f} times as fast"
+        f" {found.worst_growth:.4f} ({shown(found.worst)}); {found.speed:.2f} times as fast"
     )
 
 
@@ -237,7 +238,7 @@ def info(
         facts = describe(name)
     width = max(map(len, facts))
     for name, value in facts.items():
-        typer.echo(f"{name:{width}}  {value}")
+        typer.echo(one_line(f"{name:{width}}  {value}"))
 
 
 @deployment.command()
@@ -256,4 +257,4 @@ def import_keras(
     with extra_packages("train"):
         from latefusion.export.keras_weights import import_keras as convert
     convert(source, out)
-    typer.echo(out)
+    print_name(out)

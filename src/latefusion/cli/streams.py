@@ -9,7 +9,7 @@ from typing import IO
 
 import typer
 
-from latefusion.errors import LatefusionError, reason
+from latefusion.errors import LatefusionError, reason, shown
 
 WHY = {errno.EBADF: "it is closed"}
 # A closed stream becomes one that fails when it is used, and its number goes to no other file.
@@ -90,10 +90,18 @@ def _text(raw: _Output, before: IO[str] | None) -> io.TextIOWrapper:
 
 
 def print_name(result: object) -> None:
-    """Print the name of a result, the product of a command; a closed stdout does not want it."""
+    """Print the name of a result, the product of a command; a closed stdout does not want it.
+
+    On a terminal, what does not print is escaped; programs get the very bytes of the name.
+    """
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     if not (isinstance(raw, _Output) and raw.was_closed):
-        typer.echo(result)
+        typer.echo(shown(str(result)) if sys.stdout.isatty() else _exact(str(result)))
+
+
+def _exact(name: str) -> str | bytes:
+    """A name for other programs: bytes, which are written as they are; on Windows text."""
+    return name if os.name == "nt" else os.fsencode(name)
 
 
 def why(error: OSError) -> str:

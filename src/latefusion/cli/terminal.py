@@ -116,12 +116,13 @@ def ended_by_signals() -> Iterator[None]:
 def working(message: str) -> Iterator[None]:
     """A spinner with a message during work without steps; hidden if stderr is no terminal."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield
         return
-    with console.status(one_line(message)):
+    with console.status(Text(one_line(message))):  # no markup
         yield
 
 

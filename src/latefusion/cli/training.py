@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from latefusion.cli.terminal import extra_packages, parse_size
+from latefusion.cli.streams import print_name
+from latefusion.cli.terminal import complain, extra_packages, parse_size
+from latefusion.errors import shown
 
 training_app = typer.Typer()
 
@@ -76,14 +78,16 @@ def prepare(
     report = prepare_pairs(src, out, train_ratio, seed, refine, parse_labels(label))
     if report.rejected:
         left_out = f"{len(report.rejected)} pictures left out"
-        typer.echo(f"{left_out}; {out}/rejected.txt has the reasons", err=True)
+        complain(f"{left_out}; {out}/rejected.txt has the reasons")
     if report.train or report.val:
         refined = f", {report.refined} mattes refined" if refine else ""
-        typer.echo(f"{out}: {report.train} pairs to train on, {report.val} to validate{refined}")
+        typer.echo(
+            f"{shown(out)}: {report.train} pairs to train on, {report.val} to validate{refined}"
+        )
     if report.train and not report.val:
-        typer.echo("no pair is left to validate with; train without --validation", err=True)
+        complain("no pair is left to validate with; train without --validation")
     if report.cutouts:
-        typer.echo(f"{out / CUTOUT_FOLDER}: {report.cutouts} cut-outs for --cutouts")
+        typer.echo(f"{shown(out / CUTOUT_FOLDER)}: {report.cutouts} cut-outs for --cutouts")
 
 
 @training_app.command()
@@ -113,8 +117,8 @@ def shard(
     what = {"pairs": "pairs", "backgrounds": "photos", "cutouts": "cut-outs"}[kind]
     if written.rejected:
         left_out = f"{len(written.rejected)} {what} left out"
-        typer.echo(f"{left_out}; {out}/rejected.txt has the reasons", err=True)
-    typer.echo(f"{out}: {written.samples} {what} in {len(written.shards)} shards")
+        complain(f"{left_out}; {out}/rejected.txt has the reasons")
+    typer.echo(f"{shown(out)}: {written.samples} {what} in {len(written.shards)} shards")
 
 
 @training_app.command()
@@ -292,7 +296,7 @@ def train(
         raise typer.BadParameter(f"{lacking} is missing; give it here or in the file of --config")
     best = run(Settings(**values))
     if is_first():
-        typer.echo(best)
+        print_name(best)
 
 
 def _is_typed(context: typer.Context, name: str) -> bool:

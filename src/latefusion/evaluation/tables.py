@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from latefusion.errors import shown
 from latefusion.evaluation.scores import TOTAL, Evaluation
 from latefusion.evaluation.summary import COVERAGE, RESAMPLES, Group, Interval
 from latefusion.metrics import Measure
@@ -67,7 +68,7 @@ def _block(heads: Sequence[str], columns: Sequence[Sequence[str]], first: int, w
 
 
 def _column(name: str, group: Group, measures: Sequence[Measure]) -> list[str]:
-    cells = [f"{name} ({group.photos})"]
+    cells = [f"{shown(name)} ({group.photos})"]
     for measure in measures:
         found = group.scores[measure.key]
         mean = decimal(found.mean, measure.digits)

@@ -199,3 +199,48 @@ def test_exif_and_iptc_are_found_in_the_text_of_a_png() -> None:
     about = read_photo(png(PIXELS, 2, chunks=chunks)).about
     assert about.exif.image[0x8298].data == b"me\0"
     assert about.iptc == iptc
+
+
+UNCLOSED = (
+    *(
+        "<xmp:Thumbnails ",
+        "<GCamera:a>",
+        "<photoshop:DocumentAncestors>",
+        "<GPano:a ",
+        "<GPano:a b=",
+    ),
+    *("<a hdrgm:b='", '<a \'"\' "<a" ', "<!--", "tiff:Orientation = ", " hdrgm:a = ", "<a ''"),
+    *("<" + "a" * 999_999, "<a hdrgm:" + "a" * 999_990, "<a " + " " * 999_990),
+)
+
+
+@pytest.mark.parametrize("unit", UNCLOSED, ids=lambda unit: unit[:30])
+def test_a_packet_of_open_tags_is_read_in_time_that_grows_with_its_length(unit: str) -> None:
+    """Each search for an end that is not there would take the rest of the file: hours."""
+    packet = "rdf:RDF " + unit * (1_000_000 // len(unit))
+    text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(packet.encode()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        photo = read_photo(png(PIXELS, 2, chunks=text))
+    assert np.array_equal(photo.image, PIXELS)
+
+
+def kept_of(body: str) -> str:
+    packet = f"<rdf:RDF>{body}</rdf:RDF>"
+    about = read_photo(encode(PIXELS, "WEBP", lossless=True, xmp=packet.encode())).about
+    return about.xmp.decode().removeprefix("<rdf:RDF>").removesuffix("</rdf:RDF>")
+
+
+def test_stale_elements_are_left_out_with_all_that_is_in_them() -> None:
+    assert kept_of("<a>1</a><xmp:Thumbnails><b>2</b></xmp:Thumbnails><c/>") == "<a>1</a><c/>"
+    assert kept_of("<GPano:a/>3<GPano:b c='>'>4</GPano:b>5") == "35"
+    assert kept_of("<GPano:a>1<GPano:a>2</GPano:a>3</GPano:a>4") == "4"
+    assert kept_of("""<a b='>' GPano:c="1>2" d="3"/>""") == """<a b='>' d="3"/>"""
+    assert kept_of("<xmp:ThumbnailsOf>1</xmp:ThumbnailsOf>") == (
+        "<xmp:ThumbnailsOf>1</xmp:ThumbnailsOf>"
+    )
+
+
+def test_a_packet_with_an_open_preview_is_left_out_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="part of its XMP is damaged or too large"):
+        assert kept_of("<a>1</a><xmp:Thumbnails>2") == ""

@@ -27,18 +27,16 @@ SEGMENT = 65535  # bytes of a JPEG's segment, with those of its length
 
 # What an XMP packet says of a picture of another size, turn or file: previews, the history of other
 # files, gain maps, clips and further pictures in the photo's file, and the rest of a long packet.
-STALE = re.compile(
-    rb"""
-    <(xmp|xap):Thumbnails\b.*?</\1:Thumbnails> |
-    <photoshop:DocumentAncestors\b.*?</photoshop:DocumentAncestors> |
-    <(G?Container):Directory\b.*?</\2:Directory> |
-    <((?:tiff:Image(?:Width|Length)|exif:Pixel[XY]Dimension)|(?:hdrgm|GCamera|GPano):\w+)\b[^>]*
-      (?:/>|>.*?</\3>) |
-    \s(?:tiff:Image(?:Width|Length)|exif:Pixel[XY]Dimension|xmpNote:HasExtendedXMP|
-      (?:hdrgm|GCamera|GPano):\w+)\s*=\s*(?:"[^"]*"|'[^']*')
-    """,
-    re.DOTALL | re.VERBOSE,
-)
+STALE = rb"""(?:
+    (?:xmp|xap):Thumbnails | photoshop:DocumentAncestors | G?Container:Directory |
+    tiff:Image(?:Width|Length) | exif:Pixel[XY]Dimension | xmpNote:HasExtendedXMP |
+    (?:hdrgm|GCamera|GPano):\w+
+)"""
+STALE_ELEMENT = re.compile(STALE, re.VERBOSE)
+STALE_ATTRIBUTE = re.compile(rb"\s" + STALE + rb"""\s*=\s*(?:"[^"]*"|'[^']*')""", re.VERBOSE)
+# A tag of XML, its slash and its name. It ends before the next <, which XML forbids in a tag, so
+# that a search takes time in proportion to the packet, whatever is in it.
+TAG = re.compile(rb"""<(/?)([^\s<>/"']+)(?=[\s/>])[^<>"']*(?:(?:"[^<"]*"|'[^<']*')[^<>"']*)*>""")
 TURN = re.compile(rb"""(tiff:Orientation(?:\s*=\s*["']|>)\s*)[2-8]""")
 
 
@@ -118,7 +116,7 @@ def _raw_profile(info: dict[Any, Any], name: str) -> bytes:
     """A profile that ImageMagick wrote into a PNG's text: a name, a length and hex digits."""
     text = info.get(f"Raw profile type {name}")
     with suppress(ValueError):
-        return bytes.fromhex("".join(text.split("\n")[3:])) if isinstance(text, str) else b""
+        return bytes.fromhex("".join(text.split("\n", 3)[3:])) if isinstance(text, str) else b""
     return b""
 
 
@@ -127,15 +125,44 @@ def _upright(packet: bytes, faults: list[str]) -> bytes:
     packet = packet.rstrip(b"\0")
     if not packet:
         return b""
+    fresh = None
+    if len(packet) <= MOST and b"rdf:RDF" in packet and _is_text(packet):
+        fresh = _without_stale(packet)
+    if fresh is None:
+        faults.append("XMP")
+        return b""
+    return TURN.sub(rb"\g<1>1", fresh)
+
+
+def _is_text(packet: bytes) -> bool:
     try:
         packet.decode()
     except UnicodeDecodeError:
-        faults.append("XMP")
-        return b""
-    if len(packet) > MOST or b"rdf:RDF" not in packet:
-        faults.append("XMP")
-        return b""
-    return TURN.sub(rb"\g<1>1", STALE.sub(b"", packet))
+        return False
+    return True
+
+
+def _without_stale(packet: bytes) -> bytes | None:
+    """A packet without STALE elements and attributes; None if such an element has no end."""
+    kept, place = bytearray(), 0
+    left_out, depth = (
+        b"",
+        0,
+    )  # the element left out at the moment, and how many are open
+    for tag in TAG.finditer(packet):
+        closing, name = tag[1], tag[2]
+        if left_out and name != left_out:
+            continue
+        if not left_out:
+            kept += packet[place : tag.start()]
+            place = tag.end()
+            if closing or not STALE_ELEMENT.fullmatch(name):
+                kept += STALE_ATTRIBUTE.sub(b"", tag[0])
+                continue
+        if not tag[0].endswith(b"/>"):
+            depth += -1 if closing else 1
+        left_out, place = (name if depth else b""), tag.end()
+    return None if left_out else bytes(kept + packet[place:])
 
 
 def _iptc(info: dict[Any, Any], directory: Tags, faults: list[str]) -> bytes:

@@ -1,3 +1,6 @@
+import struct
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -100,6 +103,22 @@ def test_levels_come_back_from_linear_light(icc: bytes | None) -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1) * np.ones(3, np.uint8)
     light = light_of(icc)
     assert np.abs(light.encode(light.decode(levels)) - levels).max() < 0.1
+
+
+def test_a_profile_whose_tags_overlap_takes_no_memory() -> None:
+    """A copy of each of these tags would take 80 GB, or 100 MB."""
+    for count in (80_000, 100):
+        names = b"".join(struct.pack(">III", number, 1, 2**31) for number in range(count))
+        icc = (bytes(128) + struct.pack(">I", count) + names).ljust(1_000_000, b"\0")
+        tracemalloc.start()
+        assert space_of(icc) is None
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        tracemalloc.stop()
+
+
+def test_a_curve_of_more_samples_than_littlecms_takes_is_damaged() -> None:
+    for count, sound in ((0x7FFF, True), (0x8000, False)):
+        assert (space_of(rgb_profile(*PRIMARIES, table(2.2, count))) is not None) is sound
 
 
 def test_a_primary_outside_srgb_does_not_shift_the_green() -> None:

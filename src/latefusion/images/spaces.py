@@ -28,6 +28,7 @@ SAME_MATRIX, SAME_CURVE = (
 )  # spaces that differ by less are one: several profiles are sRGB
 
 HEADER, ENTRY = 128, 12  # bytes of an ICC profile
+MOST_TAGS, MOST_SAMPLES = 100, 0x7FFF  # of a profile, and of a curve, as in littlecms
 DAMAGE = (KeyError, IndexError, ValueError, ArithmeticError, struct.error)
 # IEC 61966-2-1, adapted to D50 as profiles are: linear RGB -> XYZ.
 SRGB_MATRIX = (
@@ -158,34 +159,39 @@ def _same(one: Space, other: Space) -> bool:
     )
 
 
-def _tags(icc: bytes) -> dict[bytes, bytes]:
-    """The data of each tag of a profile. Raises struct.error."""
+def _tags(icc: bytes) -> dict[bytes, memoryview]:
+    """The data of each tag of a profile, not copied because tags may overlap. Raises DAMAGE."""
     (count,) = struct.unpack_from(">I", icc, HEADER)
-    tags = {}
+    if count > MOST_TAGS:
+        raise ValueError(f"{count} tags")
+    whole, tags = memoryview(icc), {}
     for place in range(HEADER + 4, min(HEADER + 4 + ENTRY * count, len(icc)), ENTRY):
         name, start, size = struct.unpack_from(">4sII", icc, place)
-        tags[name] = icc[start : start + size]
+        tags[name] = whole[start : start + size]
     return tags
 
 
-def _numbers(data: bytes, start: int, count: int) -> tuple[float, ...]:
+def _numbers(data: memoryview, start: int, count: int) -> tuple[float, ...]:
     """Numbers of the type s15Fixed16. Raises struct.error."""
     return tuple(n / 65536 for n in struct.unpack_from(f">{count}i", data, start))
 
 
-def _curve(data: bytes) -> Curve:
+def _curve(data: memoryview) -> Curve:
     """A curve as samples. Raises some of DAMAGE for a damaged one."""
-    if data[:4] == b"para":
+    kind = bytes(data[:4])
+    if kind == b"para":
         count, form = FORMS[struct.unpack_from(">H", data, 8)[0]]
         g, *others = _numbers(data, 12, count)
         return _parametric(g, *form(*others))
-    if data[:4] != b"curv":
+    if kind != b"curv":
         raise ValueError("not a curve")
     (count,) = struct.unpack_from(">I", data, 8)
     if count == 0:
         return GRID
     if count == 1:
         return np.asarray(GRID ** (struct.unpack_from(">H", data, 12)[0] / 256))
+    if count > MOST_SAMPLES:
+        raise ValueError(f"{count} samples")
     samples = np.frombuffer(data, ">u2", count, 12) / 65535
     return np.interp(GRID, np.linspace(0, 1, count), samples)
 

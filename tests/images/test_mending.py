@@ -1,4 +1,5 @@
 import struct
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from latefusion.errors import ImageError
+from latefusion.images.mending import mended
 from latefusion.images.reading import Photo, read_photo
 from tests.helpers.corpus import PIXELS, SRGB, chunk, encode, layout, png, tiff
 
@@ -153,3 +155,55 @@ def test_a_damaged_chunk_after_the_pixels_costs_no_pixel_of_a_webp(damage: str) 
         photo = read_photo(data)
     np.testing.assert_array_equal(photo.image, PIXELS)
     assert photo.icc == SRGB
+
+
+BAD_SEGMENT = b"\xff\xdb\0\2\xff\xe1\0\0"
+FRAME = b"\xff\xc0\0\x11\x08\0\x10\0\x10"
+EMPTY_CHUNK = struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))
+JPEG, PNG, WEBP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"
+FULL_OF_DAMAGE = {  # the start, what is repeated, and the end
+    "segments": (JPEG + BAD_SEGMENT[4:], BAD_SEGMENT, FRAME),
+    "segments and frames": (JPEG + BAD_SEGMENT[4:], BAD_SEGMENT + FRAME, b""),
+    "short segments": (JPEG, b"\xff\xdb\0\0", FRAME),
+    "lengths of chunks": (PNG, struct.pack(">I", 2**31) + b"aaaa" + EMPTY_CHUNK, b""),
+    "small chunks of WebP": (WEBP, b"ALPH\0\0\0\0", b""),
+}
+
+
+def full_of_damage(name: str, size: int) -> bytes:
+    start, unit, end = FULL_OF_DAMAGE[name]
+    return start + unit * (size // len(unit)) + end
+
+
+@pytest.mark.parametrize("name", FULL_OF_DAMAGE)
+def test_a_file_full_of_damage_is_mended_in_time_that_grows_with_its_size(name: str) -> None:
+    """Going through the rest of the file, or copying it, for each damage would take hours."""
+    data = full_of_damage(name, 1 << 20)
+    copies = list(mended(data))
+    assert len(copies) == 2
+    assert all(len(data) // 4 < len(copy) <= len(data) for copy in copies)
+
+
+@pytest.mark.parametrize("name", FULL_OF_DAMAGE)
+def test_a_file_full_of_damage_is_mended_in_memory_of_its_size(name: str) -> None:
+    data = full_of_damage(name, 1 << 16)
+    tracemalloc.start()
+    for _ in mended(data):
+        pass
+    assert tracemalloc.get_traced_memory()[1] < 4 * len(data)
+    tracemalloc.stop()
+
+
+def test_of_many_packed_texts_a_limited_number_is_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+    unpack = zlib.decompressobj
+
+    def counted() -> object:
+        opened.append(None)
+        return unpack()
+
+    monkeypatch.setattr(zlib, "decompressobj", counted)
+    text = chunk(b"zTXt", b"a\0\0" + zlib.compress(MANY))
+    for copy in mended(png(PIXELS, 2, chunks=text * 500)):
+        assert copy.count(b"IDAT") == 1
+    assert 0 < len(opened) <= 17

@@ -11,6 +11,7 @@ from latefusion.images.exif import ORDERS, PIXELS, only
 # PNG (3rd edition, 5): what pixels need, and how much text Pillow takes.
 PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_CHUNK = re.compile(rb"....(?:PLTE|tRNS|IDAT|IEND)", re.DOTALL)
 MOST_TEXT, MOST_TEXTS = 1 << 20, 1 << 24  # bytes of a text, and of all
 # For chunks whose content is compressed: the start of a stream of zlib.
 COMPRESSED = {
@@ -35,7 +36,8 @@ EXIF_ITEM = re.compile(rb"(infe.{8,10})Exif", re.DOTALL)
 AVIF_HEAD = 1 << 16  # bytes in which it is looked for
 
 
-# The start of a frame: its marker, length, 8 bits, height and width.
+# The start of a table, and of a frame: its marker, length, 8 bits, height and width.
+TABLE = b"\xff\xdb\x00"
 FRAME = re.compile(rb"\xff[\xc0-\xc2]\x00[\x0b\x11\x14]\x08(....)", re.DOTALL)
 
 
@@ -62,23 +64,25 @@ def mended(data: bytes) -> Iterator[bytes]:
 
 def _png(data: bytes, keep: bool) -> bytes:
     """A PNG without the chunks that no pixel needs, or, with `keep`, without the damaged ones."""
-    parts, place, texts = [PNG_SIGNATURE], len(PNG_SIGNATURE), 0
+    copy, place, texts = bytearray(PNG_SIGNATURE), len(PNG_SIGNATURE), 0
     while place + 8 <= len(data):
         size, name = struct.unpack_from(">I4s", data, place)
         end = place + 12 + size
-        chunk = data[place:end]
         if name not in PNG_PIXELS and (end > len(data) or not name.isalpha()):
             # A wrong length: goes on with the next chunk of pixels.
-            found = re.compile(rb"....(?:PLTE|tRNS|IDAT|IEND)", re.DOTALL).search(data, place + 4)
+            found = PNG_CHUNK.search(data, place + 4)
             place = found.start() if found else len(data)
             continue
+        chunk = data[place:end]
         place = end
         if name in PNG_PIXELS:
-            parts.append(chunk)
-        elif keep and (length := _healthy(name, chunk)) and texts + length < MOST_TEXTS:
-            texts += length
-            parts.append(chunk)
-    return b"".join(parts)
+            copy += chunk
+        elif keep and (texts < MOST_TEXTS or name not in COMPRESSED):
+            length = _healthy(name, chunk)
+            if length and texts + length < MOST_TEXTS:
+                copy += chunk
+            texts += length or MOST_TEXT  # that may have been unpacked before the damage
+    return bytes(copy)
 
 
 def _healthy(name: bytes, chunk: bytes) -> int:
@@ -99,56 +103,59 @@ def _healthy(name: bytes, chunk: bytes) -> int:
 
 def _jpeg(data: bytes, keep: bool) -> bytes:
     """A JPEG without what no pixel needs, or, with `keep`, without damaged or unknown segments."""
-    parts, place = [data[:2]], 2
+    copy, place = bytearray(data[:2]), 2
     kept = frozenset(LEAST) if keep else {ADOBE}
+    tables = None  # where those of the photo begin, looked for once: it takes the rest of the file
     while place + 4 <= len(data):
         mark, name, size = struct.unpack_from(">BBH", data, place)
         if name == START_OF_SCAN:
             break
         end = place + 2 + size
         if mark == 0xFF and name in JPEG_PIXELS:
-            parts.append(data[place:end])
+            copy += data[place:end]
         elif mark == 0xFF and size >= 2 and data[end : end + 1] == b"\xff":
             if name in kept and size >= LEAST[name]:
-                parts.append(data[place:end])
+                copy += data[place:end]
         else:
             # A wrong length.
-            end = _tables_of_largest(data, place)
+            tables = tables or _tables_of_largest(data, place)
+            end = data.find(TABLE, max(place + 1, tables.start), tables.stop)
             if end < 0:
                 break
         place = end
-    return b"".join([*parts, data[place:]])
+    return bytes(copy + data[place:])
 
 
 def _webp(data: bytes, keep: bool) -> bytes:
     """A WebP without what no pixel needs, or, with `keep`, without what is cut short or unknown."""
-    chunks: list[tuple[bytes, bytes]] = []
-    place = 12
+    body, place = bytearray(b"WEBP"), 12
+    there, flags = 0, -1  # the metadata that are kept, and the place of the flags that say so
     while place + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, place)
         end = place + 8 + size
         whole = keep and name in WEBP_FLAGS and end <= len(data)
+        if name == WEBP_FIRST and flags < 0 and place + 8 < min(end, len(data)):
+            flags = len(body) + 8
         if name in WEBP_PIXELS or whole:
-            chunks.append((name, data[place:end] + bytes(size % 2)))
+            body += data[place:end] + bytes(size % 2)
+            there |= WEBP_FLAGS.get(name, 0)
         place = end + size % 2
-    flags = sum(WEBP_FLAGS.values())
-    there = sum(WEBP_FLAGS.get(name, 0) for name in {name for name, _ in chunks})
-    body = b"WEBP"
-    for name, chunk in chunks:
-        if name == WEBP_FIRST and len(chunk) > 8:
-            chunk = chunk[:8] + bytes([chunk[8] & ~flags | there]) + chunk[9:]
-        body += chunk
+    if flags >= 0:
+        body[flags] = body[flags] & ~sum(WEBP_FLAGS.values()) | there
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def _tables_of_largest(data: bytes, start: int) -> int:
-    """The place of the first table of the largest frame, which is no thumbnail; -1 for none."""
-    frames = [(found.start(), found[1]) for found in FRAME.finditer(data, start)]
-    sizes = [
-        int.from_bytes(size[:2], "big") * int.from_bytes(size[2:], "big") for _, size in frames
-    ]
-    if not frames:
-        return -1
-    frame = frames[sizes.index(max(sizes))][0]
-    end_of_thumbnail = data.rfind(b"\xff\xd9", start, frame)
-    return data.find(b"\xff\xdb\x00", max(start + 1, end_of_thumbnail), frame)
+def _tables_of_largest(data: bytes, start: int) -> range:
+    """The bytes before the largest frame, which is no thumbnail, up to the end of one; maybe none.
+
+    The photo's tables are among them.
+    """
+    frame = max(FRAME.finditer(data, start), key=_area, default=None)
+    if frame is None:
+        return range(0)
+    end_of_thumbnail = data.rfind(b"\xff\xd9", start, frame.start())
+    return range(max(start, end_of_thumbnail), frame.start())
+
+
+def _area(frame: re.Match[bytes]) -> int:
+    return int.from_bytes(frame[1][:2], "big") * int.from_bytes(frame[1][2:], "big")

@@ -282,7 +282,9 @@ def test_rembg_clients_get_what_remove_gives() -> None:
         assert "url: " in error_of(client.get("/api/remove"), 400)
         by_url = client.get("/api/remove?url=http://example.com/me.jpg")
         assert "does not accept image_url or url" in error_of(by_url, 400)
-        assert "bgc is not r,g,b,a" in error_of(client.post("/api/remove?bgc=red", content=photo), 400)
+        assert "bgc is not r,g,b,a" in error_of(
+            client.post("/api/remove?bgc=red", content=photo), 400
+        )
         assert "not" in error_of(client.post("/api/remove?bgc=1,2,3,999", content=photo), 400)
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytorch_lightning as pl
 import torch
@@ -67,6 +67,8 @@ from latefusion.training.stages import STAGES
 __all__ = ["Settings", "train"]
 
 log = logging.getLogger(__name__)
+
+Keyed: TypeAlias = Pair | Cutout | tuple[str, Encoded]  # what --exclude may name
 
 CACHED_AT_MOST = 6000  # canvases kept in memory; 1.4 MB each at 448 x 448
 
@@ -231,7 +233,7 @@ def leave_out(
     """
     if exclude is None:
         return pairs, cutouts, backgrounds
-    items = [*pairs, *cutouts, *backgrounds]
+    items: list[Keyed] = [*pairs, *cutouts, *backgrounds]
     known = {name for item in items for name in _names_of(item)}
     listed = _listed(exclude)
     keys = {line if line in known else key_of(line) for line in listed}
@@ -260,7 +262,7 @@ def _listed(exclude: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def _names_of(item: Pair | Cutout | tuple[str, Encoded]) -> set[str]:
+def _names_of(item: Keyed) -> set[str]:
     key = key_of(item[0]) if isinstance(item, tuple) else item.key
     return {key, PurePath(key).name}
 

@@ -10,13 +10,16 @@ from PIL import Image
 
 from latefusion.data.labels import (
     ANY,
+    Beside,
     LabelsWarning,
     alpha_of,
     deep_labels,
     label_alpha,
     labels_in,
     listed,
+    outline,
     palette_labels,
+    used_labels,
 )
 from latefusion.errors import DataError
 
@@ -43,7 +46,7 @@ TINY = levels(np.where((abs(X - 30) < 5) & (abs(Y - 33) < 5), 255, 0))
 TINY[31:35, 28:32] = 15
 
 
-@pytest.mark.parametrize("label", [1, 2, 3, 15, 63, 100, 127])
+@pytest.mark.parametrize("label", [1, 2, 3, 15, 31])
 def test_one_label_becomes_an_alpha_with_a_word_that_names_the_folder(label: int) -> None:
     mask = levels(INSIDE * label)
     with pytest.warns(LabelsWarning, match=rf"set/deep: masks with 0 and the label {label} are"):
@@ -53,12 +56,17 @@ def test_one_label_becomes_an_alpha_with_a_word_that_names_the_folder(label: int
 
 
 @pytest.mark.parametrize("label", [1, 15])
-def test_a_mask_that_is_all_label_is_a_full_alpha(label: int) -> None:
+def test_a_mask_that_is_all_label_is_a_full_alpha_among_masks_of_that_label(label: int) -> None:
+    mask = np.full((5, 7), label, np.uint8)
     with pytest.warns(LabelsWarning):
-        assert (alpha_of(np.full((5, 7), label, np.uint8), "a.png") == 255).all()
+        alpha = alpha_of(mask, "a.png", beside=lambda: Beside(labels=frozenset([(label,)])))
+    assert (alpha == 255).all()
+    assert alpha_of(mask, "a.png") is mask
+    others = Beside(labels=frozenset([(label + 1,)]))
+    assert alpha_of(mask, "a.png", beside=lambda: others) is mask
 
 
-@pytest.mark.parametrize("label", [1, 255, 257, 24_001])
+@pytest.mark.parametrize("label", [1, 255, 257])
 def test_one_label_in_16_bits_becomes_an_alpha(label: int) -> None:
     with pytest.warns(LabelsWarning, match=f"the label {label} are read as alphas of 0 and 65535"):
         alpha = alpha_of((INSIDE * label).astype(np.uint16), "a.png")
@@ -70,9 +78,10 @@ def test_one_label_in_16_bits_becomes_an_alpha(label: int) -> None:
     [
         pytest.param(TWO, "1 and 15", id="two things"),
         pytest.param(voc(15), "15 and 255", id="VOC"),
-        pytest.param(voc(1, (X > 80) & (Y < 14)), "1 and 255", id="void, wide but less"),
+        pytest.param(voc(15, (X > 80) & (Y < 14)), "15 and 255", id="void, wide but less"),
+        pytest.param(voc(1), "1 and 255", id="void round the lowest label"),
         pytest.param(TINY, "15 and 255", id="void, more than the label but thin"),
-        pytest.param(levels(np.where(RIM, 1, INSIDE * 2)), "1 and 2", id="nested"),
+        pytest.param(levels(np.where(X > 70, 1, INSIDE * 2)), "1 and 2", id="apart"),
         pytest.param(levels(np.where(RIM, 3, 2 - INSIDE)), "1, 2 and 3", id="Oxford pets"),
         pytest.param(
             levels(INSIDE * (X // 8 * 5 % 7 + 1)), "2, 3, 4, 5 and 2 more", id="parts of a body"
@@ -105,6 +114,15 @@ def test_several_labels_are_refused_by_name(mask: Levels, labels: str) -> None:
         pytest.param(NOISE.integers(0, 2, X.shape), id="0 to 1, scattered"),
         pytest.param(np.where(RIM, NOISE.integers(0, 4, X.shape), INSIDE * 255), id="hard, noisy"),
         pytest.param(np.where(Y > 45, np.where(X > 80, 40, 0), INSIDE * 255), id="with a shadow"),
+        pytest.param(INSIDE * 0 + 1, id="1 everywhere"),
+        pytest.param(INSIDE * 0 + 31, id="31 everywhere"),
+        pytest.param(INSIDE * 32, id="glass of an eighth"),
+        pytest.param(INSIDE * 100, id="glass"),
+        pytest.param(np.where(X > 70, 60, INSIDE * 100), id="two glasses"),
+        pytest.param(SOFT * 2, id="peak 2"),
+        pytest.param(np.where(X > 50, 1, INSIDE * 255), id="hard beside a flat 1"),
+        pytest.param(np.where(X > 80, 255, X > 40), id="less hard than flat 1"),
+        pytest.param(np.where(X == 90, 255, X < 9), id="a wire far from a haze"),
     ],
 )
 def test_an_alpha_stays_as_it_is(alpha: NDArray[np.generic]) -> None:
@@ -112,6 +130,51 @@ def test_an_alpha_stays_as_it_is(alpha: NDArray[np.generic]) -> None:
     assert alpha_of(given, "a.png") is given
     deep = given.astype(np.uint16) * 257
     assert alpha_of(deep, "a.png") is deep
+
+
+HAZE = levels(INSIDE)
+NESTED = levels(np.where(RIM, 1, INSIDE * 2))
+WIDE_VOID = voc(1, (X > 80) & (Y < 14))
+
+
+@pytest.mark.parametrize("mask", [HAZE, levels(np.where(X > 70, 1, INSIDE * 2))])
+def test_the_faintest_levels_are_an_alpha_among_soft_alphas(mask: Levels) -> None:
+    assert labels_in(mask) == used_labels(mask)
+    assert labels_in(mask, lambda: Beside(soft=True)) == ()
+
+
+@pytest.mark.parametrize(("mask", "labels"), [(NESTED, (1, 2)), (WIDE_VOID, (1,))])
+def test_what_may_be_an_alpha_is_labels_among_masks_of_the_same(
+    mask: Levels, labels: tuple[int, ...]
+) -> None:
+    assert labels_in(mask) == ()
+    assert labels_in(mask, lambda: Beside(labels=frozenset([(1, 7)]))) == ()
+    alike = frozenset([labels])
+    assert labels_in(mask, lambda: Beside(labels=alike)) == used_labels(mask)
+    assert labels_in(mask, lambda: Beside(soft=True, labels=alike)) == ()
+
+
+@pytest.mark.parametrize("mask", [INSIDE * 2, INSIDE * 15, TWO, voc(15)])
+def test_clear_labels_are_labels_even_among_soft_alphas(mask: NDArray[np.generic]) -> None:
+    given = levels(mask)
+    assert labels_in(given, lambda: Beside(soft=True)) == used_labels(given)
+
+
+def test_the_masks_beside_are_asked_only_about_what_may_be_labels() -> None:
+    def unasked() -> Beside:
+        raise AssertionError
+
+    for alpha in (SOFT * 255, SOFT * 40, INSIDE * 255, INSIDE * 0, INSIDE * 100):
+        assert labels_in(levels(alpha), unasked) == ()
+
+
+def test_a_picture_says_whether_it_is_soft_or_which_labels_it_has() -> None:
+    assert outline(levels(SOFT * 255)) == Beside(soft=True)
+    assert outline(np.uint16(257) * levels(SOFT * 255)) == Beside(soft=True)
+    assert outline(voc(15)) == Beside(labels=frozenset([(15,)]))
+    assert outline(NESTED) == Beside(labels=frozenset([(1, 2)]))
+    for silent in (INSIDE * 255, INSIDE * 0, INSIDE * 0 + 1, 40 + X, WIDE_VOID):
+        assert outline(levels(silent)) == Beside()
 
 
 def test_a_mask_shrunk_by_jpeg_is_an_alpha() -> None:

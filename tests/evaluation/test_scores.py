@@ -18,6 +18,7 @@ from latefusion.data.labels import LabelsWarning
 from latefusion.data.sources import read_pairs
 from latefusion.errors import DataError, ImageError
 from latefusion.evaluation.scores import (
+    Evaluation,
     Row,
     doubtful_share,
     evaluate_folders,
@@ -176,6 +177,64 @@ def test_masks_of_labels_are_scored_as_the_alphas_they_stand_for(tmp_path: Path)
     with pytest.warns(LabelsWarning, match="labelled: masks with 0 and the label 1 "):
         (row,) = evaluate_folders(tmp_path / "labelled", tmp_path / "alone", MAD_AND_IOU).rows
     assert row.scores["mad"] == 0
+
+
+def blob(radius: float, level: int) -> NDArray[np.uint8]:
+    y, x = np.mgrid[:40, :70]
+    return np.uint8(level) * (np.hypot(x - 25, y - 22) < radius)
+
+
+def scored(folder: Path, preds: dict[str, Any], trues: dict[str, Any]) -> Evaluation:
+    for name in preds:
+        write(folder / "pred" / f"{name}.png", preds[name])
+        write(folder / "true" / f"{name}.png", trues[name])
+    return evaluate_folders(folder / "pred", folder / "true", MAD_AND_IOU)
+
+
+@pytest.mark.parametrize("level", [1, 2, 15])
+def test_a_faint_prediction_of_nobody_is_scored_as_it_is(tmp_path: Path, level: int) -> None:
+    found = scored(tmp_path, {"a": blob(15, level)}, {"a": blob(0, 0)})
+    assert found.bad == []
+    assert found.rows[0].scores == pytest.approx(
+        {"mad": blob(15, level).mean() / 255, "iou": 1}, abs=1e-6
+    )
+
+
+def test_nested_faint_levels_of_predictions_are_scored_as_they_are(tmp_path: Path) -> None:
+    nested = blob(15, 1) + blob(10, 1)
+    found = scored(
+        tmp_path, {"a": nested, "b": np.flip(nested)}, {"a": blob(0, 0), "b": nested * 0}
+    )
+    assert found.bad == []
+
+
+@pytest.mark.parametrize("other", [blob(14, 255), cv2.blur(blob(14, 255), (5, 5)), blob(14, 3)])
+def test_predictions_are_labels_only_where_all_are_masks_of_the_same(
+    tmp_path: Path, other: NDArray[np.uint8]
+) -> None:
+    preds = {"a": blob(15, 15), "b": other, "c": blob(0, 0)}
+    found = scored(tmp_path, preds, dict.fromkeys("abc", blob(15, 255)))
+    assert found.bad == []
+    assert found.rows[0].scores["mad"] == pytest.approx((blob(15, 240) / 255).mean(), abs=1e-6)
+
+
+def test_predictions_that_mark_the_subject_by_one_label_are_mended(tmp_path: Path) -> None:
+    preds = {"a": blob(15, 1), "b": blob(12, 1), "c": blob(0, 0)}
+    for name in "de":  # a missing and a damaged prediction decide nothing
+        write(tmp_path / "true" / f"{name}.png", blob(15, 255))
+    (tmp_path / "pred").mkdir()
+    (tmp_path / "pred" / "e.png").write_bytes(b"no picture")
+    with pytest.warns(LabelsWarning, match="pred: masks with 0 and the label 1 "):
+        found = scored(tmp_path, preds, {name: pred * 255 for name, pred in preds.items()})
+    assert [row.scores["mad"] for row in found.rows] == [0, 0, 0]
+    assert [bad.key for bad in found.bad] == ["d", "e"]
+
+
+def test_predictions_of_several_labels_are_refused_where_all_are(tmp_path: Path) -> None:
+    two = blob(15, 15)
+    two[:, 50:] = 3
+    found = scored(tmp_path, {"a": two}, {"a": blob(15, 255)})
+    assert "a.png is a mask of labels (3 and 15)" in found.bad[0].reason
 
 
 def test_masks_of_several_labels_are_not_scored(tmp_path: Path, pairs: Path) -> None:

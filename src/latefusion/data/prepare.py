@@ -20,6 +20,7 @@ from latefusion.data.layouts import (
     find_candidates,
     layouts_in_words,
 )
+from latefusion.data.neighbours import beside
 from latefusion.data.refine import is_binary
 from latefusion.data.refine import refine as refine_mask
 from latefusion.data.sources import (
@@ -129,7 +130,8 @@ def read_matte(path: Path, label: Collection[int] | None = None) -> NDArray[np.u
     image, opacity, *_ = read_photo(path, mask=True)
     data = path.read_bytes()
     indices = palette_labels(data)
-    deep = deep_labels(data)
+    around = partial(beside, path)
+    deep = deep_labels(data, around)
     levels: NDArray[np.uint8] | NDArray[np.uint16]
     if indices is not None:
         levels = indices
@@ -140,7 +142,7 @@ def read_matte(path: Path, label: Collection[int] | None = None) -> NDArray[np.u
     if label is not None:
         alpha = label_alpha(levels, label, str(path))
     else:
-        alpha = alpha_of(levels, str(path), indices=indices is not None)
+        alpha = alpha_of(levels, str(path), indices is not None, around)
         alpha = alpha if deep is None else (alpha > 0).astype(np.uint8) * np.uint8(255)
     if alpha.max() == 0:
         raise DataError(f"{path} is an empty matte: it marks no subject")

@@ -15,6 +15,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from latefusion.data.labels import alpha_of, labels_in, palette_labels
 from latefusion.data.members import Encoded, read_encoded, shard_members
+from latefusion.data.neighbours import beside
 from latefusion.errors import DataError
 from latefusion.folder.tars import is_hidden
 
@@ -113,7 +115,7 @@ def decode_cutout(cutout: Cutout) -> NDArray[np.uint8]:
     bgra = decode(cutout.image, cv2.IMREAD_UNCHANGED, f"{cutout.key}: cut-out")
     if bgra.ndim != 3 or bgra.shape[2] != 4 or bgra.dtype != np.uint8:
         raise DataError(f"{cutout.key}: the cut-out is not 8-bit RGBA; save it with transparency")
-    if labels_in(bgra[:, :, 3]):
+    if labels_in(bgra[:, :, 3], partial(beside, cutout.image)):
         raise DataError(f"{cutout.key}: the cut-out's alpha is a mask of labels; save it as 0..255")
     return cv2.cvtColor(bgra, cv2.COLOR_BGRA2RGBA)  # type: ignore[return-value]
 
@@ -164,7 +166,7 @@ def decode_alpha(source: Encoded, key: str) -> tuple[NDArray[np.uint8], bool]:
         return alpha_of(labels, name, indices=True), True
     if levels.ndim != 2 or levels.dtype != np.uint8:
         raise DataError(f"{name} is not 8-bit grey; `latefusion prepare` makes it so")
-    alpha = alpha_of(levels, name)
+    alpha = alpha_of(levels, name, beside=partial(beside, source))
     return alpha, alpha is not levels
 
 

@@ -7,14 +7,20 @@ A photo that cannot be scored (an unreadable file, a missing prediction, differe
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path, PurePath
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion.data.alphas import find_prediction, pictures_by_key, read_alpha
+from latefusion.data.alphas import (
+    PREDICTION_MARKS,
+    are_labels,
+    find_prediction,
+    pictures_by_key,
+    read_alpha,
+)
 from latefusion.data.sources import Pair, decode_image, decode_pair, size_text
 from latefusion.errors import DataError, LatefusionError
 from latefusion.inference.matte import Matte
@@ -108,9 +114,19 @@ def evaluate_folders(
         raise DataError(
             f"{images}: no photo has the name of a truth; right would be {next(iter(truths))}"
         )
-    cases = [
-        Case(key, partial(_read, key, found, true, photos.get(key))) for key, true in truths.items()
-    ]
+
+    @cache
+    def labelled() -> bool:
+        named = (
+            (found[key + mark], true)
+            for key, true in truths.items()
+            for mark in PREDICTION_MARKS
+            if key + mark in found
+        )
+        return are_labels(named)
+
+    read = partial(_read, found=found, labelled=labelled)
+    cases = [Case(key, partial(read, key, true, photos.get(key))) for key, true in truths.items()]
     return _evaluate(cases, measures, track, watch)
 
 
@@ -202,8 +218,14 @@ def _predict(predict: Predict, pair: Pair) -> Example:
     return Example(image, predict(image), np.divide(truth, 255, dtype=np.float32))
 
 
-def _read(key: str, found: Mapping[str, Path], true: Path, photo: Path | None) -> Example:
-    pred, truth = read_alpha(find_prediction(key, found)), read_alpha(true)
+def _read(
+    key: str,
+    true: Path,
+    photo: Path | None,
+    found: Mapping[str, Path],
+    labelled: Callable[[], bool],
+) -> Example:
+    pred, truth = read_alpha(find_prediction(key, found), labelled), read_alpha(true)
     image = decode_image(photo) if photo else None
     if image is not None and image.shape[:2] != truth.shape:
         sizes = f"photo is {size_text(image)} but truth is {size_text(truth)}"

@@ -136,10 +136,10 @@ def _read(
         if INLINE < length <= most:
             file.seek(struct.unpack(f"{order}I", data)[0])
             data = file.read(length)
+        most -= len(data)  # also of a value that is cut short: many of them may overlap
         if not length or len(data) < length:
             faults.append("EXIF")
             continue
-        most -= length
         if data.startswith(UNICODE):  # a UserComment, whose text has the byte order of the block
             data = UNICODE + _swapped(data[8:][: len(data) // 2 * 2 - 8], SHORT, order, "<")
         tags[tag] = Value(type_, data if tag in BYTES else _swapped(data, type_, order, "<"))

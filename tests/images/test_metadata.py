@@ -7,12 +7,14 @@ import warnings
 import zlib
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from latefusion.images.metadata import NOTHING, Metadata
+from latefusion.images.exif import read_first
+from latefusion.images.metadata import MOST, NOTHING, Metadata
 from latefusion.images.reading import read_photo
 from latefusion.images.writing import Picture, write_picture
 from tests.helpers.corpus import PIXELS, chunk, encode, png
@@ -201,6 +203,49 @@ def test_exif_and_iptc_are_found_in_the_text_of_a_png() -> None:
     assert about.iptc == iptc
 
 
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+EMPTY = (
+    b"",
+    f"<rdf:RDF xmlns:rdf='{RDF}'></rdf:RDF>".encode(),
+    f"<rdf:RDF xmlns:rdf='{RDF}'/>".encode(),
+)
+CREDITED = (
+    f"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='{RDF}'><rdf:Description rdf:about=''"
+    " xmlns:dc='http://purl.org/dc/elements/1.1/' xmlns:photoshop='http://ns.adobe.com/photoshop/1.0/'"
+    " photoshop:Credit='XMP'><dc:title>XMP</dc:title></rdf:Description></rdf:RDF></x:xmpmeta>"
+).encode()
+
+
+def data_set(number: int, text: str) -> bytes:
+    body = text.encode()
+    return struct.pack(">BBBH", 0x1C, 2, number, len(body)) + body
+
+
+def xmp_of_webp(about: Metadata) -> ElementTree.Element:
+    stream = io.BytesIO()
+    write_picture(stream, Picture(PIXELS, about=about), "WEBP")
+    return ElementTree.fromstring(read_photo(stream.getvalue()).about.xmp)
+
+
+@pytest.mark.parametrize("packet", [*EMPTY, CREDITED], ids=["none", "empty", "closed", "credited"])
+def test_webp_has_the_fields_of_iptc_that_the_xmp_lacks(packet: bytes) -> None:
+    iptc = data_set(116, "© <Zoë> & {me}") + data_set(110, "IPTC") + data_set(5, "IPTC")
+    found = xmp_of_webp(Metadata(iptc=iptc, xmp=packet))
+    (rights,) = found.iter("{http://purl.org/dc/elements/1.1/}rights")
+    assert "".join(rights.itertext()) == "© <Zoë> & {me}"
+    text = ElementTree.tostring(found, encoding="unicode")
+    assert text.count("IPTC") == (0 if packet == CREDITED else 2)
+    assert text.count("XMP") == (2 if packet == CREDITED else 0)
+
+
+def test_a_packet_with_all_fields_of_iptc_is_written_to_webp_as_it_is() -> None:
+    stream = io.BytesIO()
+    write_picture(
+        stream, Picture(PIXELS, about=Metadata(iptc=data_set(5, "a"), xmp=CREDITED)), "WEBP"
+    )
+    assert read_photo(stream.getvalue()).about.xmp == CREDITED
+
+
 UNCLOSED = (
     *(
         "<xmp:Thumbnails ",
@@ -244,3 +289,27 @@ def test_stale_elements_are_left_out_with_all_that_is_in_them() -> None:
 def test_a_packet_with_an_open_preview_is_left_out_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="part of its XMP is damaged or too large"):
         assert kept_of("<a>1</a><xmp:Thumbnails>2") == ""
+
+
+def test_overlapping_tags_of_exif_are_read_once() -> None:
+    """Each of 60,000 values is nearly all of the block, or goes beyond its end: 40 GB in all."""
+    count = 60_000
+    size = 8 + 2 + 12 * count + 4
+    for beyond in (0, 9):
+        entry = struct.pack("<HII", 2, size - 8 + beyond, 8)
+        entries = b"".join(struct.pack("<H", tag) + entry for tag in range(1000, 1000 + count))
+        block = b"II*\0" + struct.pack("<IH", 8, count) + entries + bytes(4)
+        counted = Counting(block)
+        read_first(counted, MOST, [])
+        assert counted.total < 3 * size
+
+
+class Counting(io.BytesIO):
+    """A file that counts the bytes read from it."""
+
+    total = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.total += len(data)
+        return data

@@ -69,12 +69,15 @@ FIELDS = {
     120: ("dc:description", "Alt"),
     122: ("photoshop:CaptionWriter", ""),
 }
+DESCRIPTION = (
+    '<rdf:Description rdf:about="" xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
+    ' xmlns:dc="http://purl.org/dc/elements/1.1/"'
+    ' xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/">{}</rdf:Description>'
+)
 PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
-    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
-    ' xmlns:dc="http://purl.org/dc/elements/1.1/"'
-    ' xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/">{}'
-    '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">{}</rdf:RDF></x:xmpmeta>'
+    '<?xpacket end="w"?>'
 )
 
 
@@ -264,13 +267,36 @@ def webp_options(about: Metadata, dpi: tuple[float, float] | None) -> dict[str, 
     options = {}
     if about.exif or dpi:
         options["exif"] = exif_block(about.exif, dpi)
-    if about.xmp or about.iptc:
-        options["xmp"] = about.xmp or iptc_as_xmp(about.iptc)
+    packet = with_fields(about.xmp, about.iptc)
+    if packet:
+        options["xmp"] = packet
     return options
 
 
-def iptc_as_xmp(iptc: bytes) -> bytes:
-    """An XMP packet of the fields of IPTC that have a place there (IPTC Photo Metadata 2023.2)."""
+def with_fields(packet: bytes, iptc: bytes) -> bytes:
+    """An XMP packet, or a new one, with the fields of IPTC that it lacks as first description."""
+    known = {field for field, _ in FIELDS.values() if re.search(_named(field), packet)}
+    description = _description(iptc, known)
+    if not description:
+        return packet
+    starts = (tag for tag in TAG.finditer(packet) if tag[2] == b"rdf:RDF" and not tag[1])
+    start = next(starts, None)
+    if start is None:
+        return PACKET.format(description).encode()
+    opened, closed = start[0], b""
+    if opened.endswith(b"/>"):
+        opened, closed = opened[:-2] + b">", b"</rdf:RDF>"
+    inner = opened + description.encode() + closed
+    return packet[: start.start()] + inner + packet[start.end() :]
+
+
+def _named(field: str) -> bytes:
+    """A pattern of a field of XMP as an element or as an attribute."""
+    return rb"[<\s]%s[\s=/>]" % field.encode()
+
+
+def _description(iptc: bytes, known: set[str]) -> str:
+    """The fields of IPTC with a place in XMP (IPTC Photo Metadata 2023.2), but for known ones."""
     found: dict[int, list[str]] = {}
     for record, number, body in _each(iptc):
         if record == APPLICATION and number in FIELDS:
@@ -278,11 +304,13 @@ def iptc_as_xmp(iptc: bytes) -> bytes:
     elements = []
     for number, values in found.items():
         field, container = FIELDS[number]
+        if field in known:
+            continue
         language = ' xml:lang="x-default"' if container == "Alt" else ""
         items = "".join(f"<rdf:li{language}>{value}</rdf:li>" for value in values)
         inner = f"<rdf:{container}>{items}</rdf:{container}>" if container else values[0]
         elements.append(f"<{field}>{inner}</{field}>")
-    return PACKET.format("".join(elements)).encode()
+    return DESCRIPTION.format("".join(elements)) if elements else ""
 
 
 def _text(body: bytes) -> str:

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageShow
 
 from latefusion.errors import ImageError, OutputError
+from latefusion.images.exif import Exif, Value
 from latefusion.images.framing import Letterbox
+from latefusion.images.metadata import Metadata
 from latefusion.inference.matte import Matte
 from latefusion.inference.outputs import Look
 from latefusion.runtime.planes import Planes
@@ -160,6 +162,22 @@ def test_a_matte_gives_pil_images() -> None:
     assert cutout.info == {"icc_profile": b"profile", "dpi": (300.0, 300.0)}
     assert alpha.info == {"dpi": (300.0, 300.0)}
     np.testing.assert_allclose(np.asarray(alpha) / 65535, matte.alpha, atol=1e-4)
+
+
+def test_a_pil_image_has_the_metadata_of_the_photo(tmp_path: Path) -> None:
+    rights = b"\x1c\x02\x74\x00\x09" + "(c) José".encode()
+    about = Metadata(Exif({0x8298: Value(2, b"me\0")}), iptc=rights)
+    matte = replace(red_on_green(), about=about, dpi=(300.0, 200.0))
+    cutout = matte.to_pil()
+    assert cutout.getexif()[0x8298] == "me"
+    assert cutout.getexif()[0x011B] == 200
+    assert "(c) José" in cutout.info["xmp"].decode()
+    for suffix in ("png", "webp", "tif"):
+        path = tmp_path / f"cut.{suffix}"
+        cutout.save(path, exif=cutout.info["exif"])
+        with Image.open(path) as found:
+            assert found.getexif()[0x8298] == "me"
+    assert set(matte.to_pil(look=Look(strip=True)).info) == {"dpi"}
 
 
 def test_a_notebook_shows_the_preview() -> None:

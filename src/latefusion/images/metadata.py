@@ -273,6 +273,13 @@ def webp_options(about: Metadata, dpi: tuple[float, float] | None) -> dict[str, 
     return options
 
 
+def pil_info(about: Metadata, dpi: tuple[float, float] | None) -> dict[str, bytes]:
+    """The `info` of a PIL image, as Pillow fills it; fields of IPTC are in its XMP."""
+    block = tags.PREFIX + exif_block(about.exif, dpi) if about.exif else b""
+    info = {"exif": block, "xmp": with_fields(about.xmp, about.iptc)}
+    return {name: data for name, data in info.items() if data}
+
+
 def with_fields(packet: bytes, iptc: bytes) -> bytes:
     """An XMP packet, or a new one, with the fields of IPTC that it lacks as first description."""
     known = {field for field, _ in FIELDS.values() if re.search(_named(field), packet)}

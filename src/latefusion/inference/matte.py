@@ -15,7 +15,7 @@ from latefusion.images.compositing import Background, blurred, compose, parse_bl
 from latefusion.images.foreground import estimate_foreground
 from latefusion.images.framing import Letterbox, resize_plane
 from latefusion.images.levels import Plane, to_levels
-from latefusion.images.metadata import NOTHING, Metadata
+from latefusion.images.metadata import NOTHING, Metadata, pil_info
 from latefusion.images.reading import Dpi
 from latefusion.images.writing import Picture, write_picture
 from latefusion.inference.confidence import (
@@ -112,7 +112,9 @@ class Matte:
         write_picture(Path(path), render(self, kind, look))
 
     def to_pil(self, kind: str = "cutout", look: Look = PLAIN) -> Image.Image:
-        """One of outputs.KINDS as a PIL image, with profile and resolution in its `info`.
+        """One of outputs.KINDS as a PIL image, with profile, resolution and metadata in its `info`.
+
+        Pillow writes EXIF and XMP only if asked: `image.save(path, exif=image.info["exif"])`.
 
         Raises as `save` does.
         """
@@ -234,10 +236,11 @@ class Matte:
 
 
 def as_pil(picture: Picture) -> Image.Image:
-    """A picture as a PIL image, with profile and resolution in its `info`."""
+    """A picture as a PIL image, with profile, resolution, EXIF and XMP in its `info`."""
     image = Image.fromarray(picture.pixels)
     about = {"icc_profile": picture.icc, "dpi": picture.dpi}
     image.info.update({name: value for name, value in about.items() if value})
+    image.info.update(pil_info(picture.about, picture.dpi))
     return image
 
 

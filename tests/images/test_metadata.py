@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latefusion.images.exif import read_first
+from latefusion.images.exif import Exif, Value, read_first
 from latefusion.images.metadata import MOST, NOTHING, Metadata
 from latefusion.images.reading import read_photo
 from latefusion.images.writing import Picture, write_picture
@@ -154,6 +154,29 @@ def test_what_is_too_large_for_jpeg_is_left_out_with_a_warning() -> None:
         assert texts == (
             [] if fits else ["me.jpg: the photo's XMP is too large for JPEG; left out"]
         )
+
+
+def test_of_exif_that_is_too_large_for_jpeg_the_largest_tags_are_left_out() -> None:
+    rights, long, longest = (Value(2, b"x" * size + b"\0") for size in (9, 29_999, 39_999))
+    exif = Exif({0x8298: rights, 0x010E: long}, {0x9286: longest}, {29: rights})
+    stream = io.BytesIO()
+    with pytest.warns(UserWarning, match=r"me.jpg: .* EXIF .* its largest tags are left out"):
+        write_picture(stream, Picture(PIXELS, about=Metadata(exif)), "JPEG", "me.jpg")
+    found = read_photo(stream.getvalue()).about.exif
+    assert (found.image[0x8298], found.image[0x010E]) == (rights, long)
+    assert (found.photo, found.gps) == ({}, {29: rights})
+
+
+def test_exif_that_just_fits_a_segment_of_jpeg_is_whole() -> None:
+    most = 65_535 - 2 - 6 - 8 - 2 - 12 - 4
+    for size, fits in ((most - most % 2, True), (most + 1 + most % 2, False)):
+        stream = io.BytesIO()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            about = Metadata(Exif({0x8298: Value(2, b"x" * (size - 1) + b"\0")}))
+            write_picture(stream, Picture(PIXELS, about=about), "JPEG", "me.jpg")
+        assert bool(read_photo(stream.getvalue()).about.exif) is fits
+        assert len(caught) == (not fits)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])

@@ -174,6 +174,23 @@ def exif_block(exif: Exif, dpi: tuple[float, float] | None) -> bytes:
     return start + _directories(replace(exif, image=image), HEADER, "<")
 
 
+def within(exif: Exif, length: int, most: int) -> Exif:
+    """The tags that remain if the largest are left out until a block of `length` has `most` bytes.
+
+    What describes a photo is short; what is long is mostly some program's own.
+    """
+    parts = {name: dict(getattr(exif, name)) for name in ("image", "photo", "gps")}
+    every = [
+        (len(value.data), name, tag) for name, tags in parts.items() for tag, value in tags.items()
+    ]
+    for size, name, tag in sorted(every, reverse=True):
+        if length <= most:
+            break
+        del parts[name][tag]
+        length -= ENTRY + (_even(size) if size > INLINE else 0)
+    return Exif(**parts)
+
+
 def add_tags(tiff: bytes, exif: Exif, others: Tags) -> bytes:
     """Add tags to the first directory of a TIFF; those that it has stay as they are."""
     file = io.BytesIO(tiff)

@@ -14,7 +14,16 @@ from xml.sax.saxutils import escape
 from PIL import Image
 
 from latefusion.images import exif as tags
-from latefusion.images.exif import Exif, Tags, Value, add_tags, exif_block, read_exif, read_first
+from latefusion.images.exif import (
+    Exif,
+    Tags,
+    Value,
+    add_tags,
+    exif_block,
+    read_exif,
+    read_first,
+    within,
+)
 
 MOST = 1 << 20  # bytes of EXIF, of IPTC and of XMP each
 IPTC_RESOURCE = 0x0404  # of Photoshop's image resources
@@ -245,9 +254,18 @@ def png_chunks(about: Metadata, dpi: tuple[float, float] | None) -> list[tuple[b
 
 
 def jpeg_segments(about: Metadata, dpi: tuple[float, float] | None, name: str) -> bytes:
-    """The segments of a JPEG. What is larger than a segment is left out with a warning."""
+    """The segments of a JPEG. What is larger than a segment is left out with a warning.
+
+    Of EXIF only the largest tags are left out.
+    """
+    block = exif_block(about.exif, dpi) if about.exif else b""
+    most = SEGMENT - 2 - len(tags.PREFIX)
+    if len(block) > most:
+        block = exif_block(within(about.exif, len(block), most), dpi)
+        message = f"{name}: the photo's EXIF is too large for JPEG; its largest tags are left out"
+        warnings.warn(message, stacklevel=2)
     parts = {
-        "EXIF": (b"\xff\xe1", tags.PREFIX, exif_block(about.exif, dpi) if about.exif else b""),
+        "EXIF": (b"\xff\xe1", tags.PREFIX, block),
         "XMP": (b"\xff\xe1", b"http://ns.adobe.com/xap/1.0/\0", about.xmp),
         "IPTC": (b"\xff\xed", b"Photoshop 3.0\0", _as_resource(about.iptc)),
     }

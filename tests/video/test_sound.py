@@ -35,6 +35,17 @@ def test_sound_is_copied_if_possible_and_otherwise_encoded(
             assert copied[0] == copied[1]
 
 
+@pytest.mark.parametrize("source", ["in.avi", "in.mkv"])
+@pytest.mark.parametrize("name", ["out.mov", "out.mp4"])
+def test_mp3_is_copied(source: str, name: str, toy: Predictor, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / source, [picture(n % 8) for n in range(20)], sound="mp3")
+    matte_video(clip, tmp_path / name, kind="alpha", predictor=toy)
+    with av.open(clip) as before, av.open(tmp_path / name) as after:
+        given, copied = (b"".join(map(bytes, c.demux(audio=0))) for c in (before, after))
+    assert len(given) > 1000
+    assert given == copied
+
+
 @pytest.mark.parametrize("name", ["out.mov", "out.webm", "out.mp4"])
 def test_sound_that_starts_later_keeps_its_start(name: str, toy: Predictor, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mkv", sound="pcm_s16le", late=0.15)

@@ -26,7 +26,7 @@ class Sound:
         self, target: OutputContainer, source: AudioStream, copied: Container[str], codec: str
     ) -> None:
         self._source = source
-        self._copies = source.codec_context.name in copied
+        self._copies = source.codec_context.codec.canonical_name in copied  # not mp3float
         self._last = -(2**63)  # time of the previous packet, in the source's time base
         if self._copies:
             self._stream = target.add_stream_from_template(source)

@@ -87,8 +87,10 @@ def labels_in(levels: Levels, beside: Ask = Beside) -> tuple[int, ...]:
     full = int(np.iinfo(levels.dtype).max)
     peak = int(levels.max())
     marked, thin = levels, True
-    if peak > full // 2:
-        if peak < full or _some_within(levels, BELOW, full - 1):
+    if peak == 0 or (full // 2 < peak < full):
+        return ()
+    if peak == full:
+        if _some_within(levels, BELOW, full - 1):
             return ()
         if not _some_within(levels, 1, BELOW):
             return ()

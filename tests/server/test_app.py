@@ -183,6 +183,7 @@ def test_bodies_that_are_none(toy: TestClient) -> None:
         (b'{"size": 1e999}', "size: "),
         (b'{"image_file_b64": "' + b"\\n" * 150_000 + b'"}', "too many backslashes"),
         (b'{"image_file_b64": "' + b"A" * 150_000 + "😀".encode() + b'"}', "outside ASCII"),
+        (b'{"image_file_b64": "' + b"A" * 150_000 + b'\\ud83d\\ude00"}', "the JSON is broken"),
         (b'{"image_file_b64": "' + b"A" * 11_000 + "é".encode() + b'"}', "outside ASCII"),
         (b'{"image_file_b64": "' + b"A" * 11_000 + b'\\u00e9"}', "outside ASCII"),
         (b'{"bg_color": "' + b"a" * 11_000 + b'"}', "'bg_color' is over 10000 letters"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -31,6 +32,7 @@ ANY_IMAGE = "image/*"
 UTF_8 = (b"utf-8", b"utf8")
 MOST_SIGNS = 1000  # brackets and commas in JSON
 MOST_ESCAPES = 1 / 8  # share of backslashes in JSON; base64 with escaped line breaks has 1 / 19
+WIDE_ESCAPE = re.compile(rb"\\u(?:[1-9a-fA-F]|0[1-9a-fA-F])")  # of a letter outside Latin-1
 PHOTO = "image_file_b64"  # the only field that may be longer than TEXT_LETTERS
 SLICE = 1 << 16  # bytes of a urlencoded form at a time, a few milliseconds
 SMALL = 100_000  # bytes of JSON that are parsed in less than a millisecond
@@ -149,7 +151,7 @@ async def _json(request: Request, most: int) -> Form:
 
 async def _json_body(request: Request, most: int) -> bytearray:
     """Read JSON that is quick to parse. Raises RefusedError for other JSON."""
-    data, signs, escapes, ascii_only = bytearray(), 0, 0, True
+    data, signs, escapes, wide = bytearray(), 0, 0, False
     async for piece in stream_of(request, most):
         data += piece
         signs += sum(piece.count(sign) for sign in b"[{,")
@@ -158,8 +160,9 @@ async def _json_body(request: Request, most: int) -> bytearray:
             raise RefusedError(400, "the JSON has too many parts; send only options")
         if escapes > SMALL + MOST_ESCAPES * len(data):
             raise RefusedError(400, "the JSON has too many backslashes; send base64 without any")
-        ascii_only = ascii_only and piece.isascii()
-        if len(data) > SMALL and not ascii_only:
+        start = max(0, len(data) - len(piece) - 3)  # with an escape that was cut
+        wide = wide or not piece.isascii() or bool(WIDE_ESCAPE.search(data, start))
+        if len(data) > SMALL and wide:
             raise RefusedError(400, f"the JSON is broken: {NOT_ASCII}")
     return data
 

@@ -352,7 +352,7 @@ def is_one_line(body: bytes) -> bool:
     except ValueError:
         return False
     if list(found) == ["errors"]:  # remove.bg's form
-        return len(found["errors"]) == 1 and "\n" not in found["errors"][0]["title"]
+        return [list(error) for error in found["errors"]] == [["title", "code"]]
     return list(found) == ["error"] and "\n" not in found["error"]
 
 

@@ -28,6 +28,7 @@ pytestmark = [
         reason="needs Linux and gcc",
     ),
 ]
+# More rounds: LATEFUSION_POWER_CUTS=50 pytest tests/folder/test_power_cut.py
 ROUNDS = int(os.environ.get("LATEFUSION_POWER_CUTS", "5"))
 
 

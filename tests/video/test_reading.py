@@ -201,3 +201,14 @@ def test_a_clip_has_its_properties(tmp_path: Path) -> None:
         assert clip.rate == Fraction(30000, 1001)
         assert len(clip.sound) == 1
         assert (clip.colour.matrix, clip.colour.range) == (BT709, LIMITED)
+
+
+@pytest.mark.parametrize(
+    "listed",
+    ["ffconcat version 1.0\nfile in.mov\n", "#EXTM3U\n#EXTINF:1,\nin.mov\n#EXT-X-ENDLIST\n"],
+)
+def test_a_list_of_other_files_is_not_read(listed: str, tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mov")
+    (tmp_path / "list.mp4").write_text(listed)
+    with pytest.raises(VideoError, match=r"list.mp4 is (of a kind that is not read|not a clip)"):
+        Clip(tmp_path / "list.mp4")

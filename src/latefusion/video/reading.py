@@ -42,6 +42,13 @@ STILL = ("image2", "_pipe")  # parts of the names of formats for single pictures
 WEBP = re.compile(rb"RIFF.{4}WEBPVP8X.{4}(.)", re.DOTALL)
 WEBP_ANIMATION = 0x02
 UNTIMED = "avi"  # counts frames in coding order; FFmpeg guesses when they are shown
+# The containers that are read. Not among them: lists of other files (concat, HLS, DASH, SDP), which
+# may name any file of this machine, devices, and formats without a picture.
+CONTAINERS = (
+    *("mov", "mp4", "matroska", "webm", "avi", "asf", "flv", "ogg", "mpeg", "mpegts", "mpegvideo"),
+    *("gif", "apng", "mxf", "nut", "ivf", "dv", "rm", "wtv", "yuv4mpegpipe", "h261", "h263"),
+    *("h264", "hevc", "vvc", "m4v", "obu", "av1", "vc1", "mjpeg", "rawvideo", "swf", "nsv"),
+)
 INDEXED = "mov"  # QuickTime and MP4 list all their packets at one place
 FINE = Fraction(1, 1000)  # seconds; the longest tick in which a part is cut
 AHEAD = 1  # seconds; sound is stored up to about that far from its picture
@@ -66,9 +73,14 @@ class Clip:
         self._span = span
         _check_file(path, self.name)
         try:
-            self._container = av.open(f"file:{path}", "r")
+            self._container = av.open(f"file:{path}", "r", options=_whitelists())
         except PermissionError:
             raise VideoError(f"{self.name} cannot be read; change its permissions") from None
+        except av.ArgumentError:  # not on the list
+            raise VideoError(
+                f"{self.name} is of a kind that is not read, such as a list of other files; give"
+                " the clip itself, or convert it to MP4 or MKV"
+            ) from None
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"{self.name} is not a clip, or damaged: {reason(error)}") from None
         try:
@@ -320,6 +332,15 @@ def turn_of(frame: av.VideoFrame) -> Turn:
     if abs(b) > abs(a):
         return Turn(True, c < 0, b < 0)
     return Turn(False, a < 0, d < 0)
+
+
+def _whitelists() -> dict[str, str]:
+    """Return FFmpeg's options that limit what a file may be, and where its content may lie."""
+    stills = (name for name in av.formats_available if name.endswith("_pipe"))  # refused by name
+    return {
+        "format_whitelist": ",".join((*CONTAINERS, *stills, "jpegxl_anim")),
+        "protocol_whitelist": "file",
+    }
 
 
 def _check_file(path: Path, name: str) -> None:

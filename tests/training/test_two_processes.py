@@ -105,7 +105,7 @@ def is_before_a_norm(key: str) -> bool:
 def test_one_process_writes(runs: Runs) -> None:
     names = {"best.safetensors", "events", "last.ckpt", "last.safetensors"}
     made = {path.name for path in (runs.two / "joint").iterdir()}
-    assert made == {*names, "rank-0.json", "rank-1.json"}
+    assert made == {*names, "metrics.csv", "settings.yaml", "rank-0.json", "rank-1.json"}
     assert len(list((runs.two / "joint" / "events").glob("*tfevents*"))) == 1
 
 

@@ -38,7 +38,7 @@ class Record:
     error: str | None = None
     subject_found: bool | None = None
     notes: Sequence[str] = ()  # what to look at, see Matte.notes
-    warnings: Sequence[str] = ()  # options that could not be followed
+    warnings: Sequence[str] = ()  # no subject, or an option that could not be followed
     skipped: str | None = None  # why the run passed the file over
     sizes: Sequence[int] = ()  # of the outputs in bytes; empty in records of earlier versions
     digests: Sequence[str] = ()  # sha256 of the outputs

@@ -22,10 +22,8 @@ BETWEEN = 16
 STEPS = 255 * BETWEEN + 1
 GRID = np.linspace(0, 1, STEPS)
 FINE = 65535  # steps of the way back, over the root of the light, which resolves the darkest levels
-SAME_MATRIX, SAME_CURVE = (
-    5e-4,
-    1e-3,
-)  # spaces that differ by less are one: several profiles are sRGB
+# Spaces that differ by less are one, because several profiles are sRGB.
+SAME_MATRIX, SAME_CURVE = 5e-4, 1e-3
 
 HEADER, ENTRY = 128, 12  # bytes of an ICC profile
 MOST_TAGS, MOST_SAMPLES = 100, 0x7FFF  # of a profile, and of a curve, as in littlecms

@@ -57,7 +57,7 @@ class Matte:
     about: Metadata = NOTHING  # the photo's EXIF, IPTC and XMP
     opacity: Plane | None = None  # the photo's own alpha, which `alpha` is multiplied by
     second: Plane | None = None  # (h, w), alpha of the second look that confidence compares with
-    warnings: tuple[str, ...] = ()  # options that could not be followed, a sentence each
+    warnings: tuple[str, ...] = ()  # no subject, or an option that could not be followed
 
     def __repr__(self) -> str:
         height, width = self.alpha.shape

@@ -43,8 +43,9 @@ def matte_video(
 ) -> int:
     """Write the mattes of a clip as a clip, with its sound and times; return the number of frames.
 
-    `target` is a .mov (ProRes 4444), a .webm (VP9), a .mp4 (H.264, which needs a background), or,
-    for numbered PNGs, a folder or a pattern like `out/%05d.png`. `kind` is one of CLIP_KINDS.
+    `target` is a .mov (ProRes 4444), a .webm (VP9), a .mp4 (H.264, or HEVC for HDR; it needs a
+    background), or, for numbered PNGs, a folder or a pattern like `out/%05d.png`. `kind` is one of
+    CLIP_KINDS.
     `look` and `predictor` are as for photos, without `tiles` and `rotate_search`. `smooth` is that
     of `steadied`. `span` is the part of the clip to process. `workers` frames are processed in
     parallel, by default one per core. `step` is called after each frame. When `stop` returns True,
@@ -52,7 +53,7 @@ def matte_video(
 
     Raises LatefusionError for options that clips do not support, and OutputError for a target that
     cannot be written. Raises VideoError for a clip that is damaged or cut short, after writing what
-    can be read.
+    can be read. Warns where no frame has a subject.
     """
     source, target = Path(source), Path(target)
     if kind not in CLIP_KINDS:

@@ -64,6 +64,7 @@ def write_clip(
                 src_color_range=FULL,
                 dst_colorspace=5 if matrix == BT601 else matrix,
                 dst_color_range=range_,
+                threads=1,
             )
             frame.colorspace, frame.color_range = tags
             frame.pts, frame.time_base = (ticks[number] if ticks else number), base

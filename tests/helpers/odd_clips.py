@@ -53,7 +53,7 @@ def write_pictures(
         lengths = dict(zip(ticks, lasts, strict=False))
         for tick, pixels in zip(ticks, frames, strict=True):
             given = "rgba" if pixels.shape[2] == 4 else "rgb24"
-            frame = av.VideoFrame.from_ndarray(pixels, given).reformat(format=format)
+            frame = av.VideoFrame.from_ndarray(pixels, given).reformat(format=format, threads=1)
             frame.pts, frame.time_base = tick, base
             _mux(container, video, video.encode(frame), lengths)
         _mux(container, video, video.encode(None), lengths)
@@ -86,7 +86,9 @@ def with_second_track(path: Path, source: Path, more: int) -> Path:
                 count += 1
         for number in range(count + more):
             pixels = picture(number % 8, (48, 64))
-            frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuvj420p")
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24").reformat(
+                format="yuvj420p", threads=1
+            )
             frame.pts, frame.time_base = number, Fraction(1, RATE)
             made.mux(second.encode(frame))
         made.mux(second.encode(None))
@@ -145,7 +147,11 @@ def write_tagged(
             rgb = av.VideoFrame.from_ndarray(pixels, given)
             rgb.colorspace = matrix
             frame = rgb.reformat(
-                format=format, src_color_range=2, dst_colorspace=matrix, dst_color_range=1
+                format=format,
+                src_color_range=2,
+                dst_colorspace=matrix,
+                dst_color_range=1,
+                threads=1,
             )
             frame.colorspace, frame.color_range = matrix, 1
             frame.color_primaries, frame.color_trc = primaries, transfer

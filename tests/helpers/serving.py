@@ -46,6 +46,14 @@ class Serving:
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
+    def wait_for_line(self, route: str) -> list[dict[str, Any]]:
+        """The lines of the log, as soon as its last is of this route: it comes after the answer."""
+        end = time.monotonic() + PATIENCE
+        while (lines := self.lines())[-1].get("route") != route:
+            assert time.monotonic() < end, f"the last line is {lines[-1]}"
+            time.sleep(0.02)
+        return lines
+
     def gauge(self, name: str) -> float:
         lines = self.get("/metrics").text.splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))

@@ -123,7 +123,7 @@ def test_the_log_holds_no_names_and_no_addresses(server: Serving) -> None:
     found = server.client.post(f"{server.url}/api/matte?save=alpha&subject=largest", files=files)
     assert found.status_code == 200
     server.get("/nowhere/secret-path?secret=1")
-    last = server.lines()[-2:]
+    last = server.wait_for_line("other")[-2:]
     assert [(line["route"], line["status"]) for line in last] == [
         ("/api/matte", 200),
         ("other", 404),

@@ -35,6 +35,7 @@ from latefusion import Predictor
 from latefusion.data.members import read_encoded
 from latefusion.data.sources import VAL_LIST, read_pairs
 from latefusion.folder.batch import workers_for
+from latefusion.images.reader_pool import ReaderPool
 from latefusion.server.limits import Limits
 from latefusion.server.options import MatteOptions
 from latefusion.server.orders import fulfil, order_matte
@@ -43,7 +44,7 @@ ROUNDS, TURN = 3, 20.0  # seconds of each turn
 MANY = 1000
 PHOTOS = 48
 SERVE = (sys.executable, "-m", "latefusion", "serve", "--port", "0")
-MOST_PIXELS = Limits().pixels
+LIMITS = Limits()
 
 
 @dataclass
@@ -119,11 +120,16 @@ def turns(photos: list[bytes], port: int, pid: int, path: str, args: argparse.Na
     workers, threads = workers_for(MANY, None)
     cv2.setNumThreads(threads)
     predictor = Predictor(threads=threads)
+    readers = ReaderPool(workers, LIMITS.reading)
+    readers.start()
     order = order_matte(predictor, MatteOptions.model_validate({"save": args.save}), None)
     contenders: dict[str, Callable[[float], Turn]] = {
         "bare": partial(in_threads, predictor, photos, workers),
         "done": partial(
-            in_threads, lambda data: fulfil(order, data, MOST_PIXELS, lambda: None), photos, workers
+            in_threads,
+            lambda data: fulfil(order, data, LIMITS, readers, lambda: None),
+            photos,
+            workers,
         ),
         "server": partial(served, port, pid, path, photos, args.clients),
     }

@@ -2,4 +2,5 @@
 
 from latefusion.cli import main
 
-main()
+if __name__ == "__main__":  # else a process that reads photos imports it
+    main()

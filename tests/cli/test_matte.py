@@ -333,6 +333,22 @@ def test_the_review_grows_while_a_folder_is_watched(
     assert len(Path("out/manifest.jsonl").read_text().splitlines()) == 4
 
 
+def test_a_photo_that_takes_too_long_to_read_is_passed_over(tree: Path, toy_model: Path) -> None:
+    slow = b"P6\n#" + b"a" * 100_000_000 + b"\n4 4 255\n" + bytes(48)  # read byte by byte
+    Path("in/slow.ppm").write_bytes(slow)
+    command = ["matte", "in", "-o", "out", "--timeout", "3", "--model", str(toy_model)]
+    found = CliRunner().invoke(app, command)
+    assert found.exit_code == 1
+    assert "in/slow.ppm took longer to read than the limit of 3 s" in found.stderr
+    assert Path("out/b-cutout.png").exists()
+    [error] = [
+        line for line in Path("out/manifest.jsonl").read_text().splitlines() if "slow" in line
+    ]
+    assert "took longer" in json.loads(error)["error"]
+    piped = CliRunner().invoke(app, ["matte", "-", "--timeout", "3"])
+    assert piped.exit_code == 2
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_watch_goes_on_with_what_arrives(tree: Path, toy_model: Path) -> None:
     command = [sys.executable, "-m", "latefusion", "matte", "in", "-o", "out", "--watch"]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import httpx2
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
 PATIENCE = 30
+PROC = Path("/proc")  # on Linux
 
 
 @dataclass
@@ -87,6 +88,25 @@ def serving(folder: Path, *options: str, key: str | None = None) -> Iterator[Ser
     finally:
         process.kill()
         process.wait()
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes that a process started, and those that they started; none without /proc."""
+    parents = {}
+    for stat in PROC.glob("[0-9]*/stat"):
+        with suppress(OSError):  # gone meanwhile
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {pid}
+
+
+def wait_until_gone(processes: set[int]) -> None:
+    end = time.monotonic() + PATIENCE
+    while any((PROC / str(pid)).exists() for pid in processes):
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def wait_until_ready(server: Serving) -> None:

@@ -151,6 +151,8 @@ def test_bodies_that_are_none(toy: TestClient) -> None:
     assert "is not an image" in error_of(toy.post("/api/matte", content=b"nothing"), 400)
     raw = error_of(toy.post("/api/matte", content=b"FUJIFILMCCD-RAW 0201" + bytes(90)), 400)
     assert raw.endswith("develop it to TIFF or JPEG")  # no decoder of RAW files is open to the net
+    rare = error_of(toy.post("/api/matte", content=encoded(lopsided(), "BMP")), 400)
+    assert rare.endswith("is a BMP, which is not taken here; send a JPEG or PNG")
     half = encoded(lopsided(), "JPEG")
     assert "cut short" in error_of(toy.post("/api/matte", content=half[: len(half) // 2]), 400)
     assert "no photo" in error_of(toy.post("/api/matte", files={"save": (None, "alpha")}), 400)

@@ -27,7 +27,15 @@ from latefusion.server import limits, run
 from latefusion.server.app import create_app
 from latefusion.server.service import Service
 from tests.helpers.service import encoded, lopsided, service
-from tests.helpers.serving import PATIENCE, SAMPLE, Serving, serving
+from tests.helpers.serving import (
+    PATIENCE,
+    PROC,
+    SAMPLE,
+    Serving,
+    descendants,
+    serving,
+    wait_until_gone,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -197,6 +205,28 @@ def test_sigterm_finishes_what_was_taken(tmp_path: Path) -> None:
         assert [line["event"] for line in server.lines()][-1] == "stopped"
         with pytest.raises(OSError, match="refused"):
             server.connect()
+
+
+def test_what_takes_too_long_to_read_holds_nobody_up(tmp_path: Path) -> None:
+    """A comment that Pillow reads byte by byte, for many seconds."""
+    slow = b"P6\n#" + b"a" * 30_000_000 + b"\n4 4 255\n" + bytes(48)
+    quick = SAMPLE.read_bytes()
+    options = ("--workers", "2", "--time-limit", "12", "--allow-format", "ppm")
+    with serving(tmp_path, *options) as server, ThreadPoolExecutor(3) as pool:
+        url = f"{server.url}/api/matte"
+        asked = [pool.submit(server.client.post, url, content=slow) for _ in range(2)]
+        server.wait_for("latefusion_in_work", 2)
+        for found in (each.result() for each in asked):
+            assert found.status_code == 400
+            assert "took longer to read than the limit of 2 s" in found.json()["error"]
+        assert server.client.post(url, content=quick).status_code == 200
+        family = descendants(server.process.pid)
+        last = pool.submit(server.client.post, url, content=slow)
+        server.wait_for("latefusion_in_work", 1)
+        assert server.stop() == 0
+        assert last.result().status_code == 400
+    assert len(family) >= 3 or not PROC.exists()  # two that read, and one that starts them
+    wait_until_gone(family)
 
 
 @pytest.fixture

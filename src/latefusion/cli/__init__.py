@@ -1,6 +1,7 @@
 """The command line: each command parses its options, calls one function and prints the result."""
 
 import logging
+import multiprocessing
 import signal
 import sys
 import warnings
@@ -70,6 +71,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the `latefusion` command. A stdout that cannot be written exits with 1."""
+    multiprocessing.freeze_support()  # for processes that a frozen program starts
     streams = Streams()
     try:
         try:

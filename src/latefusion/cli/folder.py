@@ -25,6 +25,7 @@ from latefusion.folder.listing import THUMBS, Listing, find_photos
 from latefusion.folder.lock import only_run
 from latefusion.folder.manifest import NAME, Manifest
 from latefusion.folder.review import ReviewPage
+from latefusion.images.reader_pool import ReaderPool
 from latefusion.images.writing import make_folder, remove_parts
 from latefusion.inference.outputs import Look
 from latefusion.inference.predictor import Predictor
@@ -48,6 +49,7 @@ class Task:
     network: Callable[..., Predictor]
     settings: Callable[..., str]
     threads: int | None
+    timeout: float | None
     resume: bool
     review: bool
     watch: bool
@@ -73,9 +75,10 @@ def matte_here(task: Task) -> bool:
     with (
         only_run(root) if kept else nullcontext(),
         Manifest(root / NAME, task.resume) if kept else nullcontext() as manifest,
+        ReaderPool(workers, task.timeout) if task.timeout else nullcontext() as readers,
     ):
         thumbs = root / THUMBS if task.review else None
-        batch = Batch(predictor, root, task.look, settings, manifest, thumbs)
+        batch = Batch(predictor, root, task.look, settings, manifest, thumbs, readers)
         log = RunLog(manifest, settings)
         page = ReviewPage(root, manifest) if task.review and manifest else None
         log.note(listing)

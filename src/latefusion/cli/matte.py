@@ -132,6 +132,16 @@ def matte(
             rich_help_panel=FOLDER,
         ),
     ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.1,
+            show_default="no limit",
+            help="Give up a photo that takes longer to read, and go on with the next.",
+            rich_help_panel=FOLDER,
+        ),
+    ] = None,
     into: IntoOption = "files",
     per_shard: PerShard = 64,
     model: Model = None,
@@ -161,7 +171,7 @@ def matte(
     wish = Wish(kinds, target, suffix, recursive, overwrite, inputs)
     _check_alpha(wish, look)
     network = partial(Predictor, model, matting, device=device, strict=strict)
-    task = Task(photos, wish, look, network, settings, threads, resume, review, watch)
+    task = Task(photos, wish, look, network, settings, threads, timeout, resume, review, watch)
     if PIPE in (*sources, target):
         _pipe(task, sources, engine)
         fine = True
@@ -215,8 +225,10 @@ def _check_alpha(wish: Wish, look: Look) -> None:
 def _pipe(task: Task, photos: list[Path], engine: str) -> None:
     """Make one result of one photo, from stdin, to stdout, or both."""
     wish = task.wish
-    if task.resume or task.review or task.watch or engine == "ray":
-        raise typer.BadParameter("--resume, --review, --watch and --engine do not go with -")
+    if task.resume or task.review or task.watch or task.timeout or engine == "ray":
+        raise typer.BadParameter(
+            "--resume, --review, --watch, --timeout and --engine do not go with -"
+        )
     predictor = task.network(threads=threads_here(task.threads))
     if len(photos) * len(wish.kinds) != 1:
         raise typer.BadParameter("- goes with one photo and one kind")

@@ -62,8 +62,8 @@ def matte_on_ray(task: Task, cluster: Cluster) -> bool:
 
 
 def _refuse(task: Task, cluster: Cluster) -> None:
-    if task.review or task.watch:
-        raise typer.BadParameter("--review and --watch do not go with --engine ray")
+    if task.review or task.watch or task.timeout:
+        raise typer.BadParameter("--review, --watch and --timeout do not go with --engine ray")
     if len(task.photos) != 1:
         raise typer.BadParameter(
             f"--engine ray takes one folder, glob or shard, not {len(task.photos)}; quote a glob"

@@ -1,6 +1,7 @@
 """The command that offers matting over HTTP: serve."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from latefusion.cli.streams import print_name
 from latefusion.cli.terminal import extra_packages
 from latefusion.errors import LatefusionError, reason
 from latefusion.folder.batch import workers_for
+from latefusion.images.formats import Rare
 from latefusion.inference.options import MACHINE
 from latefusion.inference.predictor import Predictor
 from latefusion.parallel import usable_cores
@@ -94,6 +96,15 @@ def serve(
             rich_help_panel=LIMITS,
         ),
     ] = 50,
+    allow_format: Annotated[
+        list[Rare] | None,
+        typer.Option(
+            case_sensitive=False,
+            help="A format of photos to take beside JPEG, PNG, WebP, TIFF, AVIF, HEIC and GIF."
+            " Repeatable.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = None,
     api_key_file: Annotated[
         Path | None,
         typer.Option(
@@ -151,6 +162,7 @@ def serve(
     predictor.model  # noqa: B018 - reads the file, so that a bad one fails here
     cv2.setNumThreads(threads)
     limits = Limits(int(max_body * MILLION), int(max_pixels * MILLION), time_limit, queue)
+    limits = replace(limits, formats=limits.formats | {each.name for each in allow_format or ()})
     service = Service(
         predictor, Queue(side_by_side, queue), limits, key=_key(api_key_file), urls=allow_urls
     )

@@ -18,6 +18,7 @@ import cv2
 from latefusion.errors import ImageError, LatefusionError, OutputError, reason, shown
 from latefusion.folder.jobs import Job
 from latefusion.folder.manifest import Manifest, Record, digest_of, size_of
+from latefusion.images.reader_pool import ReaderPool
 from latefusion.images.reading import read_photo
 from latefusion.images.writing import Picture, make_folder, write_picture
 from latefusion.inference.options import MattingOptions
@@ -42,7 +43,8 @@ class Batch:
 
     Records name outputs relative to `root`. `settings` is the digest of all that results depend on
     except the photo. `before` is the manifest of an earlier run; photos that it holds unchanged are
-    skipped. `thumbs` is the folder of the review's pictures.
+    skipped. `thumbs` is the folder of the review's pictures. `readers` read the photos, where the
+    time for that is limited.
     """
 
     predictor: Predictor
@@ -51,6 +53,7 @@ class Batch:
     settings: str = ""
     before: Manifest | None = None
     thumbs: Path | None = None
+    readers: ReaderPool | None = None
 
 
 class Done(NamedTuple):
@@ -162,7 +165,8 @@ def _matte(
 ) -> dict[str, Any]:
     """Write a photo's results, and return the fields of its record."""
     start = perf_counter()
-    photo = read_photo(encoded.source, name=shown(encoded.label))
+    read = batch.readers.read if batch.readers else read_photo
+    photo = read(encoded.source, name=shown(encoded.label))
     height, width = photo.image.shape[:2]
     with turn_of(height * width, batch.predictor.options.tiles):
         found = batch.predictor.of(photo)

@@ -2,7 +2,9 @@
 
 import re
 import struct
+from collections.abc import Container
 from contextlib import suppress
+from enum import Enum
 from functools import cache
 from importlib import import_module
 from typing import IO, Any
@@ -12,8 +14,24 @@ from PIL import Image
 from latefusion.errors import ImageError, SizeError, install_hint
 
 # Photo formats only: Pillow passes EPS to Ghostscript, and reads formats that no camera writes.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA")
+# The order is that in which they are tried; HEIF is read by pillow-heif.
+FORMATS = (
+    *("JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "TGA"),
+    "HEIF",
+)
 PLUGINS = ("Jpeg", "Mpo", "Png", "WebP", "Avif", "Tiff", "Gif", "Bmp", "Ppm", "Jpeg2K", "Tga")
+
+
+class Rare(str, Enum):
+    """Formats that hardly anybody sends to a server; their decoders are not open to strangers."""
+
+    BMP = "bmp"
+    JPEG2000 = "jpeg2000"
+    PPM = "ppm"
+    TGA = "tga"
+
+
+COMMON = frozenset(FORMATS).difference(Rare.__members__)
 
 # Suffixes that mark the photos in a folder, by format: those that Pillow and pillow-heif register
 # (but for .pfm, floating point), and .jif and .jfi, older names of JPEG.
@@ -80,17 +98,27 @@ class DamagedError(ImageError):
     """A file that no decoder recognises, or reads to its end; a mended copy may be read."""
 
 
-def formats_of(head: bytes, name: str) -> tuple[str, ...]:
+def formats_of(head: bytes, name: str, allowed: Container[str] = FORMATS) -> tuple[str, ...]:
     """Return the formats, as Pillow names them, that a file beginning with `head` may have.
 
-    Raises ImageError for an empty file or an unsupported format.
+    Raises ImageError for an empty file, and for an unsupported format or one that is not allowed.
     """
     if not head:
         raise ImageError(f"{name} is empty; get a whole copy of it")
     for start, kind, cure in UNSUPPORTED:
         if re.match(start, head, re.DOTALL | re.IGNORECASE):
             raise ImageError(f"{name} is {kind}; {cure}")
-    return _heif(name) if _is_heif(head) else _available()
+    known = _heif(name) if _is_heif(head) else _available()
+    for each in known:
+        if each not in allowed and _begins(each, head):
+            raise ImageError(f"{name} is a {each}, which is not taken here; send a JPEG or PNG")
+    return tuple(each for each in known if each in allowed)
+
+
+def _begins(format: str, head: bytes) -> bool:
+    """True if Pillow knows a file of the format by its first bytes; TGA has no such bytes."""
+    accepts = Image.OPEN[format][1]
+    return accepts is not None and accepts(head[:16]) is True
 
 
 def begins_like_photo(head: bytes) -> bool:

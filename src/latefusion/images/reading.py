@@ -7,7 +7,7 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeAlias
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from latefusion.errors import ImageError, reason, shown
+from latefusion.images.bounds import bounded
 from latefusion.images.colours import to_rgb
 from latefusion.images.formats import (
+    FORMATS,
     HEAD,
     SUFFIXES,
     DamagedError,
@@ -74,6 +76,7 @@ INCHES = {2: 1.0, 3: 2.54}  # EXIF resolution unit -> units per inch
 LARGEST_DPI = 65535  # the maximum of JPEG
 
 _limit_lock = threading.Lock()
+_lifted: list[int | None] = []  # Pillow's limit, once for each thread that works without it
 
 # Threads may share a PIL image that is not loaded, and Pillow then reads its file for all at once.
 # An image always has the same of these locks.
@@ -90,6 +93,15 @@ class Photo(NamedTuple):
     about: Metadata = NOTHING  # EXIF, IPTC and XMP
 
 
+class Wish(NamedTuple):
+    """The options of `read_photo`."""
+
+    mask: bool
+    most_pixels: int
+    raw: bool
+    formats: Container[str]
+
+
 def read_photo(
     source: ImageSource,
     *,
@@ -97,6 +109,7 @@ def read_photo(
     most_pixels: int = MAX_PIXELS,
     name: str = "the given photo",
     raw: bool = True,
+    formats: Container[str] = FORMATS,
 ) -> Photo:
     """Decode a path, encoded bytes, a PIL image or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
@@ -104,31 +117,33 @@ def read_photo(
     there is one. 16 bits are reduced to 8, and only the first frame of an animation is read. With
     `mask` the profile is ignored, because the levels are not colours. `name` stands for encoded
     bytes in error messages. `raw` develops cameras' RAW files, with the extra of that name.
+    `formats` are the formats to read, as Pillow names them.
 
     Raises ImageError, and SizeError for more than `most_pixels` pixels, before decoding any.
     """
+    wish = Wish(mask, most_pixels, raw, formats)
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
         with _image_locks[id(source) // 64 % len(_image_locks)]:
-            return _decode(source, "the given PIL image", mask, most_pixels)
+            return _decode(source, "the given PIL image", wish)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_stream(io.BytesIO(source), name, mask, most_pixels, raw)
+        return _from_stream(io.BytesIO(source), name, wish)
     if isinstance(source, str | os.PathLike):
-        return _from_path(Path(source), mask, most_pixels, raw)
+        return _from_path(Path(source), wish)
     raise ImageError(
         f"{type(source).__name__} is not an image; give a path, bytes, a PIL image or a uint8 array"
     )
 
 
-def _from_path(path: Path, mask: bool, most_pixels: int, raw: bool) -> Photo:
+def _from_path(path: Path, wish: Wish) -> Photo:
     name = shown(path)
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading a pipe may block for ever
             raise ImageError(f"{name} is a pipe or a device; give a file, or pipe it into stdin")
         with path.open("rb") as file:
-            return _from_stream(file, name, mask, most_pixels, raw)
+            return _from_stream(file, name, wish)
     except FileNotFoundError:
         if path.is_symlink():
             raise ImageError(f"{name} is a link to a missing file; check its target") from None
@@ -141,67 +156,60 @@ def _from_path(path: Path, mask: bool, most_pixels: int, raw: bool) -> Photo:
         raise ImageError(f"{name} cannot be opened: {reason(error)}") from None
 
 
-def _from_stream(file: IO[bytes], name: str, mask: bool, most_pixels: int, raw: bool) -> Photo:
+def _from_stream(file: IO[bytes], name: str, wish: Wish) -> Photo:
     try:
-        return _opened(file, name, mask, most_pixels, raw)
+        return _opened(file, name, wish)
     except DamagedError as error:
         file.seek(0)
-        photo = _without_damage(file.read(), name, mask, most_pixels, raw)
+        photo = _without_damage(file.read(), name, wish)
         if photo is None:
             raise error from None
     warnings.warn(f"{name}: its metadata is damaged or too large; left out", stacklevel=2)
     return photo
 
 
-def _without_damage(
-    data: bytes, name: str, mask: bool, most_pixels: int, raw: bool
-) -> Photo | None:
+def _without_damage(data: bytes, name: str, wish: Wish) -> Photo | None:
     """The photo in the first copy without damaged metadata that can be read; None if none can."""
     for copy in mended(data):
         with suppress(DamagedError):
-            return _opened(io.BytesIO(copy), name, mask, most_pixels, raw, warn=False)
+            return _opened(io.BytesIO(copy), name, wish, warn=False)
     return None
 
 
-def _opened(
-    file: IO[bytes], name: str, mask: bool, most_pixels: int, raw: bool, warn: bool = True
-) -> Photo:
+def _opened(file: IO[bytes], name: str, wish: Wish, warn: bool = True) -> Photo:
     head = file.read(HEAD)
     file.seek(0)
     if is_raw(head):
-        return _from_raw(file, name, most_pixels, raw, thumbnail=False)
-    formats = formats_of(head, name)
+        return _from_raw(file, name, wish, thumbnail=False)
+    formats = formats_of(head, name, wish.formats)
+    file = bounded(file, head, name)
     try:
         with _own_pixel_limit():
             encoded = Image.open(file, formats=formats)
     except UnidentifiedImageError:
         if is_sensor(file, head):
-            return _from_raw(file, name, most_pixels, raw, thumbnail=False)
+            return _from_raw(file, name, wish, thumbnail=False)
         raise unidentified(head, name) from None
     except DAMAGE as error:
         raise damaged(name, reason(error)) from None
     with encoded:
         if begins_with_thumbnail(encoded):
-            return _from_raw(file, name, most_pixels, raw, thumbnail=True)
-        return _decode(encoded, name, mask, most_pixels, warn)
+            return _from_raw(file, name, wish, thumbnail=True)
+        return _decode(encoded, name, wish, warn)
 
 
-def _from_raw(
-    file: IO[bytes], name: str, most_pixels: int, allowed: bool, thumbnail: bool
-) -> Photo:
-    if not allowed:
+def _from_raw(file: IO[bytes], name: str, wish: Wish, thumbnail: bool) -> Photo:
+    if not wish.raw:
         raise refused_raw(name, thumbnail, "")
-    return Photo(develop(file, name, most_pixels, thumbnail), None, None)
+    return Photo(develop(file, name, wish.most_pixels, thumbnail), None, None)
 
 
-def _decode(
-    encoded: Image.Image, name: str, mask: bool, most_pixels: int, warn: bool = True
-) -> Photo:
+def _decode(encoded: Image.Image, name: str, wish: Wish, warn: bool = True) -> Photo:
     width, height = encoded.size
     if width < 1 or height < 1:
         raise damaged(name, f"{width} x {height} pixels")
-    if width * height > most_pixels:
-        raise too_large(name, width, height, most_pixels)
+    if width * height > wish.most_pixels:
+        raise too_large(name, width, height, wish.most_pixels)
     if begins_with_thumbnail(encoded):  # of a caller's own; the file's other pictures are not here
         raise refused_raw(name, True, "")
     faults: list[str] = []
@@ -211,13 +219,13 @@ def _decode(
         with _own_pixel_limit() if width * height > NEAR_PILLOWS_LIMIT else nullcontext():
             encoded.load()
         orientation = _orientation(encoded)  # again: the TIFF decoder applies and removes it
-        rgb, icc = to_rgb(encoded, None if mask else encoded.info.get("icc_profile"), name)
+        rgb, icc = to_rgb(encoded, None if wish.mask else encoded.info.get("icc_profile"), name)
         upright = rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
         dpi = _dpi(encoded)
-        about = NOTHING if mask else read_metadata(encoded, tiff, faults)
+        about = NOTHING if wish.mask else read_metadata(encoded, tiff, faults)
     except DAMAGE as error:
         raise damaged(name, reason(error)) from None
-    if faults and warn and not mask:
+    if faults and warn and not wish.mask:
         what = " and ".join(dict.fromkeys(faults))
         warnings.warn(f"{name}: part of its {what} is damaged or too large; left out", stacklevel=2)
     if dpi and stored in SIDEWAYS:
@@ -288,10 +296,14 @@ def _split_opacity(
 
 @contextmanager
 def _own_pixel_limit() -> Iterator[None]:
-    """Lift Pillow's global pixel limit; `_decode` checks our own."""
+    """Lift Pillow's global pixel limit, for several threads at a time; `_decode` checks our own."""
     with _limit_lock:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+        _lifted.append(_lifted[0] if _lifted else Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _limit_lock:
+            limit = _lifted.pop()
+            if not _lifted:
+                Image.MAX_IMAGE_PIXELS = limit

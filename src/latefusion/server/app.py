@@ -87,6 +87,7 @@ def _lifespan(
         loading = asyncio.create_task(_load(service))
         yield
         service.queue.close()
+        service.readers.close()
         await loading
 
     return lifespan
@@ -94,7 +95,9 @@ def _lifespan(
 
 async def _load(service: Service) -> None:
     try:
-        await asyncio.to_thread(service.predictor.load)
+        await asyncio.gather(
+            asyncio.to_thread(service.predictor.load), asyncio.to_thread(service.readers.start)
+        )
     except LatefusionError as error:
         service.failure, service.draining = error, True
         return

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
+from latefusion.images.formats import COMMON
 from latefusion.server.refusals import RefusedError
 
 T = TypeVar("T")
@@ -18,6 +19,7 @@ STALLED_SECONDS = 30  # for a client to read a piece of the response
 PIECE = 256 * 1024  # bytes of the response that are sent at a time
 BATCH_BODIES = 8  # size of a batch's body, as a multiple of Limits.body
 BATCH_PHOTOS = 100  # photos of a batch
+READING = 6  # the time limit of a photo, as a multiple of that of reading it
 HELD_BODIES = 16  # bodies and responses of all open requests, as a multiple of Limits.body
 FETCHES = 8  # downloads at a time
 FIELDS = 40  # fields of a form
@@ -35,6 +37,12 @@ class Limits:
     pixels: int = 50_000_000  # of a photo, and of a background image
     seconds: float = 60  # for a photo, from entering the queue until it is done
     queue: int = 64  # photos that wait for a worker
+    formats: frozenset[str] = COMMON  # of photos, as Pillow names them
+
+    @property
+    def reading(self) -> float:
+        """Seconds in which a photo must be read."""
+        return self.seconds / READING
 
     @property
     def batch_body(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from latefusion.errors import ImageError, LatefusionError
 from latefusion.folder.batch import turn_of
 from latefusion.images.compositing import Background, needs_no_file
 from latefusion.images.framing import resize
-from latefusion.images.reading import Photo, read_photo
+from latefusion.images.reader_pool import ReaderPool
+from latefusion.images.reading import Photo
 from latefusion.images.writing import FORMATS_OUT, Picture, write_picture
 from latefusion.inference.matte import Matte
 from latefusion.inference.outputs import (
@@ -27,6 +28,7 @@ from latefusion.inference.outputs import (
 )
 from latefusion.inference.predictor import Predictor
 from latefusion.rembg import is_foreign, removed
+from latefusion.server.limits import Limits
 from latefusion.server.options import MatteOptions, RemovebgOptions, RemoveOptions
 from latefusion.server.queue import Check
 
@@ -155,14 +157,19 @@ def _hex(colour: str) -> str:
     return f"#{colour}" if digits else colour
 
 
-def fulfil(order: Order, data: bytes, limit: int, check: Check) -> Result:
-    """Do one photo of at most `limit` pixels, from its bytes to those of the result.
+def fulfil(order: Order, data: bytes, limits: Limits, readers: ReaderPool, check: Check) -> Result:
+    """Do one photo within `limits`, from its bytes to those of the result.
 
     Raises LatefusionError, and the exceptions of `check`, which is called between the steps.
     """
     start = perf_counter()
-    behind = read_photo(order.behind, most_pixels=limit, raw=False) if order.behind else None
-    whole = read_photo(data, most_pixels=limit, raw=False)
+
+    def read(data: bytes) -> Photo:
+        allowed: dict[str, Any] = {"most_pixels": limits.pixels, "formats": limits.formats}
+        return readers.read(data, check=check, raw=False, **allowed)
+
+    behind = read(order.behind) if order.behind else None
+    whole = read(data)
     photo = _fitted(whole, order.most_pixels)
     check()
     pixels = photo.image.shape[0] * photo.image.shape[1]

@@ -280,7 +280,7 @@ def _removebg_headers(frame: Frame, subject_found: bool) -> dict[str, str]:
 async def _work(request: Request, order: Order, data: bytes) -> Result:
     service = _service(request)
     limits = service.limits
-    work = partial(fulfil, order, data, limits.pixels)
+    work = partial(fulfil, order, data, limits, service.readers)
     result = await service.queue.run(work, limits.seconds)
     service.queue.add_seconds(result.seconds)
     service.metrics.add_photo(request.scope["route"].path, result.seconds)

@@ -252,7 +252,10 @@ def serve(app: FastAPI, service: Service, listener: socket.socket) -> None:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=LAST_WORDS,
     )
-    Server(config, service).run(sockets=[listener])
+    try:
+        Server(config, service).run(sockets=[listener])
+    finally:
+        service.readers.close()
     if service.failure:
         raise service.failure
     say("stopped")

@@ -5,6 +5,7 @@ import hmac
 from dataclasses import dataclass, field
 
 from latefusion.errors import LatefusionError
+from latefusion.images.reader_pool import ReaderPool
 from latefusion.inference.predictor import Predictor
 from latefusion.server.limits import FETCHES, PARSES, Limits
 from latefusion.server.metrics import Metrics
@@ -31,6 +32,7 @@ class Service:
     failure: LatefusionError | None = None  # the error of loading the network
 
     def __post_init__(self) -> None:
+        self.readers = ReaderPool(self.queue.workers, self.limits.reading)
         add = self.metrics.add_gauge
         queue = self.queue
         add("latefusion_queue_waiting", "Photos that wait for a worker.", lambda: queue.waiting)

@@ -1,0 +1,278 @@
+"""Reading of photos in processes that are ended where a file takes too long or crashes a decoder.
+
+A thread cannot be ended from outside, and a decoder in it may hold all other threads up; a process
+can, and does not.
+"""
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from latefusion.errors import ImageError, LatefusionError, shown
+from latefusion.images.reading import Photo, read_photo
+
+GRACE = 5  # seconds after the limit in which a process ends itself, if nobody else did
+PATIENCE = 0.1  # seconds between two calls of `check`
+END_SECONDS = 5
+STRIP = 1 << 20  # bytes that are sent at a time
+# Modules that a new process finds loaded, where it is forked; it runs the imports of the console's
+# script again, too.
+PRELOADED = ["latefusion.images.reading", "latefusion.cli"]
+STARTS = ("forkserver", "spawn")  # ways to start a process, the fastest first
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """A photo to read: the arguments of `read_photo`."""
+
+    source: str | bytes
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What reading brought, without pixels: a photo, or an error, and the warnings."""
+
+    photo: Photo | None
+    error: Exception | None
+    warnings: Sequence[str]
+    planes: Sequence[tuple[tuple[int, ...], str]]  # shape and dtype of image and opacity
+
+
+class _Process:
+    """A process that reads one photo at a time."""
+
+    def __init__(self, context: Any, seconds: float) -> None:
+        self.connection, other = context.Pipe()
+        self.process = context.Process(
+            target=_work, args=(other, seconds), name="latefusion-reader", daemon=True
+        )
+        self.process.start()
+        other.close()
+
+    def end(self) -> None:
+        self.connection.close()
+        self.process.kill()
+        self.process.join(END_SECONDS)
+
+
+class ReaderPool:
+    """Read photos in up to `count` processes, each photo in at most `seconds`.
+
+    Threads may share it. Processes start at the first photo, or with `start`.
+    """
+
+    def __init__(self, count: int, seconds: float) -> None:
+        self._seconds = seconds
+        self._free = threading.Semaphore(count)
+        self._count = count
+        self._lock = threading.Lock()
+        self._idle: list[_Process] = []
+        self._busy: set[_Process] = set()
+        self._closed = False
+
+    def __enter__(self) -> "ReaderPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start all processes now, rather than at the first photos."""
+        while not self._closed and len(self._idle) + len(self._busy) < self._count:
+            self._keep(self._new())
+
+    def close(self) -> None:
+        """End all processes; photos that are being read raise ImageError."""
+        with self._lock:
+            self._closed = True
+            ended = [*self._idle, *self._busy]
+            self._idle.clear()
+        for process in ended:
+            process.process.kill()
+        for process in ended:
+            process.process.join(END_SECONDS)
+
+    def read(
+        self,
+        source: str | os.PathLike[str] | bytes,
+        *,
+        name: str = "the given photo",
+        check: Callable[[], None] = lambda: None,
+        **options: Any,
+    ) -> Photo:
+        """Read a path or encoded bytes as `read_photo` does, with its options.
+
+        `check` is called now and then; an exception of it ends the reading. Raises ImageError, also
+        where it takes longer than the limit.
+        """
+        given = source if isinstance(source, bytes) else os.fspath(source)
+        wish = _Wish(given, {"name": name, **options})
+        label = name if isinstance(given, bytes) else shown(given)
+        with self._free, self._process() as process:
+            answer = self._ask(process, wish, label, check)
+        for message in answer.warnings:
+            warnings.warn(message, stacklevel=2)
+        if answer.error:
+            raise answer.error
+        assert answer.photo
+        return answer.photo
+
+    def _ask(
+        self, process: _Process, wish: _Wish, label: str, check: Callable[[], None]
+    ) -> _Answer:
+        end = time.monotonic() + self._seconds
+        with _blaming(label):
+            process.connection.send(wish)
+        while not _answered(process.connection, label):
+            check()
+            if time.monotonic() > end:
+                raise ImageError(
+                    f"{label} took longer to read than the limit of {self._seconds:g} s;"
+                    " save it again as JPEG or PNG"
+                )
+        with _blaming(label):
+            return _receive(process.connection)
+
+    @contextmanager
+    def _process(self) -> Iterator[_Process]:
+        """A process, which is ended and replaced if the reading fails."""
+        with self._lock:
+            process = self._idle.pop() if self._idle else None
+        if process is None or not process.process.is_alive():
+            process = self._new()
+        with self._lock:
+            self._busy.add(process)
+        try:
+            yield process
+        except BaseException:
+            process.end()
+            with self._lock:
+                self._busy.discard(process)
+            if not self._closed:
+                self._keep(self._new())
+            raise
+        self._keep(process)
+
+    def _keep(self, process: _Process) -> None:
+        with self._lock:
+            self._busy.discard(process)
+            if not self._closed and len(self._idle) + len(self._busy) < self._count:
+                self._idle.append(process)
+                return
+        process.end()
+
+    def _new(self) -> _Process:
+        return _Process(self._context, self._seconds + GRACE)
+
+    @cached_property
+    def _context(self) -> Any:
+        known = multiprocessing.get_all_start_methods()
+        context: Any = multiprocessing.get_context(next(way for way in STARTS if way in known))
+        context.set_forkserver_preload(PRELOADED)
+        return context
+
+
+@contextmanager
+def _blaming(label: str) -> Iterator[None]:
+    """Raise ImageError where the process at the other end is gone."""
+    try:
+        yield
+    except (EOFError, OSError):
+        raise ImageError(
+            f"{label} ended the process that read it, for want of memory or by a fault of its"
+            " decoder; save it again as JPEG or PNG"
+        ) from None
+
+
+def _answered(connection: Connection, label: str) -> bool:
+    with _blaming(label):
+        return connection.poll(PATIENCE)
+
+
+def _work(connection: Connection, seconds: float) -> None:
+    """Read one photo after another until the connection is closed. Runs in the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to all its processes
+    with open(os.devnull, "w") as nowhere, suppress(EOFError, OSError):  # noqa: PTH123
+        while True:
+            wish: _Wish = connection.recv()
+            # If the process that asked is gone, nobody else ends this one.
+            faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+            answer = _answer(wish)
+            faulthandler.cancel_dump_traceback_later()
+            _send(connection, *answer)
+            del answer
+
+
+def _answer(wish: _Wish) -> tuple[_Answer, list[NDArray[Any]]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.filterwarnings("ignore", module="PIL")
+        try:
+            photo, error = read_photo(wish.source, **wish.options), None
+        except (LatefusionError, MemoryError) as raised:
+            photo, error = None, raised
+    messages = [str(each.message) for each in caught]
+    if photo is None:
+        return _Answer(None, error, messages, ()), []
+    planes = [plane for plane in (photo.image, photo.opacity) if plane is not None]
+    about = [(plane.shape, plane.dtype.str) for plane in planes]
+    bare = photo._replace(image=np.empty(0, np.uint8), opacity=None)
+    return _Answer(bare, None, messages, about), planes
+
+
+def _send(connection: Connection, answer: _Answer, planes: Sequence[NDArray[Any]]) -> None:
+    connection.send(answer)
+    for plane in planes:
+        _send_bytes(connection, np.ascontiguousarray(plane).data.cast("B"))
+
+
+def _receive(connection: Connection) -> _Answer:
+    answer: _Answer = connection.recv()
+    if answer.photo is None:
+        return answer
+    planes = [np.empty(shape, dtype) for shape, dtype in answer.planes]
+    for plane in planes:
+        _receive_bytes(connection, plane.data.cast("B"))
+    image, opacity = planes[0], planes[1] if len(planes) > 1 else None
+    photo = answer.photo._replace(image=image, opacity=opacity)
+    return _Answer(photo, None, answer.warnings, ())
+
+
+# A connection copies twice what it receives, and takes five times as long as its file does.
+if sys.platform == "win32":
+
+    def _send_bytes(connection: Connection, data: memoryview) -> None:
+        for start in range(0, len(data), STRIP):
+            connection.send_bytes(data[start : start + STRIP])
+
+    def _receive_bytes(connection: Connection, data: memoryview) -> None:
+        for start in range(0, len(data), STRIP):
+            connection.recv_bytes_into(data[start : start + STRIP])
+
+else:
+
+    def _send_bytes(connection: Connection, data: memoryview) -> None:
+        while data:
+            data = data[os.write(connection.fileno(), data) :]
+
+    def _receive_bytes(connection: Connection, data: memoryview) -> None:
+        while data:
+            size = os.readv(connection.fileno(), [data])
+            if not size:
+                raise EOFError
+            data = data[size:]

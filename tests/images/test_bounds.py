@@ -52,7 +52,8 @@ def chunk(name: bytes, body: bytes = b"") -> bytes:
 def test_what_is_too_much_before_the_pixels_is_left_out(more: bytes) -> None:
     found = bounds.bounded(io.BytesIO(with_head(more)), JPEG[:4], "a.jpg").read()
     assert len(found) < 1 << 21
-    assert np.array_equal(read_photo(found).image, read_photo(JPEG).image)
+    with Image.open(io.BytesIO(found)) as left, Image.open(io.BytesIO(JPEG)) as whole:
+        assert np.array_equal(np.asarray(left), np.asarray(whole))
 
 
 def test_exif_that_is_too_large_costs_no_pixels_and_is_reported() -> None:
@@ -67,9 +68,9 @@ def test_exif_that_is_too_large_costs_no_pixels_and_is_reported() -> None:
     [
         (with_head(segment(0xE5, b"") * 3000), "2000 segments"),
         (with_head(b"\xff\xd8" * 3000), "2000 segments"),
-        (JPEG[:-2] + JPEG[SCAN:-2] * 200 + b"\xff\xd9", "100 scans"),
+        (JPEG[:-2] + JPEG[SCAN:-2] * 200 + b"\xff\xd9", "50 scans"),
         # An end of the picture that is none, in a table, does not hide the scans behind it.
-        (JPEG[:-2] + (segment(0xC4, b"\xff\xd9") + JPEG[SCAN:-2]) * 200, "100 scans"),
+        (JPEG[:-2] + (segment(0xC4, b"\xff\xd9") + JPEG[SCAN:-2]) * 200, "50 scans"),
         (JPEG[:-2] + segment(0xC4, b"") * 3000 + JPEG[SCAN:-2], "2000 segments"),
     ],
 )
@@ -97,7 +98,7 @@ def test_a_tiff_of_too_many_strips_is_refused_unread(order: str, big: bool) -> N
     else:
         head = mark + struct.pack(f"{order}HI", 42, 16) + bytes(8)
         entry = struct.pack(f"{order}HHHII", 1, 273, 4, 300_000, 0)
-    with pytest.raises(ImageError, match=r"a.tif has more than 200000 strips"):
+    with pytest.raises(ImageError, match=r"a.tif has more than 100000 strips"):
         read_photo(head + entry, name="a.tif")
 
 

@@ -15,8 +15,8 @@ from latefusion.images.metadata import MOST
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
-# JPEG (T.81, B.1). libjpeg writes 10 scans, mozjpeg up to 20, one for each bit and band at most.
-MOST_SCANS = 100
+# JPEG (T.81, B.1). libjpeg writes 10 scans, mozjpeg up to 20.
+MOST_SCANS = 50
 MOST_SEGMENTS = 2000  # 64 kB each
 MOST_JUNK = 4096  # bytes between segments
 MOST_EXIF = MOST + (1 << 16)  # bytes; a little more than is kept, to be known as too large
@@ -27,9 +27,9 @@ EXIF = b"Exif\0\0"
 
 MOST_CHUNKS, LEAST_CHUNK = 20_000, 512  # more chunks than that, and smaller ones in the mean
 
-# TIFF: tag -> what it counts. A tall photo may have a strip for each row and colour.
+# TIFF: tag -> what it counts. A photo may have a strip for each row and colour.
 PARTS = {273: "strips", 324: "tiles"}
-MOST_PARTS = 200_000
+MOST_PARTS = 100_000
 # The first bytes of a TIFF -> byte order, where the place of its first directory stands, and the
 # formats of that place, of the count of entries and of an entry: tag, type, count and value.
 TIFFS = {

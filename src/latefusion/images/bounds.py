@@ -29,7 +29,7 @@ MOST_CHUNKS, LEAST_CHUNK = 20_000, 512  # more chunks than that, and smaller one
 
 # TIFF: tag -> what it counts. A photo may have a strip for each row and colour.
 PARTS = {273: "strips", 324: "tiles"}
-MOST_PARTS = 100_000
+MOST_PARTS = 50_000
 # The first bytes of a TIFF -> byte order, where the place of its first directory stands, and the
 # formats of that place, of the count of entries and of an entry: tag, type, count and value.
 TIFFS = {

@@ -1,6 +1,7 @@
 import io
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -156,6 +157,16 @@ def test_a_closed_pool_leaves_no_process() -> None:
     assert not pool._idle
     assert not pool._busy
     assert not any(process.is_alive() for process in processes)
+
+
+def test_photos_are_read_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    with ReaderPool(1, PATIENCE) as pool:
+        assert np.array_equal(pool.read(encoded()).image, PIXELS[:, :, :3])
+        assert pool._context.get_start_method() == "spawn"
 
 
 def test_a_process_ends_itself_where_nobody_is_left_to_end_it(pool: ReaderPool) -> None:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -32,7 +33,7 @@ STRIP = 1 << 20  # bytes that are sent at a time
 # Modules that a new process finds loaded, where it is forked; it runs the imports of the console's
 # script again, too.
 PRELOADED = ["latefusion.images.reading", "latefusion.cli"]
-STARTS = ("forkserver", "spawn")  # ways to start a process, the fastest first
+FORKED, FRESH = "forkserver", "spawn"  # ways to start a process; the first is the faster one
 
 
 @dataclass(frozen=True)
@@ -181,10 +182,17 @@ class ReaderPool:
 
     @cached_property
     def _context(self) -> Any:
-        known = multiprocessing.get_all_start_methods()
-        context: Any = multiprocessing.get_context(next(way for way in STARTS if way in known))
+        context: Any = multiprocessing.get_context(FORKED if _can_fork() else FRESH)
         context.set_forkserver_preload(PRELOADED)
         return context
+
+
+def _can_fork() -> bool:
+    """True unless this is Windows, or no folder can hold the socket of the server that forks."""
+    try:
+        return FORKED in multiprocessing.get_all_start_methods() and bool(tempfile.gettempdir())
+    except FileNotFoundError:  # a container with --read-only
+        return False
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A toy network with the interface of the exported one, and answers that the photo shows."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 from latefusion.inference.options import MattingOptions
 from latefusion.inference.predictor import Predictor
 from tests.helpers.toy_model import write_toy_model
+
+# PyTorch's threads spin while they wait, which is half of the time of a toy network's steps, and
+# takes the cores from the other tests. Read when PyTorch is loaded, here or in a process of a test.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Fixtures that start or build something large, and the marker of the tests that use them.
 LARGE = {"chromium": "browser", "cluster": "cluster", "installed": "cpp", "exports": "slow"}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from onnx import TensorProto
 
 from latefusion.errors import OutputError, WeightsError
 from latefusion.export import graphs as graph_module
-from latefusion.export.files import ExportOptions, export
+from latefusion.export.files import TARGETS, ExportOptions, check_name, export, write_model
 from latefusion.export.sidecar import read_card
+from latefusion.images.framing import Size
 from latefusion.inference.predictor import Predictor
 from latefusion.model.checkpoint import load_network, save_network
 from latefusion.model.complexity import parameters_per_part
@@ -30,7 +32,8 @@ from tests.helpers.toy_network import add_toy_preset, perturb_norms, perturbed, 
 
 pytestmark = pytest.mark.slow
 
-CARD = {"terms": "none"}
+CARD = {"terms": "none", "sha256": "0", "format": "mine", "dev": {"mad": 0.01}}
+NOTES = {"data": "pairs.tar", "step": "7", "terms": "mine alone, äöü"}
 
 
 @pytest.fixture(autouse=True)
@@ -41,15 +44,19 @@ def toy_preset(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """`joint.safetensors`, `segmentation.safetensors` and an .onnx with its .json of each."""
+    """`joint.safetensors`, `segmentation.safetensors` and an .onnx with its .json of each; `lazy`.
+
+    The card of `joint` comes from the options, that of `segmentation` from its checkpoint.
+    """
     with pytest.MonkeyPatch.context() as monkeypatch:
         add_toy_preset(monkeypatch)
         monkeypatch.setattr(graph_module, "SMALL", 64)
         folder = tmp_path_factory.mktemp("export")
-        for stage in ("joint", "segmentation"):
+        for stage, card, notes in (("joint", CARD, {}), ("segmentation", {}, NOTES)):
             source = folder / f"{stage}.safetensors"
-            save_network(source, toy_network(), half=True, stage=stage)
-            export(source, folder / f"{stage}.onnx", ExportOptions(side=128, card=CARD))
+            save_network(source, toy_network(), half=True, stage=stage, **notes)
+            export(source, folder / f"{stage}.onnx", ExportOptions(side=128, card=card))
+        export(folder / "joint.safetensors", folder / "lazy.onnx", ExportOptions("lazy", side=64))
         yield folder
 
 
@@ -99,24 +106,22 @@ def test_the_sidecar_says_what_the_file_is(folder: Path) -> None:
     assert json.loads((folder / "segmentation.json").read_text())["stage"] == "segmentation"
 
 
-def test_terms_and_training_come_from_the_checkpoint(tmp_path: Path) -> None:
-    source = tmp_path / "a.safetensors"
-    save_network(source, toy_network(), data="pairs.tar", step="7", terms="mine alone, äöü")
-    export(source, tmp_path / "a.onnx", ExportOptions())
-    card = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+def test_terms_and_training_come_from_the_checkpoint(folder: Path) -> None:
+    card = json.loads((folder / "segmentation.json").read_text(encoding="utf-8"))
     assert card["terms"] == "mine alone, äöü"
     assert card["training"] == {"data": "pairs.tar", "step": "7"}
 
 
-def test_terms_that_nobody_stated_are_said_to_be_unstated(tmp_path: Path) -> None:
-    export(save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", ExportOptions())
-    assert json.loads((tmp_path / "a.json").read_text())["terms"].startswith("not stated")
+def test_terms_that_nobody_stated_are_said_to_be_unstated(folder: Path) -> None:
+    card = json.loads((folder / "lazy.json").read_text(encoding="utf-8"))
+    assert card["terms"].startswith("not stated")
 
 
-def test_a_card_does_not_change_what_the_file_is(tmp_path: Path) -> None:
-    options = ExportOptions(card={"sha256": "0", "format": "mine", "dev": {"mad": 0.01}})
-    export(save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", options)
-    assert read_model(tmp_path / "a.onnx").card["dev"] == {"mad": 0.01}
+def test_a_card_does_not_change_what_the_file_is(folder: Path) -> None:
+    card = read_model(folder / "joint.onnx").card
+    assert card["dev"] == {"mad": 0.01}
+    assert card["format"] == "latefusion/2"
+    assert len(card["sha256"]) == 64
 
 
 def test_the_predictor_takes_an_export_as_it_is(folder: Path) -> None:
@@ -137,16 +142,20 @@ def test_kernels_are_stored_in_half_precision(folder: Path) -> None:
     assert [o.name for o in graph.output] == list(OUTPUTS)
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_an_export_for_opencv_equals_pytorch_there(tmp_path: Path, half: bool) -> None:
+@pytest.mark.parametrize(("half", "size"), [(False, (96, 160)), (True, None)])
+def test_an_export_for_opencv_equals_pytorch_there(
+    tmp_path: Path, half: bool, size: Size | None
+) -> None:
+    """Its size is, unless one is given, a square of the training's."""
     source = tmp_path / "a.safetensors"
-    save_network(source, toy_network(), half=half, stage="joint")
-    export(source, tmp_path / "a.onnx", ExportOptions("opencv", (96, 160), half=half))
+    save_network(source, toy_network(), half=half, stage="joint", input_side="96")
+    export(source, tmp_path / "a.onnx", ExportOptions("opencv", size, half=half))
     model = read_model(tmp_path / "a.onnx")
-    assert (model.target, model.size, model.card["opset"]) == ("opencv", (96, 160), 10)
+    size = size or (96, 96)
+    assert (model.target, model.size, model.card["opset"]) == ("opencv", size, 10)
     assert model.card["opencv"] == ("4.7" if half else "4.6")
     torch.manual_seed(1)
-    image = torch.rand(1, 3, 96, 160) * 255
+    image = torch.rand(1, 3, *size) * 255
     with torch.no_grad():
         expected = load_network(source)(image)
     found = in_opencv(model)(image.numpy())
@@ -206,13 +215,6 @@ def test_the_graph_for_opencv_has_only_what_its_oldest_version_reads(encoder: st
         np.testing.assert_allclose(plane, true.numpy(), rtol=0, atol=1e-4)
 
 
-def test_opencv_gets_a_square_of_the_trainings_size_by_default(tmp_path: Path) -> None:
-    source = tmp_path / "a.safetensors"
-    save_network(source, toy_network(), stage="joint", input_side="96")
-    export(source, tmp_path / "a.onnx", ExportOptions("opencv"))
-    assert read_model(tmp_path / "a.onnx").size == (96, 96)
-
-
 def test_a_fixed_size_is_kept_by_onnx_runtime_too(tmp_path: Path) -> None:
     export(
         save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", ExportOptions("onnx", (64, 128))
@@ -221,7 +223,7 @@ def test_a_fixed_size_is_kept_by_onnx_runtime_too(tmp_path: Path) -> None:
     assert matte.alpha.shape == (90, 50)
 
 
-@pytest.mark.parametrize("options", [ExportOptions(), ExportOptions("opencv", (64, 64))])
+@pytest.mark.parametrize("options", [ExportOptions(side=64), ExportOptions("opencv", (64, 64))])
 def test_a_graph_that_computes_something_else_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: ExportOptions
 ) -> None:
@@ -247,7 +249,7 @@ def test_half_precision_that_loses_too_much_is_not_kept(tmp_path: Path) -> None:
         network.fg.deconv5.norm.running_var *= 1e12
     source = save_toy(tmp_path / "a.safetensors", network)
     with pytest.raises(WeightsError, match=r"differs from PyTorch by .* leave --half off"):
-        export(source, tmp_path / "a.onnx", ExportOptions(half=True))
+        export(source, tmp_path / "a.onnx", ExportOptions(side=64, half=True))
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
 
 
@@ -286,8 +288,11 @@ def test_a_json_that_is_no_sidecar_is_not_replaced(tmp_path: Path, text: str) ->
     with pytest.raises(OutputError, match=r"a\.json would be replaced but is not a sidecar"):
         export(source, tmp_path / "a.onnx", ExportOptions())
     assert card.read_text() == text
-    card.write_text('{"format": "latefusion-onnx/1"}')
-    export(source, tmp_path / "a.onnx", ExportOptions())
+
+
+def test_a_sidecar_of_an_older_format_is_replaced(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"format": "latefusion-onnx/1"}')
+    keep(folder / "joint.onnx", tmp_path / "a.onnx")
     assert read_model(tmp_path / "a.onnx").target == "onnx"
 
 
@@ -339,12 +344,6 @@ def test_a_checkpoint_with_odd_notes_is_refused(
         export(tmp_path / "a.safetensors", tmp_path / "a.onnx", ExportOptions())
 
 
-def test_a_given_side_makes_up_for_an_odd_note(tmp_path: Path) -> None:
-    save_network(tmp_path / "a.safetensors", toy_network(), input_side="big")
-    export(tmp_path / "a.safetensors", tmp_path / "a.onnx", ExportOptions(side=64))
-    assert read_model(tmp_path / "a.onnx").side == 64
-
-
 def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").mkdir()
     (tmp_path / "a.json").write_text('{"format": "latefusion/1"}')
@@ -353,46 +352,48 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_text() == '{"format": "latefusion/1"}'
 
 
-def test_every_note_that_goes_into_a_sidecar_is_read_by_opencv(tmp_path: Path) -> None:
-    notes = {"terms": "a\x01b\x1b[2J", "data": 'say "a\\b"\n\tthen'}
+def test_odd_notes_become_what_opencv_reads(tmp_path: Path) -> None:
+    """Control characters become spaces, and long texts are cut; a side that is given counts."""
+    data = 'say "a\\b"\n\tthen'
+    notes = {"terms": "a\x01b\x1b[2J", "data": data, "step": "ä" * 5000, "input_side": "big"}
     save_network(tmp_path / "a.safetensors", toy_network(), **notes)
-    export(
-        tmp_path / "a.safetensors",
-        tmp_path / "a.onnx",
-        ExportOptions(card={"my dev-set": {"mad": 1}}),
-    )
+    options = ExportOptions(side=64, card={"my dev-set": {"mad": 1}})
+    export(tmp_path / "a.safetensors", tmp_path / "a.onnx", options)
+    assert read_model(tmp_path / "a.onnx").side == 64
     storage = cv2.FileStorage(str(tmp_path / "a.json"), cv2.FILE_STORAGE_READ)
     assert storage.getNode("terms").string() == "a b [2J"
-    assert storage.getNode("training").getNode("data").string() == notes["data"]
+    assert storage.getNode("training").getNode("data").string() == data
     assert storage.getNode("my dev-set").getNode("mad").real() == 1
-
-
-def test_a_long_note_is_cut_to_what_opencv_reads(tmp_path: Path) -> None:
-    save_network(tmp_path / "a.safetensors", toy_network(), data="ä" * 5000)
-    export(tmp_path / "a.safetensors", tmp_path / "a.onnx", ExportOptions())
-    storage = cv2.FileStorage(str(tmp_path / "a.json"), cv2.FILE_STORAGE_READ)
-    data = storage.getNode("training").getNode("data").string()
-    assert data.endswith("ää...")
-    assert len(data.encode()) <= 4000
+    step = storage.getNode("training").getNode("step").string()
+    assert step.endswith("ää...")
+    assert len(step.encode()) <= 4000
 
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_two_files_of_an_older_export_are_replaced_by_what_is_needed(tmp_path: Path) -> None:
-    source = save_toy(tmp_path / "a.safetensors")
+def keep(made: Path, out: Path) -> None:
+    """Write a model that is exported already to another path, as `export` writes its own."""
+    model = read_model(made)
+    check_name(out, TARGETS[model.target])
+    write_model(replace(model, path=out))
+
+
+def test_two_files_of_an_older_export_are_replaced_by_what_is_needed(
+    folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "b.onnx"
     for _ in range(2):
-        export(source, out, ExportOptions("lazy"))
-        assert names(tmp_path) == {"a.safetensors", "b.onnx", "b.json", "b.fusion.onnx"}
-    export(source, out, ExportOptions("onnx"))
-    assert names(tmp_path) == {"a.safetensors", "b.onnx", "b.json"}
+        keep(folder / "lazy.onnx", out)
+        assert names(tmp_path) == {"b.onnx", "b.json", "b.fusion.onnx"}
+    keep(folder / "joint.onnx", out)
+    assert names(tmp_path) == {"b.onnx", "b.json"}
 
 
-def test_no_second_half_of_another_export_is_replaced(tmp_path: Path) -> None:
-    source = save_toy(tmp_path / "a.safetensors")
-    export(source, tmp_path / "b.onnx", ExportOptions("lazy"))
+def test_no_second_half_of_another_export_is_replaced(folder: Path, tmp_path: Path) -> None:
+    source = folder / "joint.safetensors"
+    keep(folder / "lazy.onnx", tmp_path / "b.onnx")
     with pytest.raises(OutputError, match=r"is the name of an export's fusion file; leave out"):
         export(source, tmp_path / "b.fusion.onnx", ExportOptions("onnx"))
     (tmp_path / "c.fusion.onnx").write_text("mine")
@@ -400,20 +401,20 @@ def test_no_second_half_of_another_export_is_replaced(tmp_path: Path) -> None:
         OutputError, match=r"c\.fusion\.onnx would be replaced but does not belong to c"
     ):
         export(source, tmp_path / "c.onnx", ExportOptions("lazy"))
-    export(source, tmp_path / "c.onnx", ExportOptions("onnx"))
+    keep(folder / "joint.onnx", tmp_path / "c.onnx")
     assert (tmp_path / "c.fusion.onnx").read_text() == "mine"
 
 
-def test_nothing_is_replaced_where_one_file_cannot_be(tmp_path: Path) -> None:
-    source = save_toy(tmp_path / "a.safetensors")
-    out = export(source, tmp_path / "b.onnx", ExportOptions("onnx"))
+def test_nothing_is_replaced_where_one_file_cannot_be(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b.onnx"
+    keep(folder / "joint.onnx", out)
     before = out.read_bytes()
     out.with_suffix(".json").unlink()
     out.with_suffix(".json").mkdir()
     with pytest.raises(OutputError, match=r"b\.json is a folder; give the export another name"):
-        export(source, out, ExportOptions("lazy"))
+        keep(folder / "lazy.onnx", out)
     assert out.read_bytes() == before
-    assert names(tmp_path) == {"a.safetensors", "b.onnx", "b.json"}
+    assert names(tmp_path) == {"b.onnx", "b.json"}
 
 
 def test_a_folder_that_is_not_there_is_said_before_the_work(

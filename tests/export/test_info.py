@@ -27,7 +27,8 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_toy(tmp_path_factory.mktemp("info"), toy_network, {"toy.onnx": ExportOptions()})
+    exports = {"toy.onnx": ExportOptions(side=64)}
+    return export_toy(tmp_path_factory.mktemp("info"), toy_network, exports)
 
 
 @pytest.fixture

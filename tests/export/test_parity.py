@@ -1,5 +1,6 @@
 """The certificate: equal runtimes pass, and a small difference anywhere is found."""
 
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -11,25 +12,30 @@ from typer.testing import CliRunner
 
 from latefusion.cli import app
 from latefusion.errors import LatefusionError, WeightsError
-from latefusion.export.files import ExportOptions, export
+from latefusion.export.files import ExportOptions
 from latefusion.export.parity import Difference, compare, usable_runtimes
 from latefusion.images.reading import read_photo
 from latefusion.inference.golden import write_pictures
 from latefusion.model.checkpoint import save_network
 from latefusion.runtime.model_file import PACKAGED
-from tests.helpers.toy_network import add_toy_preset, toy_network
+from tests.helpers.toy_network import add_toy_preset, export_toy, toy_network
 
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy network, exported for OpenCV and for any size, with its checkpoint beside them."""
+    exports = {"toy.onnx": ExportOptions("opencv", (64, 96)), "any.onnx": ExportOptions(side=96)}
+    return export_toy(tmp_path_factory.mktemp("parity"), toy_network, exports)
+
+
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A toy network, exported for OpenCV, with its checkpoint beside it."""
+def model(exports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the export for OpenCV, which a test may change."""
     add_toy_preset(monkeypatch)
-    save_network(tmp_path / "toy.safetensors", toy_network(), stage="joint")
-    return export(
-        tmp_path / "toy.safetensors", tmp_path / "toy.onnx", ExportOptions("opencv", (64, 96))
-    )
+    shutil.copytree(exports, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "toy.onnx"
 
 
 def program(folder: Path, body: str) -> Path:
@@ -67,16 +73,10 @@ def test_all_runtimes_that_are_here_agree(model: Path, tmp_path: Path) -> None:
     assert all(pair.picture for pair in pairs)
 
 
-def test_a_network_of_any_size_runs_in_pytorch_and_onnx_runtime(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add_toy_preset(monkeypatch)
-    save_network(tmp_path / "toy.safetensors", toy_network(), stage="joint")
-    export(tmp_path / "toy.safetensors", tmp_path / "toy.onnx", ExportOptions(side=96))
-    assert [name.split()[0] for name in usable_runtimes(tmp_path / "toy.onnx")] == [
-        "PyTorch",
-        "ONNX",
-    ]
+def test_a_network_of_any_size_runs_in_pytorch_and_onnx_runtime(model: Path) -> None:
+    checkpoint = model.with_suffix(".safetensors")
+    found = usable_runtimes(model.with_name("any.onnx"), checkpoint)
+    assert [name.split()[0] for name in found] == ["PyTorch", "ONNX"]
 
 
 def test_the_network_that_ships_holds_in_pytorch_and_onnx_runtime(tmp_path: Path) -> None:

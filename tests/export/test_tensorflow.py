@@ -43,6 +43,12 @@ def named(request: pytest.FixtureRequest) -> Named:
     return Named(network, STAGES["joint"]).eval()
 
 
+@pytest.fixture(scope="module")
+def graph(named: Named) -> onnx.ModelProto:
+    """That network, traced."""
+    return fixed_graph(named, SIZE)
+
+
 @torch.no_grad()
 def make_contrast(network: MattingNetwork) -> None:
     """Logits with a deviation of 2: random networks give flat planes, which prove nothing."""
@@ -64,12 +70,14 @@ def run(data: bytes, image: torch.Tensor) -> dict[str, np.ndarray]:
     return {name: plane.reshape(SIZE) for name, plane in zip(OUTPUTS, found, strict=True)}
 
 
-def test_the_planes_are_pytorchs_at_the_borders_and_inside(named: Named) -> None:
+def test_the_planes_are_pytorchs_at_the_borders_and_inside(
+    named: Named, graph: onnx.ModelProto
+) -> None:
     torch.manual_seed(1)
     image = torch.rand(1, 3, *SIZE) * 255
     with torch.no_grad():
         expected = dict(zip(OUTPUTS, named(image), strict=True))
-    for name, plane in run(frozen_graph(fixed_graph(named, SIZE)), image).items():
+    for name, plane in run(frozen_graph(graph), image).items():
         off = np.abs(plane - expected[name][0, 0].numpy())
         inside = off[BORDER:-BORDER, BORDER:-BORDER]
         assert inside.max() < 1e-4, name
@@ -87,16 +95,15 @@ def test_a_stage_without_the_fusion_network_has_its_constant_blend(named: Named)
     np.testing.assert_allclose(found["alpha"], expected["alpha"][0, 0].numpy(), atol=1e-4)
 
 
-def test_the_graph_has_only_what_opencv_computes_rightly(named: Named) -> None:
-    graph = GraphDef.FromString(frozen_graph(fixed_graph(named, SIZE)))
-    assert {node.op for node in graph.node} <= RIGHT_IN_OPENCV
-    constants = {node.name for node in graph.node if node.op == "Const"}
-    subtractions = [node for node in graph.node if node.op == "Sub"]
+def test_the_graph_has_only_what_opencv_computes_rightly(graph: onnx.ModelProto) -> None:
+    frozen = GraphDef.FromString(frozen_graph(graph))
+    assert {node.op for node in frozen.node} <= RIGHT_IN_OPENCV
+    constants = {node.name for node in frozen.node if node.op == "Const"}
+    subtractions = [node for node in frozen.node if node.op == "Sub"]
     assert all(node.input[0] not in constants for node in subtractions)  # read as x - constant
 
 
-def test_the_same_network_gives_the_same_bytes(named: Named) -> None:
-    graph = fixed_graph(named, SIZE)
+def test_the_same_network_gives_the_same_bytes(graph: onnx.ModelProto) -> None:
     assert frozen_graph(graph) == frozen_graph(graph)
 
 

@@ -17,7 +17,6 @@ from latefusion.folder import batch
 from latefusion.folder.batch import Batch, Done, run, workers_for
 from latefusion.folder.jobs import Job, Wish, plan
 from latefusion.folder.manifest import Manifest, Record
-from latefusion.images.writing import remove_parts
 
 
 def photos(folder: Path, count: int) -> Path:
@@ -177,11 +176,3 @@ def test_a_pipe_in_a_folder_does_not_hang(made: Batch, tmp_path: Path) -> None:
     with Manifest(tmp_path / "manifest.jsonl") as manifest:
         found = records(replace(made, before=manifest), source)
     assert "is a pipe" in (found["pipe.jpg"].error or "")
-
-
-def test_parts_of_living_processes_stay(tmp_path: Path) -> None:
-    mine = tmp_path / f".latefusion-{os.getpid()}-00.part"
-    mine.touch()
-    (tmp_path / ".latefusion-99999999-00.part").touch()
-    remove_parts(tmp_path)
-    assert list(tmp_path.iterdir()) == [mine]

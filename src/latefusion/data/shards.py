@@ -267,7 +267,7 @@ def _in_shards(samples: Iterator[Files], per_shard: int) -> Iterator[Iterable[Fi
 
 
 def _write_shard(path: Path, samples: Iterable[Files]) -> None:
-    with whole_path(path) as part, tarfile.open(part, "x", format=tarfile.PAX_FORMAT) as shard:
+    with whole_path(path) as part, tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as shard:
         for name, data in chain.from_iterable(samples):
             header = tarfile.TarInfo(name)  # no date, no owner: the same bytes every time
             header.size = len(data)

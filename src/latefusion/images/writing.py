@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from latefusion.errors import OutputError, reason, shown
+from latefusion.images.locks import held, remove_unlocked
 from latefusion.images.metadata import (
     NOTHING,
     Metadata,
@@ -193,43 +194,34 @@ def refuse_input(target: Path, given: Path, what: str) -> None:
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove the incomplete files of killed processes in a folder, but not those of live ones."""
+    """Remove the incomplete files of killed processes in a folder, but not those of live ones.
+
+    Where a file system has no locks, they cannot be told apart, and all stay.
+    """
     for part in folder.glob(f"{PART}*.part"):
         with suppress(OSError):
-            if not _is_alive(part.name.removeprefix(PART).split("-")[0]):
-                part.unlink()
-
-
-def _is_alive(process: str) -> bool:
-    if os.name == "nt" and process.isdecimal():
-        return True  # os.kill(pid, 0) sends Ctrl-C on Windows
-    try:
-        os.kill(int(process), 0)
-    except (ValueError, OverflowError, ProcessLookupError):
-        return False
-    except PermissionError:  # the process belongs to another user
-        return True
-    return True
+            remove_unlocked(part)
 
 
 @contextmanager
 def whole_path(path: Path) -> Iterator[Path]:
-    """Provide a temporary path next to `path`, renamed to it when the block succeeds.
+    """Provide an empty temporary file next to `path`, renamed to it when the block succeeds.
 
     Content and name are on the disk when it returns, so that a power cut leaves the whole file or
     what was there before. The temporary file is removed after any failure, including Ctrl-C.
     Raises OutputError.
     """
-    part = path.with_name(f"{PART}{os.getpid()}-{secrets.token_hex(8)}.part")
+    part = path.with_name(f"{PART}{secrets.token_hex(8)}.part")
     try:
-        try:
-            yield part
-            _sync(part)
-            part.replace(path)
-            sync_folder(path.parent)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        with held(part):
+            try:
+                yield part
+                _sync(part)
+                part.replace(path)
+                sync_folder(path.parent)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise _cannot(shown(path), error) from None
 
@@ -240,7 +232,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     Raises OutputError.
     """
-    with whole_path(path) as part, part.open("xb") as file:
+    with whole_path(path) as part, part.open("wb") as file:
         yield file
 
 

@@ -1,13 +1,23 @@
 # docker build -t latefusion . && docker run --rm -p 7000:7000 latefusion
 # The network is inside; nothing is fetched when it runs, and nothing is written.
-FROM python:3.12-slim AS build
+# A tag moves; an image that was checked has a digest: --build-arg BASE=python:3.12-slim@sha256:...
+# docs/server.md says how to read it.
+ARG BASE=python:3.12-slim
+FROM ${BASE} AS build
 WORKDIR /source
-COPY pyproject.toml README.md LICENSE constraints.txt ./
-COPY src src
+COPY requirements requirements
 RUN python -m venv /opt/latefusion \
-    && /opt/latefusion/bin/pip install --no-cache-dir -c constraints.txt '.[serve,heic]'
+    && /opt/latefusion/bin/pip install --no-cache-dir --only-binary :all: \
+        --require-hashes -r requirements/serve.txt \
+    && python -m venv /opt/build \
+    && /opt/build/bin/pip install --no-cache-dir --only-binary :all: \
+        --require-hashes -r requirements/build.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && /opt/latefusion/bin/pip install --no-cache-dir --no-deps --no-index /wheels/*.whl
 
-FROM python:3.12-slim
+FROM ${BASE}
 RUN useradd --no-create-home --shell /usr/sbin/nologin --uid 10001 latefusion
 COPY --from=build /opt/latefusion /opt/latefusion
 ENV PATH=/opt/latefusion/bin:$PATH PYTHONDONTWRITEBYTECODE=1

@@ -24,6 +24,7 @@ WEIGHTS = SOURCE / "weights"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 MEGABYTE = 1_000_000
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 BASE_ROOMS = ("images", "runtime", "inference", "folder")  # need no extra
 ROOMS = (*BASE_ROOMS, "video", "server", "cluster", "cli")
 IMPORT = """
@@ -41,13 +42,37 @@ def requirements() -> list[Requirement]:
     return [Requirement(line) for line in requires("latefusion") or []]
 
 
-def constraints() -> dict[str, set[str]]:
-    """Package -> its pinned versions; more than one where Python versions need different ones."""
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins: dict[str, set[str]] = {}
-    for pin in (Requirement(line) for line in lines if line and not line.startswith("#")):
-        pins.setdefault(canonicalize_name(pin.name), set()).add(str(pin.specifier))
-    return pins
+def applies(need: Requirement, python: str, extra: str = "") -> bool:
+    """Tell whether a line counts for a version of Python, on Linux, and an extra."""
+    where = {"python_version": python, "python_full_version": f"{python}.1", "extra": extra}
+    return not need.marker or need.marker.evaluate(
+        {"sys_platform": "linux", "platform_system": "Linux", **where}
+    )
+
+
+def constraints(python: str) -> dict[str, str]:
+    """Package -> the version that constraints.txt pins for a version of Python."""
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    return pins_of([line for line in text.splitlines() if not line.startswith("#")], python)
+
+
+def locked(name: str, python: str) -> dict[str, str]:
+    """Package -> its version in a lock for a version of Python; each has a hash."""
+    text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
+    text = re.sub(r" \\\n +--hash=sha256:[0-9a-f]{64}(?= \\\n|\n)", " hashed", text)
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[^\\]+?( hashed)+", line) for line in lines)
+    return pins_of([line.replace(" hashed", "") for line in lines], python)
+
+
+def pins_of(lines: list[str], python: str) -> dict[str, str]:
+    found = {}
+    for pin in (Requirement(line) for line in lines):
+        if applies(pin, python):
+            name = canonicalize_name(pin.name)
+            assert name not in found, f"{name} is pinned twice for Python {python}"
+            found[name] = str(pin.specifier).removeprefix("==")
+    return found
 
 
 def block_after(mark: str) -> list[str]:
@@ -105,7 +130,9 @@ def test_what_runs_a_model_loads_without_pytorch() -> None:
 
 
 def test_photos_and_the_command_line_need_no_package_of_an_extra() -> None:
-    extras = {need.name.replace("-", "_") for need in requirements() if need.marker}
+    extras = {
+        need.name.replace("-", "_") for need in requirements() if "extra ==" in str(need.marker)
+    }
     assert "torch" in extras
     assert extras & loaded_with(*BASE_ROOMS) == set()
 
@@ -135,13 +162,34 @@ def test_ci_takes_the_readme_commands_and_they_are_there() -> None:
         assert len(block_after(name)) == 1
 
 
-def test_every_direct_dependency_is_pinned_within_its_bound() -> None:
-    pins = constraints()
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_direct_dependency_is_pinned_within_its_bound(python: str) -> None:
+    pins = constraints(python)
+    extras = {
+        "",
+        *re.findall(r"extra == ['\"](\w+)", " ".join(str(n.marker) for n in requirements())),
+    }
+    assert {"serve", "train"} < extras
     for need in requirements():
-        pinned = pins.get(canonicalize_name(need.name), set())
-        assert pinned, f"constraints.txt does not pin {need.name}"
-        for pin in pinned:
-            assert need.specifier.contains(pin.removeprefix("==")), f"{need.name}{pin}"
+        if any(applies(need, python, extra) for extra in extras):
+            pin = pins.get(canonicalize_name(need.name))
+            assert pin, f"constraints.txt does not pin {need.name}"
+            assert need.specifier.contains(pin), f"{need.name}=={pin}"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_server_is_installed_from_hashes_of_the_pinned_versions(python: str) -> None:
+    """`.ci/lock` makes the locks anew."""
+    pins = constraints(python)
+    serve, build = locked("serve.txt", python), locked("build.txt", python)
+    for lock in (serve, build):
+        assert lock.items() <= pins.items()
+    for need in requirements():
+        if any(applies(need, python, extra) for extra in ("", "serve", "heic")):
+            assert canonicalize_name(need.name) in serve, (
+                f"requirements/serve.txt lacks {need.name}"
+            )
+    assert "hatchling" in build
 
 
 def test_every_package_that_is_imported_is_declared() -> None:
@@ -162,8 +210,8 @@ def test_every_package_that_is_imported_is_declared() -> None:
 
 
 def test_the_pinned_torch_is_the_one_with_a_cpu_build() -> None:
-    pins = constraints()
-    assert pins["torch"] == {"==2.13.0"}
+    pins = constraints("3.12")
+    assert pins["torch"] == "2.13.0"
     assert [name for name in pins if name.startswith(("nvidia", "cuda", "triton"))] == []
 
 

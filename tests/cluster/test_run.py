@@ -300,13 +300,16 @@ def test_a_worker_that_cannot_start_ends_the_run(
     assert not (tmp_path / "out" / NAME).exists()
 
 
-def test_shards_of_other_sources_stay_and_old_ones_of_this_go(
+def test_shards_of_other_sources_and_folders_stay_and_old_ones_of_this_go(
     cluster: Any, photos: Path, tmp_path: Path, model: Path
 ) -> None:
     out = tmp_path / "out"
     options = ["--into", "tar", "--per-shard", "2"]
+    assert ended(start(photos / "0", out / "below", model, cluster[0], *options))[0] == 0
+    below = {path.name for path in (out / "below").iterdir()}
     code, said, _ = ended(start(photos / "0", out, model, cluster[0], *options))
     assert code == 0
+    assert below == {path.name for path in out.iterdir() if path.is_file()}
     first = set(out.glob("*.tar"))
     assert sorted(said) == sorted(map(str, first))
     own = min(first).name.split("-")[1]
@@ -322,17 +325,7 @@ def test_shards_of_other_sources_stay_and_old_ones_of_this_go(
     assert left == {f"latefusion-{own}-000000.tar"}
     assert (out / "my-own.tar").exists()
     assert len(records((out / NAME).read_bytes())) == 28
-
-
-def test_what_another_run_put_into_a_folder_below_stays(
-    cluster: Any, photos: Path, tmp_path: Path, model: Path
-) -> None:
-    out, options = tmp_path / "out", ["--into", "tar", "--per-shard", "8"]
-    for folder in (out / "below", out):
-        assert ended(start(photos / "0", folder, model, cluster[0], *options))[0] == 0
-    assert {path.name for path in (out / "below").iterdir()} == {
-        path.name for path in out.iterdir() if path.is_file()
-    }
+    assert {path.name for path in (out / "below").iterdir()} == below
 
 
 def test_results_of_a_shard_that_breaks_off_later_stay(

@@ -115,8 +115,7 @@ def test_a_stage_trains_its_own_parts_only(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("validated", [True, False])
-@pytest.mark.parametrize("recipe", ["adamw", "sgd"])
+@pytest.mark.parametrize(("validated", "recipe"), [(True, "adamw"), (False, "sgd")])
 def test_two_and_two_epochs_equal_four(
     data: Path, tmp_path: Path, validated: bool, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

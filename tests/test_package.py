@@ -66,7 +66,7 @@ def locked(name: str, python: str) -> dict[str, str]:
 
 
 def pins_of(lines: list[str], python: str) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for pin in (Requirement(line) for line in lines):
         if applies(pin, python):
             name = canonicalize_name(pin.name)

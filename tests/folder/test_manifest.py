@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from latefusion.errors import OutputError
 from latefusion.folder.manifest import BEGIN, Manifest, Record, digest_of, line_of
 
-DONE = Record("a.jpg", "12ab", "s1", ["a-cutout.png"], 30, 20, 0.5, "cpu", 0.9, 0.25)
+DONE = Record("a.jpg", "12ab", "s1", ("a-cutout.png",), 30, 20, 0.5, "cpu", 0.9, 0.25)
 NEW = ("sizes", "digests")  # fields that records of earlier versions lack
 
 
@@ -212,13 +212,48 @@ def test_a_file_of_something_else_is_left_alone(path: Path, line: str) -> None:
     assert path.read_text() == line + "\n"
 
 
+WRONG = {
+    "photo": 3,
+    "sha256": None,
+    "settings": ["s1"],
+    "outputs": "a-cutout.png",
+    "width": "30",
+    "height": True,
+    "seconds": float("nan"),
+    "confidence": 10**400,
+    "error": {},
+    "subject_found": 1,
+    "notes": [3],
+    "warnings": {"a": "b"},
+    "sizes": [1.5],
+    "digests": [["a"]],
+}
+
+
+@pytest.mark.parametrize("field", WRONG)
+def test_a_line_with_a_value_of_another_type_is_skipped_and_counted(path: Path, field: str) -> None:
+    wrong = asdict(Record("b.jpg", "34cd", "s1")) | {field: WRONG[field]}
+    path.write_bytes(line_for("a.jpg") + json.dumps(wrong).encode() + b"\n")
+    with pytest.warns(UserWarning, match="1 line of .* could not be read"):
+        manifest = Manifest(path, resume=True)
+    with manifest:
+        assert list(manifest.records) == ["a.jpg"]
+
+
+def test_a_pipe_in_its_place_is_one_line(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(OutputError, match="cannot be read: it is a pipe"):
+        Manifest(path)
+
+
 @given(name=st.text(st.characters(exclude_categories=[]), min_size=1))
 def test_any_name_survives(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     path = tmp_path_factory.mktemp("m") / "manifest.jsonl"
     with Manifest(path) as manifest:
         manifest.add(replace(DONE, photo=name, outputs=[name]))
     with Manifest(path, resume=True) as manifest:
-        assert manifest.records[name].outputs == [name]
+        assert manifest.records[name].outputs == (name,)
 
 
 def test_a_folder_in_its_place_is_one_line(tmp_path: Path) -> None:

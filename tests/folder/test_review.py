@@ -1,8 +1,11 @@
+import json
+import warnings
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
 
-from latefusion.folder.manifest import Record
+from latefusion.folder.manifest import NAME, Manifest, Record
 from latefusion.folder.review import is_sure, write_review
 
 SURE = Record("sure.jpg", "1", "s", ("sure-cutout.png",), 40, 30, confidence=0.97)
@@ -33,3 +36,37 @@ def test_the_page_begins_with_what_to_look_at_and_says_what_to_try(tmp_path: Pat
     assert "--subject largest" in page
     assert "clip.mp4" not in page
     assert "&lt;damaged&gt;" in page
+
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+@pytest.mark.parametrize("field", [each.name for each in fields(Record)])
+@pytest.mark.parametrize("kind", ["text", "list", "object"])
+def test_nothing_in_a_manifest_runs_on_the_page(tmp_path: Path, field: str, kind: str) -> None:
+    """Whatever the type of an entry, its record is shown as text or its line is skipped."""
+    value = {"text": SCRIPT, "list": [SCRIPT], "object": {SCRIPT: SCRIPT}}[kind]
+    lines = [asdict(SURE), asdict(NOBODY) | {field: value}]
+    (tmp_path / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        manifest = Manifest(tmp_path / NAME)
+    with manifest:
+        page = write_review(tmp_path, manifest.records.values()).read_text()
+    assert "<script" not in page
+    assert "sure.jpg" in page
+
+
+def test_links_of_a_page_stay_below_its_folder(tmp_path: Path) -> None:
+    record = replace(SURE, outputs=("//host/share/a.png", "javascript:alert(1)"))
+    page = write_review(tmp_path, [record]).read_text()
+    assert 'href="./' in page
+    assert 'href="//' not in page
+    assert 'href="javascript' not in page
+
+
+def test_names_that_are_not_text_have_their_place_on_the_page(tmp_path: Path) -> None:
+    names = ("\udcff.jpg", "\ud800.jpg")  # a byte of Linux, half a letter of Windows
+    page = write_review(tmp_path, [replace(SURE, photo=name) for name in names]).read_text()
+    assert 'id="%FF.jpg"' in page
+    assert 'id="%3F.jpg"' in page

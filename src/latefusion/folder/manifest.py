@@ -8,12 +8,14 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 from latefusion.errors import OutputError, shown
+from latefusion.images.regular import read_regular
 from latefusion.images.writing import make_folder, whole_file
+from latefusion.schema import read_entries
 
 NAME = "manifest.jsonl"
 BEGIN = b'{"photo": "'  # of a line
@@ -232,7 +234,7 @@ def _is_cut_off(line: bytes) -> bool:
 
 def _lines_of(path: Path) -> Lines:
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = read_regular(path).splitlines(keepends=True)
     except FileNotFoundError:
         lines = []
     except OSError as error:
@@ -242,11 +244,7 @@ def _lines_of(path: Path) -> Lines:
 
 def record_of(line: bytes) -> Record | None:
     """The record in a line; None if the line holds none."""
-    known = {field.name for field in fields(Record)}
     try:
-        given = json.loads(line)
-        for name in ("notes", "warnings", "sizes", "digests"):
-            given[name] = tuple(given.get(name, ()))
-        return Record(**{name: value for name, value in given.items() if name in known})
-    except (ValueError, TypeError, AttributeError, RecursionError):
+        return read_entries(Record, json.loads(line))
+    except (ValueError, RecursionError):
         return None

@@ -1,5 +1,6 @@
 """The review page of a run: every photo beside its cut-out, those to look at first."""
 
+import re
 import time
 from collections.abc import Iterable
 from html import escape
@@ -15,6 +16,7 @@ from latefusion.inference.confidence import NO_SUBJECT, SENTENCES, SURE
 
 REVIEW_SECONDS = 3.0  # between two reviews of a run that goes on, and at least
 REVIEW_SHARE = 20  # times what a review takes to write
+NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # in a name, neither a letter nor a byte
 
 
 def write_review(out: Path, records: Iterable[Record]) -> Path:
@@ -77,7 +79,8 @@ def _failures(records: list[Record]) -> str:
 
 def _card(record: Record, out: Path) -> str:
     links = " ".join(
-        f'<a href="{_address(output)}">{escape(Path(output).name)}</a>' for output in record.outputs
+        f'<a href="./{_address(output)}">{escape(Path(output).name)}</a>'  # //HOST would leave
+        for output in record.outputs
     )
     thumb = thumb_of(out / THUMBS, record.photo)
     picture = (
@@ -88,7 +91,7 @@ def _card(record: Record, out: Path) -> str:
     )
     return (
         f'<article id="{_address(record.photo)}"><h3>{escape(record.photo)}'
-        f" <small>{record.width} x {record.height}</small></h3>"
+        f" <small>{escape(f'{record.width} x {record.height}')}</small></h3>"
         f'<p class="scores"><span><b>{_verdict(record)}</b></span>{links}</p>'
         f"{_advice(record)}"
         f'<div class="views">{picture}</div></article>'
@@ -108,7 +111,7 @@ def _advice(record: Record) -> str:
 
 
 def _address(path: str) -> str:
-    return escape(quote(path, errors="surrogateescape"))
+    return escape(quote(NO_BYTE.sub("?", path), errors="surrogateescape"))
 
 
 PAGE = """<!doctype html>

@@ -25,7 +25,7 @@ def read_entries(kind: type[T], given: object) -> T:
     """
     if not isinstance(given, dict):
         raise ValueError(f"expected entries, not {brief(given)}")
-    checks, required = _schema(kind)
+    checks, required = _schema(kind)  # type: ignore[arg-type]  # types are hashable
     if missing := required - given.keys():
         raise ValueError(f"{min(missing)} is missing")
     values = {}

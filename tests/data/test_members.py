@@ -57,16 +57,15 @@ def test_indexing_reads_no_contents(tmp_path: Path) -> None:
     """A shard of a terabyte, nearly all of it a hole in the file."""
     path = tmp_path / "x.tar"
     with path.open("wb") as file:
-        for name in ("a.jpg", "b.jpg"):
-            header = tarfile.TarInfo(name)
-            header.size = 2**39
+        for number in range(2**11):
+            header = tarfile.TarInfo(f"{number}.jpg")
+            header.size = 2**29
             file.write(header.tobuf(tarfile.GNU_FORMAT))
             file.seek(header.size, os.SEEK_CUR)
         file.write(bytes(1024))
     found = members_of(path)
     assert [member.offset for member in found.values() if isinstance(member, Member)] == [
-        512,
-        1024 + 2**39,
+        512 + number * (512 + 2**29) for number in range(2**11)
     ]
 
 
@@ -75,19 +74,6 @@ def test_a_compressed_shard_is_read_whatever_its_ending(tmp_path: Path) -> None:
     for name in ("y.tar.gz", "y.tar"):
         (tmp_path / name).write_bytes(gzip.compress(data))
         assert members_of(tmp_path / name) == FILES
-
-
-def test_a_sparse_file_keeps_its_holes(tmp_path: Path) -> None:
-    with (tmp_path / "a.png").open("wb") as file:
-        file.write(b"begin")
-        file.seek(2**20)
-        file.write(b"end")
-    tar = shutil.which("tar")
-    assert tar
-    subprocess.run([tar, "--sparse", "-cf", "x.tar", "a.png"], cwd=tmp_path, check=True)
-    assert (tmp_path / "x.tar").stat().st_size < 2**19  # it was stored with holes
-    (member,) = members_of(tmp_path / "x.tar").values()
-    assert read_encoded(member) == (tmp_path / "a.png").read_bytes()
 
 
 @pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])

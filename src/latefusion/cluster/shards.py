@@ -1,15 +1,19 @@
 """Readers of shards, tar and Parquet files of photos, as streams of names and contents."""
 
-import lzma
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from latefusion.errors import DataError, reason
-from latefusion.folder.tars import Header
+from latefusion.folder.tars import (
+    DAMAGE,
+    RefusedError,
+    check_size,
+    headers_in,
+    size_of,
+    stream_of,
+)
 from latefusion.images.raw import photo_suffixes
 
 Kind = Literal["folder", "photos", "tar", "parquet"]
@@ -21,8 +25,6 @@ READ_AHEAD = 1 << 20  # bytes of a column
 # Columns of Parquet files with a photo's content and its name; the first that exists is used.
 IMAGE_COLUMNS = ("image", "bytes", "data", "content", "jpg", "jpeg", "png", "webp")
 NAME_COLUMNS = ("__key__", "key", "name", "path", "file_name", "filename", "id")
-
-DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, KeyError)
 
 
 def kind_of(path: str) -> Kind | None:
@@ -38,19 +40,20 @@ def kind_of(path: str) -> Kind | None:
 
 
 def tar_members(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
-    """Yield (name, content) of each photo in a tar file, which may be compressed.
+    """Yield (name, content) of each photo in a tar file, which may be packed by gzip.
 
-    Raises DataError if the file is damaged or truncated.
+    Raises DataError if the file is damaged or truncated, or unpacks to more than photos do.
     """
+    size = size_of(file)
     with (
         _whole(label, "tar file"),
-        tarfile.open(fileobj=file, mode="r|*", tarinfo=Header) as shard,
+        stream_of(file) as shard,
     ):
-        while header := shard.next():
-            shard.members.clear()  # type: ignore[attr-defined]  # it keeps all headers in memory
-            stream = shard.extractfile(header) if header.isreg() else None
-            if stream and kind_of(header.name) == "photos":
-                yield header.name, stream.read()
+        for header in headers_in(shard, size):
+            if header.isreg() and kind_of(header.name) == "photos":
+                check_size(header)
+                stream = shard.extractfile(header)
+                yield header.name, stream.read() if stream else b""
 
 
 def parquet_rows(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
@@ -110,5 +113,7 @@ def _whole(label: str, what: str, *more: type[Exception]) -> Iterator[None]:
     damage: tuple[type[Exception], ...] = (*DAMAGE, *more)
     try:
         yield
+    except RefusedError as error:
+        raise DataError(f"{label} {error}") from error
     except damage as error:
         raise DataError(f"{label} is not a complete {what}: {reason(error)}") from error

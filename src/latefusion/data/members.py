@@ -2,14 +2,21 @@
 
 import os
 import tarfile
-import zlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from latefusion.errors import DataError, reason
-from latefusion.folder.tars import Header, is_hidden
+from latefusion.folder.tars import (
+    DAMAGE,
+    Header,
+    RefusedError,
+    check_size,
+    headers_in,
+    is_hidden,
+    stream_of,
+)
 
 MAGIC, MAGIC_AT = b"ustar", 257  # in the first header of a tar that is not compressed
 
@@ -65,33 +72,43 @@ def shard_members(path: Path, suffixes: Collection[str]) -> Iterator[tuple[str, 
     """Name and place of the files with one of the endings, hidden ones left out, as they lie.
 
     Only the headers are read. A compressed tar cannot be read from the middle, so its pictures come
-    as bytes. Raises DataError for a file that is not a whole tar, and where a picture is a link,
-    since that would silently be missing.
+    as bytes. Raises DataError for a file that is not a whole tar or claims more than pictures have,
+    and where a picture is a link, since that would silently be missing.
     """
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
             plain = file.read(MAGIC_AT + len(MAGIC)).endswith(MAGIC)
-        shard = Shard(path, found.st_size, found.st_mtime_ns)
-        with tarfile.open(path, "r:" if plain else "r|*", tarinfo=Header) as archive:
-            while header := archive.next():
-                archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
-                name = PurePosixPath(header.name)
-                if name.suffix.lower() not in suffixes or is_hidden(name):
-                    continue
-                if header.issym() or header.islnk():
-                    cure = "pack the files with `tar --dereference --hard-dereference`"
-                    raise DataError(f"{path}: {name} is a link in it; {cure}")
-                if header.isreg():
-                    yield str(name), _content(archive, header, shard if plain else None)
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+            file.seek(0)
+            shard = Shard(path, found.st_size, found.st_mtime_ns)
+            with tarfile.open(path, "r:", tarinfo=Header) if plain else stream_of(file) as archive:
+                for header in headers_in(archive, shard.size):
+                    if _is_picture(header, path, suffixes):
+                        content = _content(archive, header, shard if plain else None)
+                        yield str(PurePosixPath(header.name)), content
+    except RefusedError as error:
+        raise DataError(f"{path} {error}") from error
+    except (OSError, *DAMAGE) as error:
         raise DataError(f"{path}: not a complete tar file ({error}); copy it again") from error
+
+
+def _is_picture(header: tarfile.TarInfo, path: Path, suffixes: Collection[str]) -> bool:
+    """True for a picture to read. Raises DataError for a link, and RefusedError for its size."""
+    name = PurePosixPath(header.name)
+    if name.suffix.lower() not in suffixes or is_hidden(name):
+        return False
+    if header.issym() or header.islnk():
+        cure = "pack the files with `tar --dereference --hard-dereference`"
+        raise DataError(f"{path}: {name} is a link in it; {cure}")
+    if header.isreg():
+        check_size(header)
+    return header.isreg()
 
 
 def _content(
     archive: tarfile.TarFile, header: tarfile.TarInfo, shard: Shard | None
 ) -> Member | bytes:
-    if shard and not header.issparse():
+    if shard:
         return Member(shard, header.offset_data, header.size)
     stream = archive.extractfile(header)
     return stream.read() if stream else b""

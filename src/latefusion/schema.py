@@ -4,7 +4,7 @@ Files come from other people, and what is read of them gets into pages, paths an
 """
 
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
 from types import NoneType, UnionType
@@ -74,7 +74,7 @@ def check_of(hint: Any) -> Check:
     if get_origin(hint) in (Sequence, tuple):
         item = check_of(inner[0])
         return lambda value: isinstance(value, list | tuple) and all(map(item, value))
-    if get_origin(hint) in (Mapping, dict):
+    if get_origin(hint) is dict:
         item = check_of(inner[1])
         return lambda value: isinstance(value, dict) and all(map(item, value.values()))
     return PLAIN[hint]
@@ -86,4 +86,5 @@ PLAIN: dict[Any, Check] = {
     int: lambda value: type(value) is int and -LARGEST < value < LARGEST,
     float: lambda value: type(value) in (int, float) and -LARGEST < value < LARGEST,
     NoneType: lambda value: value is None,
+    Any: lambda value: True,
 }

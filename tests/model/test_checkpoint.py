@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import resource
+import struct
 from pathlib import Path
 
 import pytest
@@ -76,7 +78,12 @@ GOOD = {"encoder": "toy", "width": 6, "fusion": [4, 5, 4, 3, 4],
         ({"encoder": "toy"}, "configuration is damaged"),
         (GOOD | {"encoder_args": 3}, "configuration is damaged"),
         (GOOD | {"encoder": "vgg"}, "no encoder 'vgg'"),
-        (GOOD | {"width": "wide"}, "do not fit"),
+        (GOOD | {"width": "wide"}, "damaged .width cannot be 'wide'"),
+        (GOOD | {"width": 6.0}, "configuration is damaged"),
+        (GOOD | {"fusion": "abcde"}, "configuration is damaged"),
+        (GOOD | {"encoder": ["toy"]}, "configuration is damaged"),
+        ("[" * 900 + "]" * 900, "configuration is damaged"),
+        ("[" * 10**5 + "]" * 10**5, "configuration is damaged"),
         (GOOD | {"encoder_args": {"depth": 3}}, "do not fit"),
         (GOOD, "do not fit"),
     ],
@@ -87,6 +94,48 @@ def test_a_configuration_that_builds_nothing_is_named(
     path = write_with_config(tmp_path / "a.safetensors", config)
     with pytest.raises(WeightsError, match=rf"a\.safetensors: .*{reason}"):
         load_network(path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GOOD | {"width": 10**6},  # 500 TB
+        GOOD | {"width": 10**18},
+        GOOD | {"fusion": [4] * 3000},
+        {"encoder": "densenet201", "width": 6, "fusion": [4, 5, 4, 3, 4],
+         "encoder_args": {"blocks": [3000, 3000, 1, 1]}},
+    ],
+)  # fmt: skip
+def test_a_configuration_that_claims_more_than_the_file_has_costs_nothing(
+    tmp_path: Path, config: dict[str, object]
+) -> None:
+    path = write_with_config(tmp_path / "a.safetensors", config)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(WeightsError, match="do not fit its configuration"):
+        load_network(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":' * 10**5,
+        b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}',
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+        b'"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}',
+        b'{"a":{"dtype":"F32","shape":[4611686018427387904,8],"data_offsets":[0,4]}}',
+    ],
+)
+@pytest.mark.parametrize("claimed", [None, 99_000_000, 2**63])
+def test_a_header_that_lies_is_refused_in_one_line(
+    tmp_path: Path, header: bytes, claimed: int | None
+) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", claimed or len(header)) + header + bytes(4))
+    with pytest.raises(WeightsError, match="is not a readable safetensors file") as caught:
+        load_network(path)
+    assert "\n" not in str(caught.value)
 
 
 def test_safetensors_of_others_are_refused(tmp_path: Path) -> None:

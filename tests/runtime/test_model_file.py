@@ -1,9 +1,12 @@
 """An exported file and its sidecar are read together, or refused in one line."""
 
+import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from latefusion.errors import WeightsError
@@ -63,9 +66,39 @@ def test_a_sidecar_of_another_tool_is_refused(toy_model: Path, text: str) -> Non
         read_model(toy_model)
 
 
+@pytest.mark.parametrize("depth", [30, 900, 10**5])
+def test_a_sidecar_of_lists_in_lists_is_refused(toy_model: Path, depth: int) -> None:
+    card = toy_model.with_suffix(".json").read_text().strip()
+    deep = f'{{"more": {"[" * depth}{"]" * depth},{card[1:]}'
+    toy_model.with_suffix(".json").write_text(deep)
+    with pytest.raises(WeightsError, match=r"toy\.json is not valid JSON .too many lists in lists"):
+        read_model(toy_model)
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".json"])
+def test_a_pipe_is_no_model(toy_model: Path, ending: str) -> None:
+    toy_model.with_suffix(ending).unlink()
+    os.mkfifo(toy_model.with_suffix(ending))
+    with pytest.raises(WeightsError, match=rf"toy\{ending} cannot be read: it is a pipe"):
+        read_model(toy_model)
+
+
+def test_a_network_with_parts_in_other_files_is_refused(toy_model: Path) -> None:
+    """OpenCV would read any file that it names."""
+    model = onnx.load(toy_model)
+    weight = model.graph.initializer[0]
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="/etc/passwd")
+    data = model.SerializeToString()
+    toy_model.write_bytes(data)
+    change(toy_model, sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    with pytest.raises(WeightsError, match=r"toy\.onnx has parts in other files"):
+        read_model(toy_model)
+
+
 def test_another_format_is_refused(toy_model: Path) -> None:
     change(toy_model, format="latefusion-onnx/1")
-    with pytest.raises(WeightsError, match="latefusion-onnx/1; this version reads latefusion/2"):
+    with pytest.raises(WeightsError, match="latefusion-onnx/1'; this version reads latefusion/2"):
         read_model(toy_model)
 
 

@@ -17,6 +17,7 @@ from latefusion.folder.tars import (
     is_hidden,
     stream_of,
 )
+from latefusion.images.regular import read_regular
 
 MAGIC, MAGIC_AT = b"ustar", 257  # in the first header of a tar that is not compressed
 
@@ -54,7 +55,7 @@ def read_encoded(source: Encoded) -> bytes:
     if isinstance(source, bytes):
         return source
     if isinstance(source, Path):
-        return source.read_bytes()
+        return read_regular(source)
     shard = source.shard
     try:
         with shard.path.open("rb") as file:

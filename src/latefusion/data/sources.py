@@ -27,6 +27,7 @@ from latefusion.data.members import Encoded, read_encoded, shard_members
 from latefusion.data.neighbours import beside
 from latefusion.errors import DataError
 from latefusion.folder.tars import is_hidden
+from latefusion.images.regular import read_regular
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".webp")  # beside an alpha; a .png there is the alpha
 IMAGE_SUFFIXES = (*PHOTO_SUFFIXES, ".png")
@@ -262,7 +263,7 @@ def _match(source: Path, named: Iterable[tuple[str, Encoded]]) -> list[Pair]:
 
 def _read_list(path: Path) -> list[Pair]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_regular(path).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as a list of pairs: {error}") from error
     numbered = {number: line.strip() for number, line in enumerate(lines, start=1) if line.strip()}

@@ -26,13 +26,21 @@ from latefusion.export.sidecar import about, sha256_of, shortened, sums
 from latefusion.export.tensorflow import frozen_graph
 from latefusion.images.framing import Size, check_side
 from latefusion.images.reading import read_photo
+from latefusion.images.regular import read_regular
 from latefusion.images.writing import whole_file
 from latefusion.inference.golden import SAMPLE, made_up
 from latefusion.model.checkpoint import load_network, read_notes
 from latefusion.model.complexity import SIZE, cost, preset_of
 from latefusion.model.folded import INNER
 from latefusion.model.matting import REACH, MattingNetwork
-from latefusion.runtime.model_file import DYNAMIC, FORMAT, LAZY, ModelFile, fusion_file
+from latefusion.runtime.model_file import (
+    DYNAMIC,
+    FORMAT,
+    LAZY,
+    ModelFile,
+    fusion_file,
+    read_json,
+)
 from latefusion.runtime.planes import OUTPUTS
 from latefusion.runtime.runtimes import Network, OnnxNetwork, in_opencv
 from latefusion.training.stages import Stage, stage_of
@@ -163,9 +171,9 @@ def write_model(model: ModelFile) -> None:
 def _owns_fusion(path: Path) -> bool:
     """True if the fusion file beside an exported file is the one that its sidecar names."""
     try:
-        card = json.loads(path.with_suffix(".json").read_bytes())
-        return bool(card["fusion"]["sha256"] == sha256_of(fusion_file(path).read_bytes()))
-    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        card = read_json(read_regular(path.with_suffix(".json")))
+        return bool(card["fusion"]["sha256"] == sha256_of(read_regular(fusion_file(path))))
+    except (OSError, ValueError, LookupError, TypeError):
         return False
 
 
@@ -230,8 +238,8 @@ def check_name(out: Path, target: Target) -> None:
 def _is_sidecar(path: Path) -> bool:
     """True if a file is a sidecar, of any version of the format, which may be replaced."""
     try:
-        card = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        card = read_json(read_regular(path))
+    except (OSError, ValueError):
         return False
     return isinstance(card, dict) and str(card.get("format")).startswith(FORMAT.split("/")[0])
 

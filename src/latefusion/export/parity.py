@@ -16,6 +16,7 @@ from PIL import Image
 from latefusion.errors import LatefusionError, WeightsError
 from latefusion.export.sidecar import sha256_of
 from latefusion.images.reading import read_photo
+from latefusion.images.regular import read_regular
 from latefusion.inference.predictor import predict
 from latefusion.metrics import Alpha
 from latefusion.runtime.model_file import ModelFile, read_model
@@ -144,7 +145,7 @@ def _origin(model: ModelFile, checkpoint: Path | None) -> Path | None:
     except ModuleNotFoundError:
         return None
     try:
-        same = sha256_of(path.read_bytes()) == model.card.get("checkpoint")
+        same = sha256_of(read_regular(path)) == model.card.get("checkpoint")
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from None
     if same:

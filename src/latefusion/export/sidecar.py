@@ -1,13 +1,15 @@
 """The sidecar: the JSON file beside an exported model, limited to what OpenCV can read."""
 
 import hashlib
-import json
 import re
 import unicodedata
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from latefusion.errors import WeightsError
+from latefusion.images.regular import read_regular
+from latefusion.runtime.model_file import read_json
 
 LONGEST_TEXT = 4000  # bytes; OpenCV's JSON reader stops at 4096
 UNSTATED = "not stated; they follow from the data that the weights were trained on"
@@ -16,8 +18,8 @@ UNSTATED = "not stated; they follow from the data that the weights were trained 
 def read_card(path: Path) -> dict[str, Any]:
     """Read a JSON object with entries for the sidecar. Raises WeightsError for anything else."""
     try:
-        card = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except (OSError, ValueError, RecursionError) as error:
+        card = read_json(read_regular(path).decode())
+    except (OSError, ValueError) as error:
         raise WeightsError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(card, dict):
         raise WeightsError(f"{path} is not a JSON object; give one with training, dev and terms")
@@ -25,14 +27,12 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
-
-
 def _check_plain(path: Path, value: object) -> None:
     """Raise WeightsError for a value that OpenCV, which reads it for the C++ program, refuses."""
     if value is None:
         raise WeightsError(f"{path} has a null, which OpenCV cannot read; leave the entry out")
+    if isinstance(value, float) and not isfinite(value):
+        raise WeightsError(f"{path} is not readable JSON: {value} is not a number")
     if isinstance(value, str) and _plain(value) != value:
         raise WeightsError(f"{path}: {value!r} has control characters; leave them out")
     if isinstance(value, str) and len(value.encode()) > LONGEST_TEXT:

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,7 +12,10 @@ from torch import Tensor
 
 from latefusion.errors import WeightsError
 from latefusion.images.writing import whole_file
+from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import MattingNetwork, NetworkConfig
+from latefusion.runtime.model_file import read_json
+from latefusion.schema import brief, read_entries
 
 
 def save_network(path: Path, network: MattingNetwork, half: bool = False, **notes: str) -> None:
@@ -50,17 +52,29 @@ def load_network(path: Path) -> MattingNetwork:
     """The network that `save_network` wrote, in eval mode, its checksum tested. WeightsError."""
     config = read_config(path)
     try:
-        network = MattingNetwork(config)
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if read_notes(path).get("sha256") not in (None, digest(state)):
             raise WeightsError(f"{path} is damaged (sha256); get a whole copy of it")
+        _check_fit(config, state)
+        network = MattingNetwork(config)
         network.load_state_dict(state)
-    except (RuntimeError, ValueError, TypeError, SafetensorError) as error:
+    except (RuntimeError, ValueError, TypeError, LookupError, SafetensorError) as error:
         raise WeightsError(f"{path}: its tensors do not fit its configuration") from error
-    except KeyError as error:
-        raise WeightsError(f"{path}: this version has no encoder {error}") from error
     return network.eval()
+
+
+def _check_fit(config: NetworkConfig, state: dict[str, Tensor]) -> None:
+    """Build the network without its memory, which a configuration may claim, and compare shapes.
+
+    Raises RuntimeError, ValueError or TypeError.
+    """
+    blocks = [each for each in config.encoder_args.values() if isinstance(each, tuple)]
+    if max(len(config.fusion), *map(sum, blocks), 0) > len(state):  # each layer has a tensor
+        raise ValueError("more layers than tensors")
+    with torch.device("meta"):
+        network = MattingNetwork(config)
+    network.load_state_dict(state, assign=True)
 
 
 def read_notes(path: Path) -> dict[str, str]:
@@ -80,13 +94,13 @@ def read_notes(path: Path) -> dict[str, str]:
 def read_config(path: Path) -> NetworkConfig:
     """The configuration stored in a checkpoint. Raises WeightsError."""
     try:
-        config = json.loads(read_notes(path)["config"])
-        arguments = {name: from_json(value) for name, value in config["encoder_args"].items()}
-        return NetworkConfig(config["encoder"], config["width"], tuple(config["fusion"]), arguments)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path}: its network configuration is damaged") from error
-
-
-def from_json(value: Any) -> Any:
-    """JSON has lists only; in a configuration they are tuples."""
-    return tuple(value) if isinstance(value, list) else value
+        config = read_entries(NetworkConfig, read_json(read_notes(path)["config"]))
+    except ValueError as error:
+        raise WeightsError(f"{path}: its network configuration is damaged ({error})") from error
+    if config.encoder not in ENCODERS:
+        raise WeightsError(f"{path}: this version has no encoder {brief(config.encoder)}")
+    arguments = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in config.encoder_args.items()
+    }
+    return replace(config, encoder_args=arguments)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ class NetworkConfig:
     encoder: str
     width: int
     fusion: tuple[int, ...]
-    encoder_args: dict[str, Any] = field(default_factory=dict)
+    encoder_args: dict[str, int | tuple[int, ...]] = field(default_factory=dict)
 
 
 REACH = 6  # pixels to each side that the fusion network sees, by six 3x3 convolutions in a row

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from latefusion.errors import LatefusionError, WeightsError
 from latefusion.images.framing import LARGEST, Letterbox, Size, check_side, into, letterbox
+from latefusion.images.regular import read_regular
+from latefusion.schema import brief, is_shallow, read_entries
 
 FORMAT = "latefusion/2"
 LAZY: Final = "lazy"  # the export target of a network in two files
@@ -51,6 +53,26 @@ class ModelFile:
         return into(photo, self.size)
 
 
+@dataclass(frozen=True)
+class Entries:
+    """The entries of a sidecar that running its network needs."""
+
+    target: str
+    sha256: str
+    input: dict[str, Any]
+    bytes: int | None = None
+    fusion: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Input:
+    """The entry `input` of a sidecar: a fixed size (H, W), or DYNAMIC with the default side."""
+
+    name: str
+    size: str | tuple[int, ...]
+    side: int | None = None
+
+
 def fusion_file(path: Path) -> Path:
     """Return the path of the fusion network that belongs to `path`: mine.fusion.onnx."""
     return path.with_suffix(".fusion.onnx")
@@ -85,9 +107,11 @@ def read_model(path: Path) -> ModelFile:
     try:
         found = _model(path, data, card)
         _check_sum(path, data, card, sidecar)
+        _check_whole(path, data)
         if found.target == LAZY:
             fusion = _read(fusion_file(path), "it is the second half of the network")
             _check_sum(fusion_file(path), fusion, card["fusion"], sidecar)
+            _check_whole(fusion_file(path), fusion)
             _check_reach(card["fusion"]["reach"])
             found = replace(found, fusion=fusion)
     except WeightsError:
@@ -108,6 +132,12 @@ def _check_sum(path: Path, data: bytes, entry: dict[str, Any], sidecar: Path) ->
         )
 
 
+def _check_whole(path: Path, data: bytes) -> None:
+    """Refuse an .onnx file that names another file for its data, which OpenCV would read."""
+    if path.suffix == ".onnx" and b"location" in data:  # the key of such a name; exports have none
+        raise WeightsError(f"{path} has parts in other files, which are not read; export again")
+
+
 def _check_reach(reach: Any) -> None:
     """Check that the reach is two even numbers of pixels: features are at half the resolution."""
     for side, least in zip(reach, LEAST_REACH, strict=True):
@@ -115,34 +145,52 @@ def _check_reach(reach: Any) -> None:
             raise ValueError(f"invalid reach {reach}")
 
 
+def read_json(text: str | bytes) -> Any:
+    """Parse JSON that is as flat as in the files of this package. Raises ValueError."""
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        found = None
+        shallow = False
+    else:
+        shallow = is_shallow(found)
+    if not shallow:
+        raise ValueError("too many lists in lists")
+    return found
+
+
 def _parse(text: bytes, sidecar: Path) -> dict[str, Any]:
     try:
-        card = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        card = read_json(text)
+    except ValueError as error:
         raise WeightsError(f"{sidecar} is not valid JSON ({error}); export again") from None
     written_as = card.get("format") if isinstance(card, dict) else None
     if written_as is None:
         raise WeightsError(f"{sidecar} is not a sidecar of latefusion; export again")
     if written_as != FORMAT:
         raise WeightsError(
-            f"{sidecar} has the format {written_as}; this version reads {FORMAT}, so export again"
+            f"{sidecar} has the format {brief(written_as)}; this version reads {FORMAT}, so export"
+            " again"
         )
     assert isinstance(card, dict)
     return card
 
 
 def _model(path: Path, data: bytes, card: dict[str, Any]) -> ModelFile:
-    given = card["input"]
-    if given["size"] == DYNAMIC:
-        size, side = None, check_side(int(given["side"]))
+    entries = read_entries(Entries, card)
+    given = read_entries(Input, card["input"])
+    if isinstance(given.size, str):
+        if given.size != DYNAMIC or given.side is None:
+            raise ValueError(f"unknown input size {given.size!r}")
+        size, side = None, check_side(given.side)
     else:
-        height, width = (check_side(int(length)) for length in given["size"])
+        height, width = (check_side(length) for length in given.size)
         size, side = (height, width), max(height, width)
-    return ModelFile(path, data, str(card["target"]), str(given["name"]), size, side, card)
+    return ModelFile(path, data, entries.target, given.name, size, side, card)
 
 
 def _read(file: Path, cure: str) -> bytes:
     try:
-        return file.read_bytes()
+        return read_regular(file)
     except OSError as error:
         raise WeightsError(f"{file} cannot be read: {error.strerror}; {cure}") from None

@@ -43,6 +43,7 @@ from latefusion.data.sources import (
     read_pairs,
 )
 from latefusion.errors import DataError, TrainingError
+from latefusion.images.regular import read_regular
 from latefusion.images.writing import make_folder, remove_parts
 from latefusion.model.checkpoint import load_network
 from latefusion.model.encoders import ENCODERS
@@ -255,7 +256,7 @@ def leave_out(
 def _listed(exclude: Path) -> list[str]:
     """The lines of the list without comments and empty ones."""
     try:
-        text = exclude.read_text(encoding="utf-8-sig")  # editors on Windows add a mark
+        text = read_regular(exclude).decode("utf-8-sig")  # editors on Windows add a mark
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{exclude}: cannot be read as a list of keys ({error})") from None
     lines = [re.split(r"(?:^|\s)#", line)[0].strip() for line in text.splitlines()]

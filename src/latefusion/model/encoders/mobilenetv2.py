@@ -6,12 +6,14 @@ via Objective Decomposition", AAAI 2022 (Apache-2.0), from the project's exporte
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from latefusion.errors import WeightsError
+from latefusion.errors import WeightsError, reason, shown
+from latefusion.images.regular import read_regular
 from latefusion.model.encoders.inverted import (
     StageSpec,
     feature_blocks,
@@ -85,15 +87,27 @@ def read_convolutions(path: Path) -> Iterator[tuple[Tensor, Tensor]]:
     """
     import onnx
     from google.protobuf.message import DecodeError
-    from onnx.numpy_helper import to_array
+    from onnx.external_data_helper import uses_external_data
 
     try:
-        graph = onnx.load(path, format="protobuf").graph
+        graph = onnx.load_from_string(read_regular(path)).graph
     except (OSError, DecodeError) as error:
         raise WeightsError(f"{path} cannot be read as an ONNX file: {error}") from error
     values = {each.name: each for each in graph.initializer}
+    if any(uses_external_data(each) for each in values.values()):
+        raise WeightsError(f"{path} has parts in other files, which are not read; give one file")
     for node in graph.node:
         names = node.input[1:]
         if node.op_type == "Conv" and len(names) == 2 and values.keys() >= set(names):
-            weight, bias = (torch.tensor(to_array(values[name])) for name in names)
-            yield weight, bias
+            yield _tensor(values[names[0]], path), _tensor(values[names[1]], path)
+
+
+def _tensor(value: Any, path: Path) -> Tensor:
+    """The values of an initializer. Raises WeightsError where they are damaged."""
+    from onnx.numpy_helper import to_array
+
+    try:
+        return torch.tensor(to_array(value))
+    except (ValueError, TypeError, LookupError, RuntimeError, MemoryError) as error:
+        name = shown(value.name)
+        raise WeightsError(f"{path}: {name} is damaged ({reason(error)})") from error

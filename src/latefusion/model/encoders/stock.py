@@ -1,33 +1,16 @@
 """Weight files of stock networks: read without running code, checked against an encoder."""
 
-import pickle
-import struct
-import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from latefusion.errors import WeightsError
+from latefusion.model.pickled import read_pickled
 
 PICKLED = (".pth", ".pt")
-# What torch.load raises on a file that is no plain state dict; the first where it would run code,
-# the others on cut and damaged files.
-UNREADABLE = (
-    pickle.UnpicklingError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-)
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -37,21 +20,16 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise WeightsError(
-                f"{path}: not a readable safetensors file ({_line(error)})"
-            ) from error
+        except (SafetensorError, OSError, LookupError, ValueError, RuntimeError) as error:
+            raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
     if path.suffix not in PICKLED:
         raise WeightsError(f"{path}: weights end in .pth, .pt or .safetensors, not '{path.suffix}'")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about pickle versions: it loads or not
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
+        return _plain_state_dict(read_pickled(path), path)
+    except ValueError as error:
         raise WeightsError(
-            f"{path}: not a plain state dict; nothing but tensors is ever loaded ({_line(error)})"
+            f"{path}: not a plain state dict; nothing but tensors is ever loaded ({error})"
         ) from error
-    return _plain_state_dict(loaded, path)
 
 
 def _plain_state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
@@ -65,11 +43,6 @@ def _plain_state_dict(loaded: object, path: Path) -> dict[str, Tensor]:
                 f"{path}: entry {key!r} is a {type(value).__name__}; a state dict is name -> tensor"
             )
     return dict(loaded)
-
-
-def _line(error: BaseException) -> str:
-    """The first line of an error's text, or its type's name where it has none."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def check_matches(module: nn.Module, given: Mapping[str, Tensor], path: Path, right: str) -> None:

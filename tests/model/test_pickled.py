@@ -27,7 +27,7 @@ class Huge:
         return bytearray, (10**13,)
 
 
-def assert_refused(path: Path, problem: str = "") -> None:
+def assert_refused(path: Path, problem: str = ".") -> None:
     with pytest.raises(ValueError, match=problem) as caught:
         read_pickled(path)
     assert str(caught.value)

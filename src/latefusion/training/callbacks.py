@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -17,9 +18,11 @@ from torch import Tensor
 
 from latefusion.images.writing import whole_file
 from latefusion.model.checkpoint import save_network
+from latefusion.schema import brief
 from latefusion.training.module import Training
 from latefusion.training.settings import Settings
 from latefusion.training.settings_file import SETTINGS, write_settings
+from latefusion.training.state import read_state
 
 BEST, LAST = "best.safetensors", "last.safetensors"
 METRICS = "metrics.csv"
@@ -52,6 +55,12 @@ class WholeFiles(TorchCheckpointIO):
     over the last one, which a full disk would leave cut short.
     """
 
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """The state of a run, on the CPU. Raises TrainingError."""
+        return read_state(Path(path))
+
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
@@ -76,7 +85,10 @@ class SaveWeights(pl.Callback):
         return {"best": self.best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        best = state_dict["best"]
+        if not isinstance(best, float) or math.isnan(best):
+            raise ValueError(f"the best score cannot be {brief(best)}")
+        self.best = best
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)

@@ -23,6 +23,7 @@ from latefusion.training.norms import synchronise
 from latefusion.training.optimizers import Horizon, optimization
 from latefusion.training.settings import Settings
 from latefusion.training.stages import Stage
+from latefusion.training.state import check_optimizer
 
 PICTURES = 4  # validation photos shown in TensorBoard
 
@@ -64,6 +65,7 @@ class Training(pl.LightningModule):
         self.scores: dict[str, tuple[float, float]] = {}
         self.rows: list[Tensor] = []
         self.terms: list[Terms] = []  # of the steps of the epoch so far
+        self.begun = False  # training, all that it resumes from restored
         self.canvases = canvases
         self.resident: Resident | None = None
         self.run = torch.compile(stage.forward) if settings.compile else stage.forward
@@ -112,6 +114,9 @@ class Training(pl.LightningModule):
 
     def on_train_start(self) -> None:
         stop_at_sigterm()  # not earlier: Lightning would install its own handler over it
+        for optimizer in self.trainer.optimizers:
+            check_optimizer(optimizer)
+        self.begun = True
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
         torch.manual_seed(self.settings.seed * 1_000_003 + self.global_step)
@@ -192,10 +197,10 @@ class Training(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume another stage's or network's run, or one that is complete."""
         ours, saved = self.identity(), checkpoint.get("run", {})
-        for name, value in saved.items():
-            if value != ours[name]:
+        for name, value in ours.items():
+            if saved.get(name, value) != value:
                 raise TrainingError(
-                    f"{self.settings.out} holds a run with {name} {value}, not {ours[name]}; "
+                    f"{self.settings.out} holds a run with {name} {saved[name]}, not {value}; "
                     f"resume with the settings it was started with"
                 )
         done = checkpoint["epoch"] + 1

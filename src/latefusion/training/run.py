@@ -64,6 +64,7 @@ from latefusion.training.module import Training
 from latefusion.training.optimizers import Horizon
 from latefusion.training.settings import STATE, Settings, check_settings
 from latefusion.training.stages import STAGES
+from latefusion.training.state import read_state, restoring
 
 __all__ = ["Settings", "train"]
 
@@ -113,8 +114,7 @@ def is_of_this_launch(state: Path) -> bool:
     """True for the state of a run that began under the same torchrun; only those are resumed."""
     if not state.exists():
         return False
-    saved = torch.load(state, map_location="cpu", weights_only=True, mmap=True)
-    return bool(saved.get("launch") == launch_id())
+    return bool(read_state(state).get("launch") == launch_id())
 
 
 def order_digest(settings: Settings, loader: DataLoader[Sample]) -> str:
@@ -138,7 +138,11 @@ def fit(trainer: pl.Trainer, module: Training, loader: DataLoader[Sample], views
     """Run Lightning's fit, its errors as ours; the processes it started end with this one."""
     state = module.settings.out / STATE
     try:
-        trainer.fit(module, loader, views, ckpt_path=state if module.settings.resume else None)
+        if not module.settings.resume:
+            trainer.fit(module, loader, views)
+        else:
+            with restoring(state, lambda: module.begun):
+                trainer.fit(module, loader, views, ckpt_path=state)
     except DataError as error:  # a worker process puts its traceback before the message
         raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
     except RuntimeError as error:

@@ -1,5 +1,7 @@
 """Keras weight files: both layouts import whole, and anything else is refused by name."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,7 @@ SMALL = NetworkConfig(
     encoder_args={"blocks": (2, 3, 2, 2), "growth": 32},
 )
 
+NAME = "conv1/conv/kernel:0"
 Weights = dict[str, dict[str, np.ndarray]]  # layer -> weight name -> values
 
 
@@ -209,6 +212,83 @@ def test_a_listed_layer_that_is_absent_is_refused(tmp_path: Path) -> None:
         del file["conv1"]["conv"]
     with pytest.raises(WeightsError, match="not a readable Keras"):
         read_keras(path)
+
+
+def external(file: h5py.File, folder: Path) -> None:
+    """The values are bytes of another file: HDF5 reads any, and waits for a pipe."""
+    os.mkfifo(folder / "pipe")
+    shape = file["conv1/conv"][NAME].shape
+    del file["conv1/conv"][NAME]
+    size = 4 * int(np.prod(shape))
+    file["conv1/conv"].create_dataset(NAME, shape, "f4", external=[(str(folder / "pipe"), 0, size)])
+
+
+def external_link(file: h5py.File, folder: Path) -> None:
+    shutil.copy(GOLDEN, folder / "other.h5")
+    del file["conv1/conv"]
+    file["conv1/conv"] = h5py.ExternalLink("other.h5", "/conv1/conv")
+
+
+def soft_link(file: h5py.File, folder: Path) -> None:
+    file.move("conv1/conv", "aside")
+    file["conv1/conv"] = h5py.SoftLink("/aside")
+
+
+def linked_weight(file: h5py.File, folder: Path) -> None:
+    shutil.copy(GOLDEN, folder / "other.h5")
+    del file["conv1/conv"][NAME]
+    file["conv1/conv"][NAME] = h5py.ExternalLink("other.h5", f"/conv1/conv/{NAME}")
+
+
+def virtual(file: h5py.File, folder: Path) -> None:
+    shutil.copy(GOLDEN, folder / "other.h5")
+    layout = h5py.VirtualLayout(file["conv1/conv"][NAME].shape, "f4")
+    layout[...] = h5py.VirtualSource(folder / "other.h5", f"/conv1/conv/{NAME}", layout.shape)
+    del file["conv1/conv"][NAME]
+    file["conv1/conv"].create_virtual_dataset(NAME, layout)
+
+
+def unwritten(file: h5py.File, folder: Path) -> None:
+    """A terabyte of zeros that is nowhere."""
+    del file["conv1/conv"][NAME]
+    file["conv1/conv"].create_dataset(NAME, (7, 7, 3, 2**31), "f4", chunks=True)
+
+
+def packed(file: h5py.File, folder: Path) -> None:
+    del file["conv1/conv"][NAME]
+    file["conv1/conv"].create_dataset(NAME, data=np.zeros((5000, 20000), "f4"), compression="gzip")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (external, "has its values in another file"),
+        (external_link, "is a link"),
+        (soft_link, "is a link"),
+        (linked_weight, "is a link"),
+        (virtual, "has its values in another file"),
+        (unwritten, "claim over 20 times the size of the file"),
+        (packed, "claim over 20 times the size of the file"),
+    ],
+)
+def test_values_that_are_not_in_the_file_are_refused_unread(
+    tmp_path: Path, change: Callable[[h5py.File, Path], None], message: str
+) -> None:
+    path = write(tmp_path / "w.h5", golden_weights())
+    with h5py.File(path, "a") as file:
+        change(file, tmp_path)
+    with pytest.raises(WeightsError, match=rf"w\.h5: not a readable .* {message}") as caught:
+        read_keras(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["deFG_up4_conv", "fusion_conv0", "conv2_block1_2_conv"])
+def test_a_width_that_no_memory_holds_is_refused(tmp_path: Path, name: str) -> None:
+    weights = golden_weights()
+    (kernel,) = (each for each in weights[name] if "kernel" in each)
+    weights[name][kernel] = np.zeros((0, 3, 5, 2**30), np.float32)
+    with pytest.raises(WeightsError, match="no convolution"):
+        read_keras(write(tmp_path / "w.h5", weights))
 
 
 def test_a_source_that_is_absent_is_named(tmp_path: Path) -> None:

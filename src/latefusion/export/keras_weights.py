@@ -22,6 +22,7 @@ NORM = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
+MOST_PACKED = 20  # times as large unpacked, at most; weights hardly pack at all
 DENSE_LAYER = {"0_bn": "norm1", "1_conv": "conv1", "1_bn": "norm2", "2_conv": "conv2"}
 
 # Keras appends _1, _2 .. to names when a session builds a graph again. No layer's own name ends
@@ -47,22 +48,25 @@ def read_keras(source: Path) -> MattingNetwork:
     that names missing and unexpected tensors.
     """
     arrays = _read_arrays(source)
-    network = MattingNetwork(_config(arrays, source))
-    keys = tensor_names(network)
+    config = _config(arrays, source)
+    with torch.device("meta"):  # without memory, before all shapes are checked
+        claimed = MattingNetwork(config)
+    keys = tensor_names(claimed)
     if problems := name_differences(keys, arrays):
         raise WeightsError(
             f"{source}: {'; '.join(problems)}; expected the {len(keys)} weights of the "
             "late-fusion network of the size given by this file's names and shapes"
         )
-    state = network.state_dict()  # fills the step counters, which Keras does not have
+    shapes = {key: value.shape for key, value in claimed.state_dict().items()}
+    values = {key: _tensor(arrays[name]) for name, key in keys.items()}
     for name, key in keys.items():
-        value = _tensor(arrays[name])
-        if value.shape != state[key].shape:
+        if values[key].shape != shapes[key]:
             raise WeightsError(
-                f"{source}: {name} has the shape {tuple(value.shape)} in PyTorch's order; "
-                f"a network of this size needs {tuple(state[key].shape)}"
+                f"{source}: {name} has the shape {tuple(values[key].shape)} in PyTorch's order; "
+                f"a network of this size needs {tuple(shapes[key])}"
             )
-        state[key] = value
+    network = MattingNetwork(config)
+    state = network.state_dict() | values  # with the step counters, which Keras does not have
     network.load_state_dict(state)
     return network.eval()
 
@@ -84,21 +88,49 @@ def _read_arrays(source: Path) -> Arrays:
 
 
 def _arrays_in(file: h5py.File, source: Path) -> Arrays:
-    weights = file if "layer_names" in file.attrs else file.get("model_weights", file)
+    inside = "layer_names" not in file.attrs and "model_weights" in file
+    weights = _part(file, "model_weights") if inside else file
     if "layer_names" not in weights.attrs:
         raise WeightsError(
             f"{source}: no attribute layer_names on the root or on model_weights; "
             "give a file written by Keras' save_weights or save in the .h5 format"
         )
     arrays: dict[str, np.ndarray] = {}
+    room = MOST_PACKED * source.stat().st_size
     for layer in _texts(weights.attrs["layer_names"]):
-        for weight in _texts(weights[layer].attrs["weight_names"]):
+        for weight in _texts(_part(weights, layer).attrs["weight_names"]):
             kind = AGAIN.sub("", weight.rpartition("/")[2].removesuffix(":0"))
             name = f"{AGAIN.sub('', layer)}/{kind}"
             if name in arrays:
                 raise WeightsError(f"{source}: {name} occurs twice; give a file of one network")
-            arrays[name] = np.asarray(weights[layer][weight], dtype=np.float32)
+            data = _dataset(weights, f"{layer}/{weight}")
+            room -= data.nbytes
+            if room < 0:
+                raise ValueError(f"the arrays claim over {MOST_PACKED} times the size of the file")
+            arrays[name] = np.asarray(data, dtype=np.float32)
     return arrays
+
+
+def _part(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
+    """What lies under a path of the file itself. Raises ValueError for a link, also to other files.
+
+    HDF5 opens any file, also a pipe, that a link or a dataset names.
+    """
+    for part in path.split("/"):
+        if not isinstance(group.get(part, getlink=True), h5py.HardLink):
+            raise ValueError(f"{path} is a link; copy the values into the file")
+        group = group[part]
+    return group
+
+
+def _dataset(weights: h5py.Group, path: str) -> h5py.Dataset:
+    """An array whose values lie in the file itself. Raises ValueError and TypeError."""
+    found = _part(weights, path)
+    if not isinstance(found, h5py.Dataset):
+        raise TypeError(f"{path} is no array")
+    if found.external or found.is_virtual:
+        raise ValueError(f"{path} has its values in another file; copy them into this one")
+    return found
 
 
 def _texts(names: Iterable[str | bytes]) -> Iterator[str]:
@@ -113,7 +145,7 @@ def _config(arrays: Arrays, source: Path) -> NetworkConfig:
 
     def out(layer: str) -> int:
         kernel = arrays.get(f"{layer}/kernel")
-        if kernel is None or kernel.ndim != 4:
+        if kernel is None or kernel.ndim != 4 or not kernel.size:
             raise WeightsError(
                 f"{source}: no convolution {layer}; give the weights of the late-fusion network "
                 "with a DenseNet encoder"

@@ -316,3 +316,19 @@ def test_what_is_no_source_is_named(tmp_path: Path, place: str, message: str) ->
     out = tmp_path.parent if place == "{}" else tmp_path / "out"
     with pytest.raises(LatefusionError, match=message):
         find_source(place.format(tmp_path), storage_of(str(out)), False)
+
+
+@pytest.mark.parametrize("name", ["s.tar", "s.parquet"])
+def test_a_pipe_among_shards_is_a_problem_without_waiting(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    (group,) = groups_of(find_source(str(tmp_path), OUT, False), name, 2)
+    assert str(group.problem).startswith(f"{tmp_path}/{name} cannot be read: it is a pipe")
+
+
+@pytest.mark.parametrize("rows", [[bytes(2**25)], [bytes(2**20)] * 100])
+def test_parquet_that_unpacks_to_far_more_is_a_problem(tmp_path: Path, rows: list[bytes]) -> None:
+    path = tmp_path / "s.parquet"
+    parquet.write_table(pa.table({"image": rows}), path, compression="zstd")
+    assert path.stat().st_size < 100_000
+    *_, last = groups_of(find_source(str(path), OUT, False), "s.parquet", 2)
+    assert f"{path} claims to hold over 100 times its size" in str(last.problem)

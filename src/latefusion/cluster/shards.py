@@ -9,6 +9,7 @@ from latefusion.errors import DataError, reason
 from latefusion.folder.tars import (
     DAMAGE,
     RefusedError,
+    check_claim,
     check_size,
     headers_in,
     size_of,
@@ -59,26 +60,37 @@ def tar_members(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
 def parquet_rows(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
     """Yield (name, content) of each row of a Parquet file; the name is "" if it has none.
 
-    Raises DataError if the file is damaged or has no column of image bytes.
+    Raises DataError if the file is damaged, has no column of image bytes or claims too many.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
+    size, unpacked = size_of(file), 0
     with _whole(label, "Parquet file", pa.ArrowException):
         # With a buffer, a row group is streamed; without one, it is read into memory as a whole.
         table = parquet.ParquetFile(file, buffer_size=READ_AHEAD, pre_buffer=False)
+        check_claim(_claimed(table.metadata), size)
         image, name = _columns(table.schema_arrow, label)
         for batch in table.iter_batches(batch_size=16, columns=[image, *([name] if name else [])]):
             images = batch.column(image).to_pylist()
             names = batch.column(name).to_pylist() if name else [""] * len(images)
             for called, content in zip(names, images, strict=True):
-                yield _row(called, content)
+                row = _row(called, content)
+                unpacked += len(row[1])  # of one picture, perhaps, that all rows refer to
+                check_claim(unpacked, size)
+                yield row
 
 
 READERS: dict[str, Callable[[Any, str], Iterator[tuple[str, bytes]]]] = {
     "tar": tar_members,
     "parquet": parquet_rows,
 }
+
+
+def _claimed(metadata: Any) -> int:
+    """The bytes that the columns of a Parquet file unpack to, as its footer says."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    return sum(group.total_byte_size for group in groups)
 
 
 def _row(called: Any, content: Any) -> tuple[str, bytes]:

@@ -24,6 +24,7 @@ from tenacity import (
 )
 
 from latefusion.errors import LatefusionError, OutputError, install_hint, reason, shown
+from latefusion.images.regular import open_regular, require_regular
 from latefusion.images.writing import make_folder, whole_file
 
 T = TypeVar("T")
@@ -95,6 +96,7 @@ class Storage:
 
     def read(self, path: str) -> bytes:
         """Read a file. Raises OSError if all retries fail."""
+        self._require_regular(path)
         found: bytes = patiently(lambda: self.fs.cat_file(self.at(path)))
         return found
 
@@ -133,6 +135,7 @@ class Storage:
     @contextmanager
     def reading(self, path: str) -> Iterator[IO[bytes]]:
         """Open a file to stream. Reading it is not retried and may raise `transient_errors()`."""
+        self._require_regular(path)
         with patiently(lambda: self.fs.open(self.at(path), "rb")) as file:
             yield file
 
@@ -140,12 +143,17 @@ class Storage:
     def copied(self, path: str) -> Iterator[IO[bytes]]:
         """Open a local copy of a file to read. Raises OSError."""
         if self.local:
-            with (self.local / path).open("rb") as file:
+            with open_regular(self.local / path) as file:
                 yield file
             return
         with NamedTemporaryFile() as spool:
             patiently(lambda: self.fs.get_file(self.at(path), spool.name))
             yield spool
+
+    def _require_regular(self, path: str) -> None:
+        """Raise OSError for a local pipe or device, which a retry would wait for again."""
+        if self.local:
+            require_regular(self.local / path)
 
     def is_folder(self) -> bool:
         """True if the location itself is a folder. Raises OSError, also if nothing exists."""

@@ -84,9 +84,14 @@ def headers_in(shard: tarfile.TarFile, packed: int) -> Iterator[tarfile.TarInfo]
         shard.headers_ahead = 0  # type: ignore[attr-defined]
         if len(shard.pax_headers) > MOST_GLOBAL:
             raise RefusedError(f"has an endless header at byte {header.offset}; pack it again")
-        if shard.offset > MOST_PACKED * packed + SLACK:
-            raise RefusedError(f"claims to hold over {MOST_PACKED} times its size; pack it again")
+        check_claim(shard.offset, packed)
         yield header
+
+
+def check_claim(unpacked: int, packed: int) -> None:
+    """Raise RefusedError for a shard of `packed` bytes that holds far more than pictures do."""
+    if unpacked > MOST_PACKED * packed + SLACK:
+        raise RefusedError(f"claims to hold over {MOST_PACKED} times its size; pack it again")
 
 
 def check_size(header: tarfile.TarInfo) -> None:

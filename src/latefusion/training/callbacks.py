@@ -16,6 +16,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
+from latefusion.errors import TrainingError, reason
+from latefusion.images.regular import read_regular
 from latefusion.images.writing import whole_file
 from latefusion.model.checkpoint import save_network
 from latefusion.schema import brief
@@ -140,6 +142,7 @@ class Record(pl.Callback):
             epochs=trainer.max_epochs,
             horizon=pl_module.horizon.epochs,
         )
+        rows_of(self.settings.out / METRICS)  # not only after an epoch
         write_settings(self.settings.out / SETTINGS, used)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -163,14 +166,28 @@ class Record(pl.Callback):
     def add(self, row: Row) -> None:
         """Write the row of an epoch, after those of the epochs before it. Raises OutputError."""
         path = self.settings.out / METRICS
-        before = list(csv.DictReader(io.StringIO(path.read_text()))) if path.is_file() else []
-        rows = [each for each in before if int(each["epoch"]) < int(row["epoch"])] + [row]
+        rows = [each for each in rows_of(path) if int(each["epoch"]) < int(row["epoch"])] + [row]
         text = io.StringIO()
         writer = csv.DictWriter(text, [*dict.fromkeys(chain(*rows))], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         with whole_file(path) as file:
             file.write(text.getvalue().encode())
+
+
+def rows_of(path: Path) -> list[Row]:
+    """The rows of metrics.csv, none without the file. Raises TrainingError for a damaged one."""
+    try:
+        text = io.StringIO(read_regular(path).decode())
+        rows = list(csv.DictReader(text, restkey="", strict=True))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, csv.Error) as error:
+        raise TrainingError(f"{path} cannot be read: {reason(error)}; move it away") from None
+    for number, row in enumerate(rows, start=2):
+        if None in row.values() or "" in row or not row.get("epoch", "").isdecimal():
+            raise TrainingError(f"{path}: line {number} is damaged; move the file away")
+    return rows
 
 
 class Bar(RichProgressBar):

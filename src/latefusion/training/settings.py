@@ -131,6 +131,7 @@ def check_stage(settings: Settings) -> None:
         return
     order = list(STAGES)
     done = read_notes(start).get("stage", follows)  # an imported file names no stage
+    check_name(f"{settings.weights}: stage", done, STAGES)
     if order.index(done) < order.index(follows):
         raise TrainingError(
             f"{settings.weights} comes from stage {done}, but stage {settings.stage} starts from "

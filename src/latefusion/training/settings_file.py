@@ -1,5 +1,6 @@
 """A run's settings as YAML: written into its folder, and read to repeat it."""
 
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
@@ -12,13 +13,24 @@ import yaml
 from latefusion import __version__
 from latefusion.data.augment import Recipe
 from latefusion.errors import TrainingError
+from latefusion.images.regular import read_regular
 from latefusion.images.writing import whole_file
+from latefusion.schema import brief
 from latefusion.training.settings import PACKAGED_NAMES, Settings
 
 SETTINGS = "settings.yaml"  # in the run's folder
 MADE_WITH = "made_with"  # the entry with the versions, which reading passes over
 OF_A_CALL = {"resume", "progress"}  # not of the run
 HEADING = f"# latefusion train --config {SETTINGS} --out ANOTHER repeats this run\n"
+
+
+class PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, of which ten lines make a list of a billion entries."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases (*name); write the values out")
+        return super().compose_node(parent, index)
 
 
 def write_settings(path: Path, settings: Settings) -> None:
@@ -47,16 +59,17 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises TrainingError for a file that cannot be read, an unknown name or a wrong value.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = yaml.load(read_regular(path).decode(), PlainLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         why = " ".join(str(error).split())
         raise TrainingError(f"{path}: cannot be read as settings: {why}") from None
     if not isinstance(found, dict):
         raise TrainingError(f"{path}: holds no settings; expected lines such as `stage: joint`")
     known = {each.name: each for each in fields(Settings) if each.name not in OF_A_CALL}
-    unknown = [str(name) for name in found if name not in known and name != MADE_WITH]
+    unknown = [name for name in found if name not in known and name != MADE_WITH]
     if unknown:
-        raise TrainingError(f"{path}: unknown setting {unknown[0]}; choose {', '.join(known)}")
+        name = brief(unknown[0]).strip("'")
+        raise TrainingError(f"{path}: unknown setting {name}; choose {', '.join(known)}")
     return {
         name: _value(path, name, known[name].type, value)
         for name, value in found.items()
@@ -89,12 +102,20 @@ def _value(path: Path, name: str, kind: Any, value: Any) -> Any:
     """A setting of YAML as its field holds it. Raises TrainingError for a value of another kind."""
     try:
         return READERS[kind](value)
-    except (TypeError, ValueError):
-        raise TrainingError(f"{path}: {name} cannot be {value!r}") from None
+    except (TypeError, ValueError, OverflowError, AttributeError):
+        raise TrainingError(f"{path}: {name} cannot be {brief(value)}") from None
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError(value)
+    return Path(value)
 
 
 def _paths(value: Any) -> list[Path]:
-    return [Path(each) for each in ([value] if isinstance(value, str) else value)]
+    if not isinstance(value, str | list):
+        raise TypeError(value)
+    return [_path(each) for each in ([value] if isinstance(value, str) else value)]
 
 
 def _size(value: Any) -> tuple[int, int]:
@@ -106,6 +127,12 @@ def _whole(value: Any) -> int:
     if isinstance(value, bool) or int(value) != float(value):
         raise ValueError(value)
     return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not math.isfinite(float(value)):
+        raise ValueError(value)
+    return float(value)
 
 
 def _switch(value: Any) -> bool:
@@ -122,7 +149,7 @@ def _words(value: Any) -> str:
 
 def _recipe(value: Any) -> Recipe:
     ranges: dict[str, Any] = {
-        name: tuple(map(float, each)) if isinstance(each, list) else float(each)
+        name: tuple(map(_number, each)) if isinstance(each, list) else _number(each)
         for name, each in value.items()
     }
     return Recipe(**ranges)
@@ -131,15 +158,15 @@ def _recipe(value: Any) -> Recipe:
 READERS: dict[Any, Any] = {
     str: _words,
     str | None: _words,
-    Path: Path,
-    Path | None: Path,
+    Path: _path,
+    Path | None: _path,
     Sequence[Path]: _paths,
     tuple[int, int]: _size,
     tuple[int, int] | None: _size,
     int: _whole,
     int | None: _whole,
-    float: float,
-    float | None: float,
+    float: _number,
+    float | None: _number,
     bool: _switch,
     Recipe: _recipe,
 }

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -99,8 +100,8 @@ def read_config(path: Path) -> NetworkConfig:
         raise WeightsError(f"{path}: its network configuration is damaged ({error})") from error
     if config.encoder not in ENCODERS:
         raise WeightsError(f"{path}: this version has no encoder {brief(config.encoder)}")
+    given: dict[str, Any] = config.encoder_args  # JSON has lists only
     arguments = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in config.encoder_args.items()
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
     }
     return replace(config, encoder_args=arguments)

@@ -24,7 +24,7 @@ OF_A_CALL = {"resume", "progress"}  # not of the run
 HEADING = f"# latefusion train --config {SETTINGS} --out ANOTHER repeats this run\n"
 
 
-class PlainLoader(yaml.SafeLoader):
+class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML without aliases, of which ten lines make a list of a billion entries."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:

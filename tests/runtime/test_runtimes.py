@@ -68,8 +68,12 @@ def test_outputs_are_found_by_name(tmp_path: Path, runtime: Callable[[ModelFile]
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize(
     "data",
-    [b"", b"no network", graph(ALL)[:90], graph(("alpha", "pha")), graph(ALL, given="input")],
-    ids=["empty", "text", "truncated", "other outputs", "other input"],
+    [
+        *(b"", b"no network", graph(ALL)[:90]),
+        *(graph(("alpha", "pha")), graph(ALL, given="input")),
+        graph(ALL, given="imagé").replace("é".encode(), b"\xe9\x97"),
+    ],
+    ids=["empty", "text", "truncated", "other outputs", "other input", "name not text"],
 )
 def test_a_network_of_another_tool_is_refused_in_one_line(
     tmp_path: Path,

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from latefusion.errors import TrainingError
+from latefusion.model.checkpoint import save_network
 from latefusion.training.callbacks import rows_of
+from latefusion.training.settings import Settings, check_settings
 from latefusion.training.settings_file import read_settings
+from tests.helpers.toy_network import add_toy_preset, toy_network
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
@@ -70,3 +73,13 @@ def test_damaged_metrics_are_named(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "metrics.csv").write_bytes(data)
     with pytest.raises(TrainingError, match=r"metrics\.csv.*move (it|the file) away"):
         rows_of(tmp_path / "metrics.csv")
+
+
+def test_weights_of_an_unknown_stage_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_toy_preset(monkeypatch)
+    save_network(tmp_path / "a.safetensors", toy_network(), stage="matting")
+    wanted = Settings("fusion", [tmp_path], tmp_path / "out", weights=tmp_path / "a.safetensors")
+    with pytest.raises(TrainingError, match=r"a\.safetensors: stage 'matting' is unknown"):
+        check_settings(wanted)

@@ -101,8 +101,14 @@ class _Session:
         # The two sessions of lazy fusion take turns: idle threads of one would slow down the other.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=providers)
-        except self._refusals as error:
+            self._session = onnxruntime.InferenceSession(
+                # With the processor alone, a second try would print to stdout, and fail, too.
+                data,
+                options,
+                providers=providers,
+                enable_fallback=int(len(providers) > 1),
+            )
+        except (*self._refusals, ValueError) as error:  # ValueError: its message is not text
             raise WeightsError(f"{path} does not load ({_one_line(error)}); {CURE}") from None
         self.provider: str = self._session.get_providers()[0]
 

@@ -583,7 +583,7 @@ def test_a_result_takes_the_place_of_an_older_one(run: Run, model: Path, tmp_pat
 def contrasty_densenet() -> MattingNetwork:
     """The paper's encoder and its mirrored padding in small, with an alpha from 0 to 1."""
     torch.manual_seed(0)
-    small = {"blocks": (2, 1, 1, 1), "growth": 4}
+    small: dict[str, int | tuple[int, ...]] = {"blocks": (2, 1, 1, 1), "growth": 4}
     network = MattingNetwork(NetworkConfig("densenet201", 8, (4, 4, 4, 4, 4), small)).eval()
     perturb_norms(network)
     found = network(torch.rand(1, 3, 64, 96) * 255)

@@ -1,6 +1,7 @@
 """The sidecar: the JSON file beside an exported model, limited to what OpenCV can read."""
 
 import hashlib
+import json
 import re
 import unicodedata
 from math import isfinite
@@ -32,7 +33,7 @@ def _check_plain(path: Path, value: object) -> None:
     if value is None:
         raise WeightsError(f"{path} has a null, which OpenCV cannot read; leave the entry out")
     if isinstance(value, float) and not isfinite(value):
-        raise WeightsError(f"{path} is not readable JSON: {value} is not a number")
+        raise WeightsError(f"{path} is not readable JSON: {json.dumps(value)} is not a number")
     if isinstance(value, str) and _plain(value) != value:
         raise WeightsError(f"{path}: {value!r} has control characters; leave them out")
     if isinstance(value, str) and len(value.encode()) > LONGEST_TEXT:

@@ -7,6 +7,7 @@ from threading import Thread
 
 import pytest
 
+from latefusion.images.locks import open_locked
 from latefusion.images.writing import remove_parts, whole_file
 
 WRITER = """
@@ -95,3 +96,23 @@ def test_writers_and_a_run_that_cleans_up_do_not_get_in_each_others_way(tmp_path
         cleaner.kill()
     assert len(list(tmp_path.iterdir())) == 300
     assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"one", b"two"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no open file")
+def test_a_file_that_is_removed_before_it_is_locked_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    path, lock = tmp_path / "file", fcntl.flock
+
+    def lock_later(number: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        path.unlink()  # as its last owner does
+        lock(number, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_later)
+    number = open_locked(path)
+    assert number is not None
+    assert os.path.samestat(os.fstat(number), path.stat())
+    os.close(number)

@@ -142,6 +142,16 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
+def memory_of(pid: int) -> float:
+    """Megabytes of a process and those that it started; what they share counts once."""
+    found = 0
+    for each in (pid, *descendants(pid)):
+        with suppress(OSError):  # gone meanwhile
+            rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
+            found += int(rollup.split("Pss:")[1].split()[0])
+    return found / 1024
+
+
 class Server(NamedTuple):
     """A running server, and the file of its log."""
 
@@ -156,13 +166,7 @@ class Server(NamedTuple):
         return ask(self.port, sent)
 
     def memory(self) -> float:
-        """Megabytes of all its processes; what they share counts once."""
-        found = 0
-        for pid in [self.process.pid, *descendants(self.process.pid)]:
-            with suppress(OSError):  # gone meanwhile
-                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-                found += int(rollup.split("Pss:")[1].split()[0])
-        return found / 1024
+        return memory_of(self.process.pid)
 
     def free_after(self) -> float:
         """Seconds until no worker has a photo."""

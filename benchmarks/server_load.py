@@ -1,14 +1,15 @@
 """A server under load: throughput against the bare predictor, times, errors, memory, SIGTERM.
 
-    python benchmarks/server_load.py dev.tar [--seconds 300] [--clients 64] [--save cutout]
+    python benchmarks/server_load.py dev.tar [--seconds 300] [--clients 64] [--against TREE]
 
 Each client sends its next request as soon as it has its answer, over a connection that stays open.
 The clients run in one separate process that does little more than write and read bytes. `bare` is
 `predictor(data)`, from encoded bytes to a Matte, in as many threads as the server has workers; it
-neither renders nor encodes. `done` is all that a worker does, without HTTP. Bare, done and server
-take turns on the same photos, ROUNDS times. Rates are compared within a turn, and so is core time
-of all threads, which other work on the machine disturbs less. Then follow a long run with its
-memory, overload with a queue of 4, and SIGTERM under load. --seconds 0 stops before these.
+neither renders nor encodes. `done` is all that a worker does, without HTTP. `before` is the server
+of the source tree that --against names. They take turns on the same photos, ROUNDS times. Rates are
+compared within a turn, and so is core time of all threads, which other work on the machine disturbs
+less. Then follow a long run with its memory, overload with a queue of 4, and SIGTERM under load.
+--seconds 0 stops before these.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,7 @@ from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 import cv2
+from server_attacks import descendants, memory_of
 
 from latefusion import Predictor
 from latefusion.data.members import read_encoded
@@ -44,6 +46,7 @@ ROUNDS, TURN = 3, 20.0  # seconds of each turn
 MANY = 1000
 PHOTOS = 48
 SERVE = (sys.executable, "-m", "latefusion", "serve", "--port", "0")
+TREE = Path(__file__).parents[1]
 LIMITS = Limits()
 
 
@@ -74,6 +77,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--save", default="cutout")
+    parser.add_argument("--against", type=Path, help="another source tree, to compare with")
     args = parser.parse_args()
     pairs = read_pairs([args.pairs], VAL_LIST)
     pairs = pairs[:: max(1, len(pairs) // PHOTOS)][:PHOTOS]
@@ -81,7 +85,8 @@ def main() -> None:
     path = f"/api/matte?save={args.save}"
     with server() as (port, process, start):
         print(f"ready after {start:.2f} s", flush=True)
-        turns(photos, port, process.pid, path, args)
+        with server(tree=args.against) if args.against else nullcontext() as other:
+            turns(photos, port, process.pid, path, args, other)
         if not args.seconds:
             return
         found = asyncio.run(load(port, path, photos, args.clients, args.seconds, process.pid))
@@ -92,15 +97,19 @@ def main() -> None:
 
 
 @contextmanager
-def server(*options: str) -> Iterator[tuple[int, subprocess.Popen[str], float]]:
+def server(*options: str, tree: Path = TREE) -> Iterator[tuple[int, subprocess.Popen[str], float]]:
     """Port, process, and seconds from the start to ready."""
     start = perf_counter()
     process = subprocess.Popen(
-        [*SERVE, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [*SERVE, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tree / "src")},
     )
     assert process.stdout
     port = int(process.stdout.readline().rpartition(":")[2])
-    while asyncio.run(ask_once(port, b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"))[0] != 200:
+    while asyncio.run(ask_once(port, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"))[0] != 200:
         time.sleep(0.01)
     try:
         yield port, process, perf_counter() - start
@@ -116,7 +125,14 @@ class Turn(NamedTuple):
     core: float
 
 
-def turns(photos: list[bytes], port: int, pid: int, path: str, args: argparse.Namespace) -> None:
+def turns(
+    photos: list[bytes],
+    port: int,
+    pid: int,
+    path: str,
+    args: argparse.Namespace,
+    other: tuple[int, subprocess.Popen[str], float] | None,
+) -> None:
     workers, threads = workers_for(MANY, None)
     cv2.setNumThreads(threads)
     predictor = Predictor(threads=threads)
@@ -133,6 +149,9 @@ def turns(photos: list[bytes], port: int, pid: int, path: str, args: argparse.Na
         ),
         "server": partial(served, port, pid, path, photos, args.clients),
     }
+    if other:
+        before = partial(served, other[0], other[1].pid, path, photos, args.clients)
+        contenders["before"] = before
     found: dict[str, list[Turn]] = {name: [] for name in contenders}
     for turn in range(ROUNDS + 1):  # the first one warms up
         for name, run in contenders.items():
@@ -141,7 +160,7 @@ def turns(photos: list[bytes], port: int, pid: int, path: str, args: argparse.Na
     for name, of in found.items():
         rates, cores = ([round(value, 2) for value in values] for values in zip(*of, strict=True))
         print(f"{args.save}, {name}: photos a second {rates}, core-ms a photo {cores}")
-    for name in ("bare", "done"):
+    for name in contenders.keys() - {"server"}:
         pairs = list(zip(found["server"], found[name], strict=True))
         rate = statistics.median(server.rate / other.rate for server, other in pairs)
         core = statistics.median(other.core / server.core for server, other in pairs)
@@ -175,14 +194,17 @@ def served(
 
 
 def core_seconds(pid: int) -> float:
-    """Core seconds used by a process, in user and system mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Core seconds used by a process and those that it started, in user and system mode."""
+    found = 0
+    for each in (pid, *descendants(pid)):
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        found += int(fields[11]) + int(fields[12])
+    return found / os.sysconf("SC_CLK_TCK")
 
 
 def message(path: str, photo: bytes) -> bytes:
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
         f"Content-Length: {len(photo)}\r\n\r\n"
     )
     return head.encode() + photo
@@ -247,8 +269,7 @@ async def ask_once(port: int, sent: bytes) -> tuple[int, float]:
 
 async def measure(pid: int, found: Found) -> None:
     while True:
-        status = Path(f"/proc/{pid}/status").read_text()
-        found.memory.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
+        found.memory.append(memory_of(pid))
         await asyncio.sleep(1)
 
 

@@ -27,6 +27,7 @@ def segment(mark: int, body: bytes) -> bytes:
 JPEG = encoded("JPEG")
 TABLES = JPEG.index(b"\xff\xdb")  # where the segments of metadata end
 SCAN = JPEG.index(b"\xff\xda")
+RESTARTS = JPEG[:SCAN] + segment(0xDD, b"\0\1") + JPEG[SCAN : SCAN + 100] + b"\xff\xd9"
 LARGE_EXIF = segment(0xE1, b"Exif\0\0" + bytes(65_000))
 
 
@@ -56,6 +57,14 @@ def test_what_is_too_much_before_the_pixels_is_left_out(more: bytes) -> None:
         assert np.array_equal(np.asarray(left), np.asarray(whole))
 
 
+@pytest.mark.parametrize(
+    "more", [LARGE_EXIF * 400, b"\xff" * 20_000_000, b"\xff\x00" * 10_000_000]
+)
+def test_a_jpeg_without_pixels_is_bounded_too(more: bytes) -> None:
+    found = bounds.bounded(io.BytesIO(JPEG[:TABLES] + more), JPEG[:4], "a.jpg").read()
+    assert len(found) < 1 << 21
+
+
 def test_exif_that_is_too_large_costs_no_pixels_and_is_reported() -> None:
     with pytest.warns(UserWarning, match="metadata is damaged or too large|EXIF is damaged"):
         photo = read_photo(with_head(LARGE_EXIF * 40))
@@ -72,6 +81,8 @@ def test_exif_that_is_too_large_costs_no_pixels_and_is_reported() -> None:
         # An end of the picture that is none, in a table, does not hide the scans behind it.
         (JPEG[:-2] + (segment(0xC4, b"\xff\xd9") + JPEG[SCAN:-2]) * 200, "50 scans"),
         (JPEG[:-2] + segment(0xC4, b"") * 3000 + JPEG[SCAN:-2], "2000 segments"),
+        # Where a restart is due, libjpeg passes over a reserved marker, but not over its length.
+        (RESTARTS[:-2] + segment(0x02, RESTARTS[SCAN:-2] * 20) * 10, "50 scans"),
     ],
 )
 def test_a_jpeg_of_too_many_parts_is_refused_unread(data: bytes, message: str) -> None:

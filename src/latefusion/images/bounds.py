@@ -22,7 +22,9 @@ MOST_JUNK = 4096  # bytes between segments
 MOST_EXIF = MOST + (1 << 16)  # bytes; a little more than is kept, to be known as too large
 START_OF_SCAN, END, APP1 = 0xDA, 0xD9, 0xE1
 BARE = frozenset((0x01, 0xD8, END))  # markers without a length
-MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # no restart, and no stuffed byte
+# No stuffed byte, no restart, and none that is reserved: where a restart is due, libjpeg passes
+# over those, without the length behind them, and goes on at the next marker.
+MARKER = re.compile(rb"\xff([\x01\xc0-\xcf\xd8-\xfe])")
 EXIF = b"Exif\0\0"
 
 MOST_CHUNKS, LEAST_CHUNK = 20_000, 512  # more chunks than that, and smaller ones in the mean
@@ -111,7 +113,9 @@ def _trimmed(data: bytes, name: str) -> bytes:
             if not about or exif <= MOST_EXIF:
                 kept.append(data[start:end])
             head = end
-    if scans and (junk > MOST_JUNK or exif > MOST_EXIF):
+    if not scans:  # and so nothing to decode, but much to walk through, perhaps
+        return b"".join(kept) + data[head : head + MOST_JUNK]
+    if junk > MOST_JUNK or exif > MOST_EXIF:
         return b"".join(kept) + data[head:]
     return data
 

@@ -57,9 +57,7 @@ def test_what_is_too_much_before_the_pixels_is_left_out(more: bytes) -> None:
         assert np.array_equal(np.asarray(left), np.asarray(whole))
 
 
-@pytest.mark.parametrize(
-    "more", [LARGE_EXIF * 400, b"\xff" * 20_000_000, b"\xff\x00" * 10_000_000]
-)
+@pytest.mark.parametrize("more", [LARGE_EXIF * 400, b"\xff" * 20_000_000, b"\xff\x00" * 10_000_000])
 def test_a_jpeg_without_pixels_is_bounded_too(more: bytes) -> None:
     found = bounds.bounded(io.BytesIO(JPEG[:TABLES] + more), JPEG[:4], "a.jpg").read()
     assert len(found) < 1 << 21

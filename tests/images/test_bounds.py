@@ -97,6 +97,10 @@ def test_a_png_of_tiny_chunks_is_refused_unread() -> None:
     assert np.array_equal(read_photo(split).image, PIXELS)  # as large as those of pixels
 
 
+def test_zeros_behind_a_png_are_no_chunks() -> None:
+    assert np.array_equal(read_photo(encoded("PNG") + bytes(1 << 20)).image, PIXELS)
+
+
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("big", [False, True])
 def test_a_tiff_of_too_many_strips_is_refused_unread(order: str, big: bool) -> None:
@@ -109,6 +113,14 @@ def test_a_tiff_of_too_many_strips_is_refused_unread(order: str, big: bool) -> N
         entry = struct.pack(f"{order}HHHII", 1, 273, 4, 300_000, 0)
     with pytest.raises(ImageError, match=r"a.tif has more than 50000 strips"):
         read_photo(head + entry, name="a.tif")
+
+
+@pytest.mark.parametrize("head", [b"II\0*", b"MM*\0", b"MM\0+"])
+def test_no_header_that_pillow_takes_hides_strips(head: bytes) -> None:
+    order = "<" if head[:1] == b"I" else ">"
+    directory = struct.pack(f"{order}IQHHHII", 16, 0, 1, 273, 1, 300_000, 0)
+    with pytest.raises(ImageError, match=r"a.tif has more than 50000 strips"):
+        read_photo(head + directory, name="a.tif")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])

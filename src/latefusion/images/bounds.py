@@ -32,14 +32,19 @@ MOST_CHUNKS, LEAST_CHUNK = 20_000, 512  # more chunks than that, and smaller one
 # TIFF: tag -> what it counts. A photo may have a strip for each row and colour.
 PARTS = {273: "strips", 324: "tiles"}
 MOST_PARTS = 50_000
-# The first bytes of a TIFF -> byte order, where the place of its first directory stands, and the
-# formats of that place, of the count of entries and of an entry: tag, type, count and value.
+# Where the place of a TIFF's first directory stands, and the formats of that place, of the count of
+# entries and of an entry: tag, type, count and value.
+CLASSIC, BIG = (4, "I", "H", "HHI4x"), (8, "Q", "Q", "HHQ8x")
+# The first bytes of a TIFF, two of them invalid -> byte order, and how Pillow may read it.
 TIFFS = {
-    b"II*\0": ("<", 4, "I", "H", "HHI4x"),
-    b"MM\0*": (">", 4, "I", "H", "HHI4x"),
-    b"II+\0": ("<", 8, "Q", "Q", "HHQ8x"),
-    b"MM\0+": (">", 8, "Q", "Q", "HHQ8x"),
+    b"II*\0": ("<", (CLASSIC,)),
+    b"MM\0*": (">", (CLASSIC,)),
+    b"II\0*": ("<", (CLASSIC,)),
+    b"MM*\0": (">", (CLASSIC,)),
+    b"II+\0": ("<", (BIG,)),
+    b"MM\0+": (">", (BIG, CLASSIC)),
 }
+TYPES = range(32)  # of values; a larger one is none of a directory
 MOST_ENTRIES, FARTHEST = 1 << 16, 1 << 60
 
 
@@ -78,14 +83,21 @@ def _check_tiff(file: IO[bytes], name: str) -> None:
     head = file.read(16)
     if head[:4] not in TIFFS or len(head) < 16:
         return
-    order, at, place_format, count_format, entry_format = TIFFS[head[:4]]
-    (place,) = struct.unpack_from(order + place_format, head, at)
+    order, layouts = TIFFS[head[:4]]
+    for at, place_format, count_format, entry_format in layouts:
+        (place,) = struct.unpack_from(order + place_format, head, at)
+        _check_directory(file, place, order + count_format, order + entry_format, name)
+
+
+def _check_directory(
+    file: IO[bytes], place: int, count_format: str, entry_format: str, name: str
+) -> None:
     file.seek(min(place, FARTHEST))
-    count = file.read(struct.calcsize(order + count_format)).ljust(8, b"\0")
-    (entries,) = struct.unpack_from(order + count_format, count)
-    entry = struct.Struct(order + entry_format)
-    for tag, _, parts in _whole(entry, file.read(entry.size * min(entries, MOST_ENTRIES))):
-        if tag in PARTS and parts > MOST_PARTS:
+    count = file.read(struct.calcsize(count_format)).ljust(8, b"\0")
+    (entries,) = struct.unpack_from(count_format, count)
+    entry = struct.Struct(entry_format)
+    for tag, kind, parts in _whole(entry, file.read(entry.size * min(entries, MOST_ENTRIES))):
+        if tag in PARTS and kind in TYPES and parts > MOST_PARTS:
             raise _too_much(name, f"{MOST_PARTS} {PARTS[tag]}")
 
 

@@ -1,7 +1,10 @@
+import errno
 import io
+import multiprocessing
 import os
 import signal
-import tempfile
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latefusion.errors import ImageError, SizeError
+from latefusion.errors import ImageError, LatefusionError, SizeError
 from latefusion.images import reader_pool
 from latefusion.images.reader_pool import ReaderPool
 from latefusion.images.reading import Photo, read_photo
@@ -159,18 +162,73 @@ def test_a_closed_pool_leaves_no_process() -> None:
     assert not any(process.is_alive() for process in processes)
 
 
-def test_photos_are_read_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nowhere() -> str:
-        raise FileNotFoundError
+@pytest.mark.parametrize(
+    "obstacle",
+    [
+        "tempfile.tempdir = sys.argv[1]",  # too long for the name of a socket
+        "tempfile.gettempdir = lambda: open(sys.argv[1] + '/missing')",  # a read-only container
+    ],
+)
+def test_photos_are_read_where_no_socket_can_be_made(tmp_path: Path, obstacle: str) -> None:
+    folder = tmp_path / ("a" * 120)
+    folder.mkdir()
+    (folder / "a.png").write_bytes(encoded())
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, tempfile\n"
+        "from latefusion.images.reader_pool import ReaderPool\n"
+        "if __name__ == '__main__':\n"
+        f"    {obstacle}\n"
+        f"    with ReaderPool(1, {PATIENCE}) as pool:\n"
+        "        print(pool.read(sys.argv[1] + '/a.png').image.shape)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, program, folder], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "(600, 40, 3)\n"
 
-    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
-    with ReaderPool(1, PATIENCE) as pool:
-        assert np.array_equal(pool.read(encoded()).image, PIXELS[:, :, :3])
-        assert pool._context.get_start_method() == "spawn"
+
+def test_the_start_of_a_process_does_not_count_as_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_pool, "KINDS", ["spawn"])  # takes longer than this limit
+    with ReaderPool(1, 0.25) as pool:
+        assert any(read_in_time(pool, encoded()) for _ in range(20))
 
 
-def test_a_process_ends_itself_where_nobody_is_left_to_end_it(pool: ReaderPool) -> None:
-    process = reader_pool._Process(pool._context, 0.5)
+def test_a_pool_without_any_way_to_start_a_process_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pipe", full)
+    monkeypatch.setattr(reader_pool, "KINDS", ["spawn"])
+    with ReaderPool(1, PATIENCE) as pool, pytest.raises(LatefusionError, match="Too many open"):
+        pool.read(encoded())
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_to_all_processes_does_not_end_a_reading(pool: ReaderPool, name: str) -> None:
+    comment = b"P6\n#" + b"a" * 3_000_000 + b"\n4 4 255\n" + bytes(48)  # for a second
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(pool.read, encoded()).result()
+        reading = thread.submit(pool.read, comment)
+        os.kill(busy(pool), getattr(signal, name))
+        assert reading.result().image.shape == (4, 4, 3)
+
+
+def test_a_program_ends_that_closes_no_pool(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded())
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "from latefusion.images.reader_pool import ReaderPool\n"
+        "if __name__ == '__main__':\n"
+        f"    pool = ReaderPool(1, {PATIENCE})\n"
+        "    pool.read(sys.argv[1])\n"
+    )
+    subprocess.run([sys.executable, program, tmp_path / "a.png"], check=True, timeout=PATIENCE)
+
+
+def test_a_process_ends_itself_where_nobody_is_left_to_end_it() -> None:
+    process = reader_pool._Process(multiprocessing.get_context(reader_pool.KINDS[0]), 0.5)
     process.connection.send(reader_pool._Wish(SLOW, {}))
     process.process.join(PATIENCE)
     assert process.process.exitcode == 1

@@ -9,21 +9,21 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import chain
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from latefusion.errors import ImageError, LatefusionError, shown
+from latefusion.errors import ImageError, LatefusionError, reason, shown
 from latefusion.images.reading import Photo, read_photo
 
 GRACE = 5  # seconds after the limit in which a process ends itself, if nobody else did
@@ -33,7 +33,16 @@ STRIP = 1 << 20  # bytes that are sent at a time
 # Modules that a new process finds loaded, where it is forked; it runs the imports of the console's
 # script again, too.
 PRELOADED = ["latefusion.images.reading", "latefusion.cli"]
-FORKED, FRESH = "forkserver", "spawn"  # ways to start a process; the first is the faster one
+# Ways to start a process. The first is the faster one, but needs a socket in a temporary folder,
+# which cannot be in a container with --read-only, or where the name of the folder is long.
+KINDS = [
+    kind for kind in ("forkserver", "spawn") if kind in multiprocessing.get_all_start_methods()
+]
+START_SECONDS = 60
+# A terminal's Ctrl-C, and its end, go to all its processes, as does a stop of systemd.
+DEAF_TO = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,7 @@ class _Process:
         )
         self.process.start()
         other.close()
+        self.ready = False  # to read, once it has said so
 
     def end(self) -> None:
         self.connection.close()
@@ -85,6 +95,8 @@ class ReaderPool:
         self._idle: list[_Process] = []
         self._busy: set[_Process] = set()
         self._closed = False
+        # A pool that nobody closes ends with the program, which would wait for its processes.
+        Finalize(self, _end_all, (self._idle, self._busy), exitpriority=0)
 
     def __enter__(self) -> "ReaderPool":
         return self
@@ -103,10 +115,7 @@ class ReaderPool:
             self._closed = True
             ended = [*self._idle, *self._busy]
             self._idle.clear()
-        for process in ended:
-            process.process.kill()
-        for process in ended:
-            process.process.join(END_SECONDS)
+        _end_all(ended)
 
     def read(
         self,
@@ -136,18 +145,17 @@ class ReaderPool:
     def _ask(
         self, process: _Process, wish: _Wish, label: str, check: Callable[[], None]
     ) -> _Answer:
-        end = time.monotonic() + self._seconds
+        connection = process.connection
+        if not process.ready:  # which is no fault of the photo
+            _await(connection, START_SECONDS, label, check)
+            with _blaming(label):
+                connection.recv()
+            process.ready = True
         with _blaming(label):
-            process.connection.send(wish)
-        while not _answered(process.connection, label):
-            check()
-            if time.monotonic() > end:
-                raise ImageError(
-                    f"{label} took longer to read than the limit of {self._seconds:g} s;"
-                    " save it again as JPEG or PNG"
-                )
+            connection.send(wish)
+        _await(connection, self._seconds, label, check)
         with _blaming(label):
-            return _receive(process.connection)
+            return _receive(connection)
 
     @contextmanager
     def _process(self) -> Iterator[_Process]:
@@ -165,7 +173,8 @@ class ReaderPool:
             with self._lock:
                 self._busy.discard(process)
             if not self._closed:
-                self._keep(self._new())
+                with suppress(LatefusionError):  # of the next photo, if it lasts
+                    self._keep(self._new())
             raise
         self._keep(process)
 
@@ -178,21 +187,22 @@ class ReaderPool:
         process.end()
 
     def _new(self) -> _Process:
-        return _Process(self._context, self._seconds + GRACE)
+        for kind in KINDS:
+            context: Any = multiprocessing.get_context(kind)
+            context.set_forkserver_preload(PRELOADED)
+            try:
+                return _Process(context, self._seconds + GRACE)
+            except OSError as error:
+                why = reason(error)
+        raise LatefusionError(f"no process can be started to read photos: {why}")
 
-    @cached_property
-    def _context(self) -> Any:
-        context: Any = multiprocessing.get_context(FORKED if _can_fork() else FRESH)
-        context.set_forkserver_preload(PRELOADED)
-        return context
 
-
-def _can_fork() -> bool:
-    """True unless this is Windows, or no folder can hold the socket of the server that forks."""
-    try:
-        return FORKED in multiprocessing.get_all_start_methods() and bool(tempfile.gettempdir())
-    except FileNotFoundError:  # a container with --read-only
-        return False
+def _end_all(*groups: Iterable[_Process]) -> None:
+    processes = list(chain(*groups))
+    for each in processes:
+        each.process.kill()
+    for each in processes:
+        each.process.join(END_SECONDS)
 
 
 @contextmanager
@@ -207,6 +217,18 @@ def _blaming(label: str) -> Iterator[None]:
         ) from None
 
 
+def _await(connection: Connection, seconds: float, label: str, check: Callable[[], None]) -> None:
+    """Wait until there is something to receive. Raises ImageError, and what `check` raises."""
+    end = time.monotonic() + seconds
+    while not _answered(connection, label):
+        check()
+        if time.monotonic() > end:
+            raise ImageError(
+                f"{label} took longer to read than the limit of {seconds:g} s;"
+                " save it again as JPEG or PNG"
+            )
+
+
 def _answered(connection: Connection, label: str) -> bool:
     with _blaming(label):
         return connection.poll(PATIENCE)
@@ -214,8 +236,10 @@ def _answered(connection: Connection, label: str) -> bool:
 
 def _work(connection: Connection, seconds: float) -> None:
     """Read one photo after another until the connection is closed. Runs in the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to all its processes
+    for number in DEAF_TO:
+        signal.signal(number, signal.SIG_IGN)  # what is begun is finished
     with open(os.devnull, "w") as nowhere, suppress(EOFError, OSError):  # noqa: PTH123
+        connection.send(None)
         while True:
             wish: _Wish = connection.recv()
             # If the process that asked is gone, nobody else ends this one.

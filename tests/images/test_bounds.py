@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -61,6 +62,16 @@ def test_what_is_too_much_before_the_pixels_is_left_out(more: bytes) -> None:
 def test_a_jpeg_without_pixels_is_bounded_too(more: bytes) -> None:
     found = bounds.bounded(io.BytesIO(JPEG[:TABLES] + more), JPEG[:4], "a.jpg").read()
     assert len(found) < 1 << 21
+
+
+def test_what_follows_a_jpeg_takes_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "LARGEST_JPEG", 1 << 20)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(JPEG)
+    os.truncate(path, 1 << 40)  # a terabyte that takes no room
+    assert np.array_equal(read_photo(path).image, read_photo(JPEG).image)
 
 
 def test_exif_that_is_too_large_costs_no_pixels_and_is_reported() -> None:

@@ -16,6 +16,7 @@ from latefusion.images.metadata import MOST
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
 # JPEG (T.81, B.1). libjpeg writes 10 scans, mozjpeg up to 20.
+LARGEST_JPEG = 1 << 30  # bytes; what may follow, such as a film or a hole, is not of the picture
 MOST_SCANS = 50
 MOST_SEGMENTS = 2000  # 64 kB each
 MOST_JUNK = 4096  # bytes between segments
@@ -54,7 +55,7 @@ def bounded(file: IO[bytes], head: bytes, name: str) -> IO[bytes]:
     Raises ImageError for what would keep a decoder busy for minutes.
     """
     if head.startswith(JPEG):
-        return io.BytesIO(_trimmed(file.read(), name))
+        return io.BytesIO(_trimmed(file.read(LARGEST_JPEG), name))
     if head.startswith(PNG):
         _check_png(file, name)
     elif head[:4] in TIFFS:

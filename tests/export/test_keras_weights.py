@@ -259,6 +259,15 @@ def packed(file: h5py.File, folder: Path) -> None:
     file["conv1/conv"].create_dataset(NAME, data=np.zeros((5000, 20000), "f4"), compression="gzip")
 
 
+def in_a_large_chunk(file: h5py.File, folder: Path) -> None:
+    """A small array that is read by unpacking a gigabyte."""
+    del file["conv1/conv"][NAME]
+    shape = (7, 7, 3, 64)
+    file["conv1/conv"].create_dataset(
+        NAME, shape, "f4", maxshape=(7, 7, 3, None), chunks=(7, 7, 3, 1_700_000), compression="gzip"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -269,6 +278,7 @@ def packed(file: h5py.File, folder: Path) -> None:
         (virtual, "has its values in another file"),
         (unwritten, "claim over 20 times the size of the file"),
         (packed, "claim over 20 times the size of the file"),
+        (in_a_large_chunk, "claim over 20 times the size of the file"),
     ],
 )
 def test_values_that_are_not_in_the_file_are_refused_unread(

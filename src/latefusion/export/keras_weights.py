@@ -1,5 +1,6 @@
 """Import of Keras weights: the authors' .h5 file in, a checkpoint of this package out."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -104,7 +105,7 @@ def _arrays_in(file: h5py.File, source: Path) -> Arrays:
             if name in arrays:
                 raise WeightsError(f"{source}: {name} occurs twice; give a file of one network")
             data = _dataset(weights, f"{layer}/{weight}")
-            room -= data.nbytes
+            room -= max(data.nbytes, math.prod(data.chunks or ()) * data.dtype.itemsize)
             if room < 0:
                 raise ValueError(f"the arrays claim over {MOST_PACKED} times the size of the file")
             arrays[name] = np.asarray(data, dtype=np.float32)

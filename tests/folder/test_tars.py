@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import shutil
 import subprocess
 import tarfile
@@ -165,3 +166,13 @@ def test_alphas_that_pack_well_are_read(tmp_path: Path, read: Read) -> None:
     packed = io.BytesIO(gzip.compress(data + bytes(1024)))
     path.write_bytes(packed.getvalue())
     assert len(list(read(path))) == 3000
+
+
+def test_a_tar_that_cannot_be_read_twice_is_refused() -> None:
+    reading, writing = os.pipe()  # as a web server without lengths
+    os.close(writing)
+    with (
+        os.fdopen(reading, "rb") as file,
+        pytest.raises(DataError, match=r"a\.tar is not a complete"),
+    ):
+        list(tar_members(file, "a.tar"))

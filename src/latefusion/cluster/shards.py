@@ -45,16 +45,14 @@ def tar_members(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
 
     Raises DataError if the file is damaged or truncated, or unpacks to more than photos do.
     """
-    size = size_of(file)
-    with (
-        _whole(label, "tar file"),
-        stream_of(file) as shard,
-    ):
-        for header in headers_in(shard, size):
-            if header.isreg() and kind_of(header.name) == "photos":
-                check_size(header)
-                stream = shard.extractfile(header)
-                yield header.name, stream.read() if stream else b""
+    with _whole(label, "tar file"):
+        size = size_of(file)
+        with stream_of(file) as shard:
+            for header in headers_in(shard, size):
+                if header.isreg() and kind_of(header.name) == "photos":
+                    check_size(header)
+                    stream = shard.extractfile(header)
+                    yield header.name, stream.read() if stream else b""
 
 
 def parquet_rows(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
@@ -65,8 +63,8 @@ def parquet_rows(file: Any, label: str) -> Iterator[tuple[str, bytes]]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    size, unpacked = size_of(file), 0
     with _whole(label, "Parquet file", pa.ArrowException):
+        size, unpacked = size_of(file), 0
         # With a buffer, a row group is streamed; without one, it is read into memory as a whole.
         table = parquet.ParquetFile(file, buffer_size=READ_AHEAD, pre_buffer=False)
         check_claim(_claimed(table.metadata), size)

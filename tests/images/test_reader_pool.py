@@ -18,7 +18,7 @@ from PIL import Image
 
 from latefusion.errors import ImageError, LatefusionError, SizeError
 from latefusion.images import reader_pool
-from latefusion.images.reader_pool import ReaderPool
+from latefusion.images.reader_pool import ReaderError, ReaderPool
 from latefusion.images.reading import Photo, read_photo
 
 PIXELS = np.random.default_rng(3).integers(0, 255, (600, 40, 4), np.uint8)
@@ -160,6 +160,14 @@ def test_a_closed_pool_leaves_no_process() -> None:
     assert not pool._idle
     assert not pool._busy
     assert not any(process.is_alive() for process in processes)
+    with pytest.raises(ReaderError, match="no more photos are read"):
+        pool.read(encoded())
+
+
+def test_a_bug_in_the_process_is_a_bug_here(pool: ReaderPool) -> None:
+    with pytest.raises(RuntimeError, match="TypeError: '>' not supported"):
+        pool.read(encoded(), most_pixels="many")
+    assert pool.read(encoded()).image.shape == (600, 40, 3)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ else:
 
 HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # of some network file systems
+SECONDS = 10  # in which others look at a file, at most
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -43,9 +45,11 @@ def held(path: Path) -> Iterator[None]:
     The number of a process in its name could not tell: after a restart, another process has it, in
     a container always the same, and those of other machines or containers cannot be looked up.
     """
-    number = open_locked(path)
-    while number is None:  # being looked at by `remove_unlocked`
-        number = open_locked(path)
+    end = time.monotonic() + SECONDS
+    while (number := open_locked(path)) is None:  # being looked at by `remove_unlocked`
+        if time.monotonic() > end:
+            raise BlockingIOError(errno.EAGAIN, "its lock is held by another process")
+        time.sleep(0.001)
     if sys.platform == "win32":  # where no open file is removed or renamed, and the block opens it
         os.close(number)
     try:

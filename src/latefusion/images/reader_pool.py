@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -43,6 +44,10 @@ START_SECONDS = 60
 DEAF_TO = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
+
+
+class ReaderError(LatefusionError):
+    """There is no process to read a photo: none can be started, or the pool is closed."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ class ReaderPool:
         """Read a path or encoded bytes as `read_photo` does, with its options.
 
         `check` is called now and then; an exception of it ends the reading. Raises ImageError, also
-        where it takes longer than the limit.
+        where it takes longer than the limit, and ReaderError.
         """
         given = source if isinstance(source, bytes) else os.fspath(source)
         wish = _Wish(given, {"name": name, **options})
@@ -160,12 +165,7 @@ class ReaderPool:
     @contextmanager
     def _process(self) -> Iterator[_Process]:
         """A process, which is ended and replaced if the reading fails."""
-        with self._lock:
-            process = self._idle.pop() if self._idle else None
-        if process is None or not process.process.is_alive():
-            process = self._new()
-        with self._lock:
-            self._busy.add(process)
+        process = self._take()
         try:
             yield process
         except BaseException:
@@ -173,10 +173,23 @@ class ReaderPool:
             with self._lock:
                 self._busy.discard(process)
             if not self._closed:
-                with suppress(LatefusionError):  # of the next photo, if it lasts
+                with suppress(ReaderError):  # of the next photo, if it lasts
                     self._keep(self._new())
             raise
         self._keep(process)
+
+    def _take(self) -> _Process:
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise ReaderError("no more photos are read; this is the end of the program")
+                process = self._idle.pop() if self._idle else None
+                if process and process.process.is_alive():
+                    self._busy.add(process)
+                    return process
+            if process:
+                process.end()
+            self._keep(self._new())
 
     def _keep(self, process: _Process) -> None:
         with self._lock:
@@ -194,7 +207,7 @@ class ReaderPool:
                 return _Process(context, self._seconds + GRACE)
             except OSError as error:
                 why = reason(error)
-        raise LatefusionError(f"no process can be started to read photos: {why}")
+        raise ReaderError(f"no process can be started to read photos: {why}")
 
 
 def _end_all(*groups: Iterable[_Process]) -> None:
@@ -254,11 +267,15 @@ def _answer(wish: _Wish) -> tuple[_Answer, list[NDArray[Any]]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.filterwarnings("ignore", module="PIL")
+        photo: Photo | None = None
+        error: Exception | None = None
         try:
-            photo, error = read_photo(wish.source, **wish.options), None
+            photo = read_photo(wish.source, **wish.options)
         except (LatefusionError, MemoryError) as raised:
-            photo, error = None, raised
-    messages = [str(each.message) for each in caught]
+            error = raised
+        except Exception:  # noqa: BLE001 - a bug, to be seen by the process that asked
+            error = RuntimeError(traceback.format_exc())
+    messages = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
     if photo is None:
         return _Answer(None, error, messages, ()), []
     planes = [plane for plane in (photo.image, photo.opacity) if plane is not None]

@@ -6,6 +6,7 @@ import cv2
 from starlette.responses import JSONResponse
 
 from latefusion.errors import DeviceError, LatefusionError, SizeError, WeightsError, reason
+from latefusion.images.reader_pool import ReaderError
 
 GONE = 499  # nginx's status for a client that disconnected; it appears in the log only
 
@@ -25,6 +26,7 @@ class GoneError(Exception):
 
 # The first match counts. Any other error is a bug, answered with 500.
 STATUSES: tuple[tuple[type[Exception], int], ...] = (
+    (ReaderError, 503),
     (SizeError, 413),
     (MemoryError, 413),
     (WeightsError, 500),

@@ -302,7 +302,7 @@ HEAVY = ("torch", "onnxruntime", "onnx", "kornia", "lightning", "h5py", "rich.pr
 
 @pytest.mark.parametrize("package", ["h5py", "torch"])
 def test_without_the_training_packages_the_cure_is_named(package: str) -> None:
-    code = f"import sys; sys.modules['{package}'] = None; import latefusion.__main__"
+    code = f"import sys; sys.modules['{package}'] = None; from latefusion.cli import main; main()"
     command = [sys.executable, "-c", code, "import-keras", "a.h5", "b.safetensors"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1

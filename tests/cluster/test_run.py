@@ -262,8 +262,8 @@ def call(*words: str) -> tuple[int, str]:
     [
         (["{}", "{}", "-o", "out"], "takes one folder, glob or shard, not 2"),
         (["{}", "-o", "out.png"], "is a file; --engine ray writes into a folder"),
-        (["{}", "-o", "out", "--watch"], "--review and --watch do not go with"),
-        (["-", "-o", "out"], "do not go with -"),
+        (["{}", "-o", "out", "--watch"], "--review, --watch and --timeout do not go with"),
+        (["-", "-o", "out"], "--timeout and --engine do not go"),
         (["{}", "-o", "out", "--into", "tar", "--engine", "local"], "go with --engine ray"),
         (["{}", "-o", "s3://b/out", "--engine", "local"], "add --engine ray"),
         (["{}/never", "-o", "out"], "does not exist"),

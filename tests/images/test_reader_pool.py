@@ -237,7 +237,8 @@ def test_a_program_ends_that_closes_no_pool(tmp_path: Path) -> None:
 
 def test_a_process_ends_itself_where_nobody_is_left_to_end_it() -> None:
     process = reader_pool._Process(multiprocessing.get_context(reader_pool.KINDS[0]), 0.5)
-    process.connection.send(reader_pool._Wish(SLOW, {}))
+    process.connection.send(reader_pool._Wish(len(SLOW), {}))
+    reader_pool._send_bytes(process.connection, memoryview(SLOW))
     process.process.join(PATIENCE)
     assert process.process.exitcode == 1
     process.end()

@@ -52,9 +52,9 @@ class ReaderError(LatefusionError):
 
 @dataclass(frozen=True)
 class _Wish:
-    """A photo to read: the arguments of `read_photo`."""
+    """A photo to read: its path, or the size of its bytes, which follow; and the options."""
 
-    source: str | bytes
+    source: str | int
     options: dict[str, Any]
 
 
@@ -136,10 +136,11 @@ class ReaderPool:
         where it takes longer than the limit, and ReaderError.
         """
         given = source if isinstance(source, bytes) else os.fspath(source)
-        wish = _Wish(given, {"name": name, **options})
+        wish = _Wish(given if isinstance(given, str) else len(given), {"name": name, **options})
+        data = memoryview(b"" if isinstance(given, str) else given)
         label = name if isinstance(given, bytes) else shown(given)
         with self._free, self._process() as process:
-            answer = self._ask(process, wish, label, check)
+            answer = self._ask(process, wish, data, label, check)
         for message in answer.warnings:
             warnings.warn(message, stacklevel=2)
         if answer.error:
@@ -148,7 +149,12 @@ class ReaderPool:
         return answer.photo
 
     def _ask(
-        self, process: _Process, wish: _Wish, label: str, check: Callable[[], None]
+        self,
+        process: _Process,
+        wish: _Wish,
+        data: memoryview,
+        label: str,
+        check: Callable[[], None],
     ) -> _Answer:
         connection = process.connection
         if not process.ready:  # which is no fault of the photo
@@ -158,6 +164,7 @@ class ReaderPool:
             process.ready = True
         with _blaming(label):
             connection.send(wish)
+            _send_bytes(connection, data)
         _await(connection, self._seconds, label, check)
         with _blaming(label):
             return _receive(connection)
@@ -255,22 +262,31 @@ def _work(connection: Connection, seconds: float) -> None:
         connection.send(None)
         while True:
             wish: _Wish = connection.recv()
+            source = _source(connection, wish.source)
             # If the process that asked is gone, nobody else ends this one.
             faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
-            answer = _answer(wish)
+            answer = _answer(source, wish.options)
             faulthandler.cancel_dump_traceback_later()
             _send(connection, *answer)
-            del answer
+            del answer, source
 
 
-def _answer(wish: _Wish) -> tuple[_Answer, list[NDArray[Any]]]:
+def _source(connection: Connection, given: str | int) -> str | bytearray:
+    if isinstance(given, str):
+        return given
+    data = bytearray(given)
+    _receive_bytes(connection, memoryview(data))
+    return data
+
+
+def _answer(source: str | bytearray, options: dict[str, Any]) -> tuple[_Answer, list[NDArray[Any]]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.filterwarnings("ignore", module="PIL")
         photo: Photo | None = None
         error: Exception | None = None
         try:
-            photo = read_photo(wish.source, **wish.options)
+            photo = read_photo(source, **options)
         except (LatefusionError, MemoryError) as raised:
             error = raised
         except Exception:  # noqa: BLE001 - a bug, to be seen by the process that asked

@@ -38,7 +38,9 @@ from latefusion.images.mending import mended
 from latefusion.images.metadata import NOTHING, Metadata, read_metadata, tiff_tags
 from latefusion.images.raw import develop
 
-ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+ImageSource: TypeAlias = (
+    str | os.PathLike[str] | bytes | bytearray | Image.Image | NDArray[np.uint8]
+)
 Dpi: TypeAlias = tuple[float, float]  # across, down
 
 # A photo of 12,000 x 9,000 has 108 million pixels. A file above this limit is more likely a

@@ -1,4 +1,4 @@
-# docker build -t latefusion . && docker run --rm -p 7000:7000 latefusion
+# docker build -t latefusion . && docker run --rm --read-only --stop-timeout 100 -p 7000:7000 -e LATEFUSION_API_KEY latefusion
 # The network is inside; nothing is fetched when it runs, and nothing is written.
 # A tag moves; an image that was checked has a digest: --build-arg BASE=python:3.12-slim@sha256:...
 # docs/server.md says how to read it.

@@ -300,6 +300,22 @@ def test_heavy_packages_are_not_imported(module: str) -> None:
 HEAVY = ("torch", "onnxruntime", "onnx", "kornia", "lightning", "h5py", "rich.progress", "scipy")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["matte", "a.jpg", "--timeout", "nan"],
+        ["serve", "--time-limit", "nan"],
+        ["serve", "--max-pixels", "inf"],
+        ["video", "a.mp4", "-o", "b.mov", "--epsilon", "nan"],
+        ["train", "segmentation", "--max-lr", "nan"],
+    ],
+)
+def test_no_number_of_an_option_is_nan_or_infinite(words: list[str]) -> None:
+    found = CliRunner().invoke(app, words)
+    assert found.exit_code == 2
+    assert "finite" in found.output or "not in the range" in found.output
+
+
 @pytest.mark.parametrize("package", ["h5py", "torch"])
 def test_without_the_training_packages_the_cure_is_named(package: str) -> None:
     code = f"import sys; sys.modules['{package}'] = None; from latefusion.cli import main; main()"

@@ -70,3 +70,9 @@ def test_names_that_are_not_text_have_their_place_on_the_page(tmp_path: Path) ->
     page = write_review(tmp_path, [replace(SURE, photo=name) for name in names]).read_text()
     assert 'id="%FF.jpg"' in page
     assert 'id="%3F.jpg"' in page
+
+
+def test_a_name_that_no_disk_holds_has_no_picture(tmp_path: Path) -> None:
+    page = write_review(tmp_path, [replace(SURE, photo="z" * 300 + ".jpg")]).read_text()
+    assert "<img" not in page
+    assert "z" * 300 in page

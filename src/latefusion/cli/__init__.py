@@ -1,6 +1,7 @@
 """The command line: each command parses its options, calls one function and prints the result."""
 
 import logging
+import math
 import multiprocessing
 import signal
 import sys
@@ -22,12 +23,22 @@ from latefusion.cli.video import video_app
 from latefusion.errors import LatefusionError, one_line
 
 
+def finite(ctx: Any, option: Any, value: Any) -> Any:
+    """Refuse NaN and infinity, which no range of an option excludes. Raises typer.BadParameter."""
+    for number in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise typer.BadParameter(f"{number} is not a finite number.", ctx, option)
+    return value
+
+
 class Commands(TyperGroup):
     """All commands; the only place where an error becomes one line and an exit code."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A command with the paragraphs of its help unwrapped, so that they fill any terminal."""
         command = super().get_command(ctx, cmd_name)
+        for option in command.params if command else ():
+            option.callback = option.callback or finite
         if command and command.help:
             paragraphs = command.help.split("\n\n")
             command.help = "\n\n".join(" ".join(each.split()) for each in paragraphs)

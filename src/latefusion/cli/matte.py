@@ -137,6 +137,7 @@ def matte(
         typer.Option(
             metavar="SECONDS",
             min=0.1,
+            max=86_400,
             show_default="no limit",
             help="Give up a photo that takes longer to read, and go on with the next.",
             rich_help_panel=FOLDER,

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from latefusion.folder.batch import relative, thumb_of
 from latefusion.folder.listing import PAGE_NAME, THUMBS
-from latefusion.folder.manifest import Manifest, Record
+from latefusion.folder.manifest import Manifest, Record, size_of
 from latefusion.folder.page_style import STYLE
 from latefusion.images.writing import whole_file
 from latefusion.inference.confidence import NO_SUBJECT, SENTENCES, SURE
@@ -86,7 +86,7 @@ def _card(record: Record, out: Path) -> str:
     picture = (
         f'<img src="{_address(relative(thumb, out))}" loading="lazy"'
         ' alt="photo, alpha, over green, over white">'
-        if thumb.is_file()  # a run without --review makes none
+        if size_of(thumb)  # a run without --review makes none
         else ""
     )
     return (

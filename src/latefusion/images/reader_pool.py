@@ -245,7 +245,7 @@ def _await(connection: Connection, seconds: float, label: str, check: Callable[[
         if time.monotonic() > end:
             raise ImageError(
                 f"{label} took longer to read than the limit of {seconds:g} s;"
-                " save it again as JPEG or PNG"
+                " save it again as JPEG or PNG, or allow more time"
             )
 
 

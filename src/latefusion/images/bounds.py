@@ -15,9 +15,9 @@ from latefusion.images.metadata import MOST
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
-# JPEG (T.81, B.1). libjpeg writes 10 scans, mozjpeg up to 20.
+# JPEG (T.81, B.1).
 LARGEST_JPEG = 1 << 30  # bytes; what may follow, such as a film or a hole, is not of the picture
-MOST_SCANS = 50
+MOST_SCANS = 50  # libjpeg writes 10, mozjpeg up to 20
 MOST_SEGMENTS = 2000  # 64 kB each
 MOST_JUNK = 4096  # bytes between segments
 MOST_EXIF = MOST + (1 << 16)  # bytes; a little more than is kept, to be known as too large

@@ -44,10 +44,10 @@ def chunk(name: bytes, body: bytes = b"") -> bytes:
     "more",
     [
         LARGE_EXIF * 400,  # 26 MB, which Pillow joins in quadratic time
-        b"\xff" * 20_000_000,  # fill bytes
-        b"\xff\x00" * 10_000_000,
-        b"\xff\xd0" * 10_000_000,  # restarts
-        b"A" * 20_000_000,
+        b"\xff" * 1_000_000,  # fill bytes
+        b"\xff\x00" * 500_000,
+        b"\xff\xd0" * 500_000,  # restarts
+        b"A" * 1_000_000,
     ],
     ids=["exif", "fill", "stuffed", "restarts", "junk"],
 )
@@ -58,7 +58,15 @@ def test_what_is_too_much_before_the_pixels_is_left_out(more: bytes) -> None:
         assert np.array_equal(np.asarray(left), np.asarray(whole))
 
 
-@pytest.mark.parametrize("more", [LARGE_EXIF * 400, b"\xff" * 20_000_000, b"\xff\x00" * 10_000_000])
+@pytest.mark.parametrize("filler", [b"\xff", b"\xff\x00", b"\xff\xd0", b"A"])
+@pytest.mark.parametrize("rest", [JPEG[TABLES:], b""])
+def test_megabytes_between_segments_are_refused(filler: bytes, rest: bytes) -> None:
+    data = JPEG[:TABLES] + filler * (3_000_000 // len(filler)) + rest
+    with pytest.raises(ImageError, match=r"^a.jpg has more than 1 MB between two segments"):
+        bounds.bounded(io.BytesIO(data), JPEG[:4], "a.jpg")
+
+
+@pytest.mark.parametrize("more", [LARGE_EXIF * 400, b"\xff" * 1_000_000, b"\xff\x00" * 500_000])
 def test_a_jpeg_without_pixels_is_bounded_too(more: bytes) -> None:
     found = bounds.bounded(io.BytesIO(JPEG[:TABLES] + more), JPEG[:4], "a.jpg").read()
     assert len(found) < 1 << 21

@@ -235,8 +235,37 @@ def test_a_program_ends_that_closes_no_pool(tmp_path: Path) -> None:
     subprocess.run([sys.executable, program, tmp_path / "a.png"], check=True, timeout=PATIENCE)
 
 
+@pytest.mark.skipif(not hasattr(os, "getpriority"), reason="POSIX only")
+def test_the_processes_give_way_as_far_as_they_are_told() -> None:
+    with ReaderPool(1, PATIENCE, niceness=3) as pool:
+        pool.start()
+        pool.read(encoded())
+        (process,) = pool._idle
+        found = os.getpriority(os.PRIO_PROCESS, process.process.pid)
+    assert found == os.getpriority(os.PRIO_PROCESS, 0) + 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux only")
+def test_photos_that_are_refused_leave_nothing_in_the_process() -> None:
+    photo = encoded()
+    large = photo[:8] + (b"\0\0\0\0prVt\0\0\0\0" * 500_000) + photo[8:]  # 6 MB of tiny chunks
+    with ReaderPool(1, PATIENCE) as pool:
+        pool.read(photo)
+        (process,) = pool._idle
+        before = megabytes(process.process.pid)
+        for _ in range(12):
+            with pytest.raises(ImageError, match="tiny chunks"):
+                pool.read(large)
+        assert pool._idle == [process]
+        assert megabytes(process.process.pid) < before + 30
+
+
+def megabytes(pid: int | None) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
+
+
 def test_a_process_ends_itself_where_nobody_is_left_to_end_it() -> None:
-    process = reader_pool._Process(multiprocessing.get_context(reader_pool.KINDS[0]), 0.5)
+    process = reader_pool._Process(multiprocessing.get_context(reader_pool.KINDS[0]), 0.5, 0)
     process.connection.send(reader_pool._Wish(len(SLOW), {}))
     reader_pool._send_bytes(process.connection, memoryview(SLOW))
     process.process.join(PATIENCE)

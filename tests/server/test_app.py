@@ -25,7 +25,7 @@ from latefusion.inference.outputs import KINDS, Kind, Look, Suffix
 from latefusion.server.app import create_app
 from latefusion.server.callers import Callers
 from latefusion.server.forms import Upload
-from latefusion.server.limits import BATCH_PHOTOS
+from latefusion.server.limits import BATCH_PHOTOS, SLICE
 from latefusion.server.options import MatteOptions
 from latefusion.server.refusals import refuse
 from latefusion.server.zips import entry_names
@@ -198,6 +198,16 @@ def test_json_of_many_parts_is_refused_before_it_is_looked_at(
 ) -> None:
     kind = {"content-type": "application/json"}
     assert fault in error_of(toy.post("/v1.0/removebg", content=body, headers=kind), 400)
+
+
+@pytest.mark.parametrize("cut", range(7))
+def test_an_escape_that_is_cut_by_the_slices_is_seen(toy: TestClient, cut: int) -> None:
+    start = b'{"image_file_b64": "'
+    letters = b"A" * (2 * SLICE - len(start) - cut)  # the second slice ends inside the escape
+    body = start + letters + b"\\u0101" + b"A" * SLICE + b'"}'
+    kind = {"content-type": "application/json"}
+    found = error_of(toy.post("/v1.0/removebg", content=body, headers=kind), 400)
+    assert "the JSON is broken: a field with letters outside ASCII" in found
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 LARGEST_JPEG = 1 << 30  # bytes; what may follow, such as a film or a hole, is not of the picture
 MOST_SCANS = 50  # libjpeg writes 10, mozjpeg up to 20
 MOST_SEGMENTS = 2000  # 64 kB each
-MOST_JUNK = 4096  # bytes between segments
+MOST_JUNK = 4096  # bytes between segments, up to the first scan; more are left out
+FARTHEST_JUNK = 1 << 20  # with more the file is refused
 MOST_EXIF = MOST + (1 << 16)  # bytes; a little more than is kept, to be known as too large
 START_OF_SCAN, END, APP1 = 0xDA, 0xD9, 0xE1
 BARE = frozenset((0x01, 0xD8, END))  # markers without a length
@@ -114,7 +115,7 @@ def _trimmed(data: bytes, name: str) -> bytes:
     """
     segments = scans = junk = exif = 0
     head, kept = 2, [data[:2]]  # where the segments before the first scan end, and what stays
-    for mark, start, end in _segments(data):
+    for mark, start, end in _segments(data, name):
         scans += mark == START_OF_SCAN
         segments += mark != START_OF_SCAN
         if scans > MOST_SCANS:
@@ -135,10 +136,13 @@ def _trimmed(data: bytes, name: str) -> bytes:
     return data
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield the marker, start and end of each segment, up to the end of the picture."""
+def _segments(data: bytes, name: str) -> Iterator[tuple[int, int, int]]:
+    """Yield the marker, start and end of each segment, up to the end of the picture.
+
+    Raises ImageError if there is too much between two of them.
+    """
     place, scan = 2, False
-    while found := MARKER.search(data, place):
+    while found := MARKER.search(data, place, len(data) if scan else place + FARTHEST_JUNK):
         mark, place = found[1][0], found.end()
         scan |= mark == START_OF_SCAN
         if mark == END and scan:
@@ -146,6 +150,8 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if mark not in BARE:
             place += int.from_bytes(data[place : place + 2], "big")
         yield mark, found.start(), place
+    if not scan and place + FARTHEST_JUNK < len(data):
+        raise _too_much(name, f"{FARTHEST_JUNK >> 20} MB between two segments")
 
 
 def _too_much(name: str, what: str) -> ImageError:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.errors import ImageError, LatefusionError, reason, shown
+from latefusion.images.memory import return_large_blocks
 from latefusion.images.reading import Photo, read_photo
 
 GRACE = 5  # seconds after the limit in which a process ends itself, if nobody else did
@@ -71,10 +72,10 @@ class _Answer:
 class _Process:
     """A process that reads one photo at a time."""
 
-    def __init__(self, context: Any, seconds: float) -> None:
+    def __init__(self, context: Any, seconds: float, niceness: int) -> None:
         self.connection, other = context.Pipe()
         self.process = context.Process(
-            target=_work, args=(other, seconds), name="latefusion-reader", daemon=True
+            target=_work, args=(other, seconds, niceness), name="latefusion-reader", daemon=True
         )
         self.process.start()
         other.close()
@@ -89,11 +90,13 @@ class _Process:
 class ReaderPool:
     """Read photos in up to `count` processes, each photo in at most `seconds`.
 
-    Threads may share it. Processes start at the first photo, or with `start`.
+    Threads may share it. Processes start at the first photo, or with `start`. On POSIX `niceness`
+    lowers their priority, as `nice` does.
     """
 
-    def __init__(self, count: int, seconds: float) -> None:
+    def __init__(self, count: int, seconds: float, niceness: int = 0) -> None:
         self._seconds = seconds
+        self._niceness = niceness
         self._free = threading.Semaphore(count)
         self._count = count
         self._lock = threading.Lock()
@@ -211,7 +214,7 @@ class ReaderPool:
             context: Any = multiprocessing.get_context(kind)
             context.set_forkserver_preload(PRELOADED)
             try:
-                return _Process(context, self._seconds + GRACE)
+                return _Process(context, self._seconds + GRACE, self._niceness)
             except OSError as error:
                 why = reason(error)
         raise ReaderError(f"no process can be started to read photos: {why}")
@@ -254,10 +257,13 @@ def _answered(connection: Connection, label: str) -> bool:
         return connection.poll(PATIENCE)
 
 
-def _work(connection: Connection, seconds: float) -> None:
+def _work(connection: Connection, seconds: float, niceness: int) -> None:
     """Read one photo after another until the connection is closed. Runs in the process."""
     for number in DEAF_TO:
         signal.signal(number, signal.SIG_IGN)  # what is begun is finished
+    if hasattr(os, "nice"):
+        os.nice(niceness)
+    return_large_blocks()
     with open(os.devnull, "w") as nowhere, suppress(EOFError, OSError):  # noqa: PTH123
         connection.send(None)
         while True:
@@ -288,7 +294,7 @@ def _answer(source: str | bytearray, options: dict[str, Any]) -> tuple[_Answer, 
         try:
             photo = read_photo(source, **options)
         except (LatefusionError, MemoryError) as raised:
-            error = raised
+            error = _without_frames(raised)
         except Exception:  # noqa: BLE001 - a bug, to be seen by the process that asked
             error = RuntimeError(traceback.format_exc())
     messages = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
@@ -298,6 +304,15 @@ def _answer(source: str | bytearray, options: dict[str, Any]) -> tuple[_Answer, 
     about = [(plane.shape, plane.dtype.str) for plane in planes]
     bare = photo._replace(image=np.empty(0, np.uint8), opacity=None)
     return _Answer(bare, None, messages, about), planes
+
+
+def _without_frames(error: Exception) -> Exception:
+    """The error without what its tracebacks hold: the bytes of the photo, in a cycle with it."""
+    each: BaseException | None = error
+    while each:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
 
 
 def _send(connection: Connection, answer: _Answer, planes: Sequence[NDArray[Any]]) -> None:

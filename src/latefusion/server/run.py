@@ -1,6 +1,7 @@
 """The server process: its socket, uvicorn with timeouts, and a shutdown that drains requests."""
 
 import asyncio
+import gc
 import json
 import socket
 import sys
@@ -16,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from latefusion.errors import LatefusionError, reason
+from latefusion.images.memory import return_large_blocks
 from latefusion.server.framing import StrictConnection
 from latefusion.server.limits import BODY_SECONDS, HEAD_SECONDS, STALLED_SECONDS
 from latefusion.server.logs import LOGGING, say, warn
@@ -34,6 +36,7 @@ ACCEPTS = 32  # connections accepted at a time, which are open before they can b
 HEAD_BYTES = 64 * 1024  # of a request's head
 KEEP_ALIVE = 5  # seconds that an idle connection stays open
 LAST_WORDS = 10  # seconds to send the last responses at shutdown
+GIL_SECONDS = 5e-4  # after which a thread lets the event loop go on; Python's default is 5e-3
 CROWDED = "too many connections; retry in 5 s"
 CROWDED_HEADERS = {"Retry-After": "5", "Connection": "close"}
 CROWDED_BODY = json.dumps({"error": CROWDED})
@@ -184,6 +187,7 @@ class Server(uvicorn.Server):
         self.server_state = State()
         self._service = service
         self._deadline = 0.0
+        self._tidied = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; as many may wait as BACKLOG says, though only ACCEPTS are accepted at a time."""
@@ -198,6 +202,10 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """End the drain when no request is open or its time is over; called ten times a second."""
+        if self._service.loaded and not self._tidied:
+            # Modules and the network stay; each look through them would take a tenth of a second.
+            gc.freeze()
+            self._tidied = True
         now = asyncio.get_running_loop().time()
         if self._service.draining and not self._deadline:
             self._deadline = now + BODY_SECONDS + self._service.limits.seconds
@@ -252,6 +260,8 @@ def serve(app: FastAPI, service: Service, listener: socket.socket) -> None:
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=LAST_WORDS,
     )
+    sys.setswitchinterval(GIL_SECONDS)
+    return_large_blocks()
     try:
         Server(config, service).run(sockets=[listener])
     finally:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from latefusion.errors import LatefusionError
 from latefusion.images.reader_pool import ReaderPool
 from latefusion.inference.predictor import Predictor
-from latefusion.server.limits import FETCHES, PARSES, Limits
+from latefusion.server.limits import FETCHES, PARSES, Limits, Turns
 from latefusion.server.metrics import Metrics
 from latefusion.server.queue import Queue
 from latefusion.server.refusals import RefusedError
+
+NICENESS = 10  # of the processes that read photos, so that the event loop runs when it has to
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     fetches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES))
     parsing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARSES))
+    turns: Turns = field(default_factory=Turns)
     loaded: bool = False
     draining: bool = False  # no new photos are accepted
     open: int = 0  # accepted requests without an answer yet
@@ -32,7 +35,7 @@ class Service:
     failure: LatefusionError | None = None  # the error of loading the network
 
     def __post_init__(self) -> None:
-        self.readers = ReaderPool(self.queue.workers, self.limits.reading)
+        self.readers = ReaderPool(self.queue.workers, self.limits.reading, NICENESS)
         add = self.metrics.add_gauge
         queue = self.queue
         add("latefusion_queue_waiting", "Photos that wait for a worker.", lambda: queue.waiting)

@@ -16,7 +16,7 @@ del del_first  # from now on glibc would keep blocks up to that size
 before, kept = resident(), []
 blocks = []
 for _ in range(20):
-    blocks.append(bytearray(8_000_000))
+    blocks.append(bytearray(12_000_000))
     kept.append(bytearray(100_000))
 blocks.clear()
 print(resident() - before)

@@ -4,6 +4,7 @@ import http.client
 import io
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -442,6 +443,26 @@ def test_a_network_that_does_not_load_ends_it(tmp_path: Path, toy_model: Path) -
     assert done.returncode == 1
     assert "does not load" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="groups of processes")
+@pytest.mark.parametrize("wait", [0, 0.1, 0.4])
+def test_ctrl_c_while_it_starts_is_no_traceback(wait: float, toy_model: Path) -> None:
+    command = [sys.executable, "-m", "latefusion", "serve", "--port", "0", "--model"]
+    process = subprocess.Popen(
+        [*command, str(toy_model)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout
+    process.stdout.readline()
+    time.sleep(wait)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all processes
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (0, 130)
+    assert "Traceback" not in said
 
 
 def test_a_lopsided_photo_comes_back_as_it_lies(server: Serving) -> None:

@@ -3,8 +3,9 @@
 import ctypes
 import sys
 
-LARGE = 1 << 20  # bytes: pixels, planes and bodies
-MMAP_THRESHOLD = -3  # of mallopt, in malloc.h
+LARGE = 8 << 20  # bytes: bodies, and planes of photos of 2 megapixels; smaller ones are kept
+# Parameters of mallopt, in malloc.h.
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 
 
 def return_large_blocks() -> None:
@@ -15,3 +16,5 @@ def return_large_blocks() -> None:
     """
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
         ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE)
+        # Else each small block at the end of the heap would be given back, and fetched again.
+        ctypes.CDLL(None).mallopt(TRIM_THRESHOLD, 2 * LARGE)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import Any
@@ -77,7 +78,8 @@ class _Process:
         self.process = context.Process(
             target=_work, args=(other, seconds, niceness), name="latefusion-reader", daemon=True
         )
-        self.process.start()
+        with _deaf():
+            self.process.start()
         other.close()
         self.ready = False  # to read, once it has said so
 
@@ -218,6 +220,23 @@ class ReaderPool:
             except OSError as error:
                 why = reason(error)
         raise ReaderError(f"no process can be started to read photos: {why}")
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Let processes that this thread starts begin without Ctrl-C and the like.
+
+    They would print a traceback before they have come to ignoring it themselves.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which would let the signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_all(*groups: Iterable[_Process]) -> None:

@@ -182,11 +182,14 @@ def _trace(
     outputs: Sequence[str],
     opset: int,
 ) -> onnx.ModelProto:
-    """Trace a module; batch, height and width are dynamic for DYNAMIC_OPSET."""
+    """Trace a module; batch, height and width are dynamic for DYNAMIC_OPSET.
+
+    Without gradients, for which the trace would keep what every layer computes.
+    """
     axes = {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in inputs}
     axes |= {name: {0: "batch", 2: f"{name}_height", 3: f"{name}_width"} for name in outputs}
     buffer = BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         # The tracing exporter is deprecated, and warns about its own calls and about Resize before
         # opset 11, which doubles pixels just as PyTorch does. `export` verifies the result.
         warnings.simplefilter("ignore")

@@ -161,6 +161,7 @@ def settings_of(run: Run, args: argparse.Namespace, weights: Path | None) -> Set
         canvas=run.canvas,
         epochs=plan.epochs,
         batch_size=plan.batch,
+        accumulate=1,
         max_lr=plan.rate,
         passes=plan.passes,
         recipe=run.recipe,

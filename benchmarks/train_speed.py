@@ -126,7 +126,7 @@ def make_step(settings: Settings, variant: Variant) -> Step:
     chosen = module.configure_optimizers()
     optimizer, schedule = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
     weights = [weight for weight in module.parameters() if weight.requires_grad]
-    batch = canvases(settings.batch_size, settings.canvas)
+    batch = canvases(settings.batch_size, settings.canvas_side)
 
     def step(seed: int) -> float:
         module.settings = replace(settings, seed=seed)

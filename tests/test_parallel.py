@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from latefusion.parallel import cores_for, side_by_side, too_many, usable_cores
+from latefusion.parallel import (
+    Memory,
+    cores_for,
+    side_by_side,
+    too_many,
+    usable_cores,
+    usable_memory,
+)
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 SHIM = Path(__file__).parent / "files" / "cpuset-shim.c"
@@ -44,6 +51,57 @@ def limit(folder: Path, version: str, quota: int, period: int = 100_000) -> None
         return
     (folder / "cpu.cfs_quota_us").write_text(f"{quota}\n")
     (folder / "cpu.cfs_period_us").write_text(f"{period}\n")
+
+
+def memory_machine(root: Path, version: str, group: str, free: int = 900) -> Path:
+    """A machine of 1000 KiB of memory with a group whose controller is named as in `version`."""
+    groups = machine(root, version, group)
+    if version == "v1":
+        folder = "sys/fs/cgroup/memory"
+        (root / "proc/self/cgroup").write_text(f"9:name=systemd:/\n4:memory:{group}\n")
+        (root / "proc/self/mountinfo").write_text(
+            "32 31 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+        )
+        groups = root / folder
+    (root / "proc/meminfo").write_text(f"MemTotal: 1000 kB\nMemAvailable:   {free} kB\nHigh:\n")
+    return groups
+
+
+def limit_memory(folder: Path, version: str, limit: str, used: int, kept: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {
+        "v2": ("memory.max", "memory.current", "inactive_file"),
+        "v1": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    }[version]
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 7\n{names[2]} {kept}\n")
+
+
+def test_without_limits_the_machines_memory_counts(tmp_path: Path) -> None:
+    assert usable_memory(tmp_path) is None
+    memory_machine(tmp_path, "v2", "/a")
+    assert usable_memory(tmp_path) == Memory(900 * 1024, 1000 * 1024)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_limits_of_memory_of_all_groups_count(tmp_path: Path, version: str) -> None:
+    groups = memory_machine(tmp_path, version, "/a/b")
+    limit_memory(groups / "a/b", version, "500000", used=200_000, kept=30_000)
+    assert usable_memory(tmp_path) == Memory(330_000, 500_000)
+    limit_memory(groups / "a", version, "400000", used=390_000, kept=0)
+    assert usable_memory(tmp_path) == Memory(10_000, 400_000)
+    limit_memory(groups / "a", version, "400000", used=410_000, kept=0)
+    assert usable_memory(tmp_path) == Memory(0, 400_000)
+
+
+@pytest.mark.parametrize(("version", "none"), [("v1", str(2**63 - 4096)), ("v2", "max")])
+def test_a_group_without_a_limit_of_memory_changes_nothing(
+    tmp_path: Path, version: str, none: str
+) -> None:
+    groups = memory_machine(tmp_path, version, "/a")
+    limit_memory(groups / "a", version, none, used=200_000, kept=0)
+    assert usable_memory(tmp_path) == Memory(900 * 1024, 1000 * 1024)
 
 
 def test_without_control_groups_the_affinity_counts(tmp_path: Path) -> None:

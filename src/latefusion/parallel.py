@@ -1,4 +1,4 @@
-"""The cores that this process may use, and parallel work whose results keep their order."""
+"""The cores and memory that this process may use, and parallel work whose results keep order."""
 
 import math
 import os
@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 MOST_WORKERS = 8
 
@@ -55,9 +55,48 @@ def side_by_side(threads: int | None = None) -> int:
     return min(cores_for(threads), MOST_WORKERS)
 
 
+class Memory(NamedTuple):
+    """Bytes that this process may still take, and all that it could ever have."""
+
+    free: int
+    total: int
+
+
+def usable_memory(root: Path = Path("/")) -> Memory | None:
+    """Return the least of the machine's memory and what its control groups leave; None if unknown.
+
+    Files that the system only keeps in memory count as free. `root` is as in `usable_cores`.
+    """
+    entries = dict(line.split(":", 1) for line in _lines(root / "proc/meminfo") if ":" in line)
+    if not {"MemAvailable", "MemTotal"} <= entries.keys():
+        return None
+    free, total = (1024 * int(entries[name].split()[0]) for name in ("MemAvailable", "MemTotal"))
+    for limit, used in _memory_limits(root):
+        free, total = min(free, max(0, limit - used)), min(total, limit)
+    return Memory(free, total)
+
+
+MEMORY_FILES = (  # limit, use, and how memory.stat calls the files that are only kept: v2 and v1
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+def _memory_limits(root: Path) -> Iterator[tuple[int, int]]:
+    """Yield limit and use, in bytes, of each control group that limits this process's memory."""
+    for mount, inside in _groups(root, "memory"):
+        for folder in [mount / part for part in (inside, *inside.parents)]:
+            for limit_name, use_name, kept_name in MEMORY_FILES:
+                limit, _ = _numbers(folder / limit_name)  # v2: "max" without a limit
+                used, _ = _numbers(folder / use_name)
+                if limit is not None and used is not None:
+                    stat = dict(line.split() for line in _lines(folder / "memory.stat"))
+                    yield limit, used - int(stat.get(kept_name, 0))
+
+
 def _quotas(root: Path) -> Iterator[float]:
     """Yield the CPU quota, in cores, of each control group that this process is in, v1 and v2."""
-    for mount, inside in _cpu_groups(root):
+    for mount, inside in _groups(root, "cpu"):
         for folder in [mount / part for part in (inside, *inside.parents)]:
             quota, period = _numbers(folder / "cpu.max")  # v2: "max 100000" without a quota
             if quota is None:
@@ -67,18 +106,18 @@ def _quotas(root: Path) -> Iterator[float]:
                 yield quota / period
 
 
-def _cpu_groups(root: Path) -> Iterator[tuple[Path, PurePosixPath]]:
-    """Yield where groups that can have a CPU quota are mounted, and this process's group there."""
+def _groups(root: Path, controller: str) -> Iterator[tuple[Path, PurePosixPath]]:
+    """Yield where control groups with this controller are mounted, and this process's group."""
     groups = {}
     for line in _lines(root / "proc/self/cgroup"):  # 4:cpu,cpuacct:/docker/ab12, in v2 0::/a
         _, controllers, group = line.split(":", 2)
-        if not controllers or "cpu" in controllers.split(","):
+        if not controllers or controller in controllers.split(","):
             groups["cgroup" if controllers else "cgroup2"] = PurePosixPath(group)
     for line in _lines(root / "proc/self/mountinfo"):
         before, _, after = line.partition(" - ")
         kind, _, options = after.split(" ", 2)
         _, _, _, top, mount, *_ = before.split(" ")
-        if kind in groups and (kind == "cgroup2" or "cpu" in options.split(",")):
+        if kind in groups and (kind == "cgroup2" or controller in options.split(",")):
             inside = groups[kind]
             # A container may see only a part of the groups, from `top` on.
             inside = inside.relative_to(top) if inside.is_relative_to(top) else PurePosixPath()

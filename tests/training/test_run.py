@@ -1,6 +1,7 @@
 """Training: what a stage may change, what a run keeps, and that resuming changes nothing."""
 
 import csv
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,9 @@ from latefusion.metrics import mad
 from latefusion.model.checkpoint import load_network, read_notes, save_network
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork, MattingOutput
-from latefusion.training.callbacks import Bar, Record, averaging
+from latefusion.parallel import Memory
+from latefusion.training.callbacks import Bar, Record, averaging, duration
+from latefusion.training.memory import step_need
 from latefusion.training.module import Training, softest_window
 from latefusion.training.optimizers import Horizon, adamw_cosine, optimization, sgd_cyclical
 from latefusion.training.run import (
@@ -316,6 +319,166 @@ def test_a_run_writes_curves_and_pictures(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("recipe", "curves"), [("adamw", {"lr-AdamW/pg1", "lr-AdamW/pg2"}), ("sgd", {"lr-SGD"})]
+)
+def test_a_run_has_a_curve_for_each_rate_that_differs(
+    data: Path, tmp_path: Path, recipe: str, curves: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    if recipe == "sgd":
+        monkeypatch.setattr(
+            "latefusion.training.module.optimization", lambda _: optimization("densenet201")
+        )
+    rates = RateWatch()
+    train(settings(data, tmp_path / "run", epochs=5, validation=()), [rates])
+    events = EventAccumulator(str(tmp_path / "run" / "events")).Reload()
+    found = {tag for tag in events.Tags()["scalars"] if tag.startswith("lr-")}
+    assert found == curves
+    for tag in curves:
+        (value,) = [event.value for event in events.Scalars(tag) if event.step == 9]
+        group = int(tag[-1]) - 1 if "pg" in tag else 0
+        assert value == pytest.approx(rates.seen[9][group])
+
+
+class RateWatch(pl.Callback):
+    """The rates of all groups at each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[float]] = []
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.seen.append([group["lr"] for group in trainer.optimizers[0].param_groups])
+
+
+def test_the_time_of_a_run_is_told_in_the_unit_that_fits() -> None:
+    assert [duration(seconds) for seconds in (30, 660, 5400, 200_000)] == [
+        *("0.5 minutes", "11.0 minutes", "1.5 hours", "2.3 days"),
+    ]
+
+
+def test_a_long_run_says_after_some_steps_how_long_it_will_take(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(settings(data, tmp_path / "short", epochs=3, validation=()))
+    assert not caplog.messages
+    train(settings(data, tmp_path / "long", epochs=10**9, validation=()), [Stop(after=3)])
+    (message,) = caplog.messages
+    assert re.fullmatch(
+        r"\d+\.\d s a step: about \d.* an epoch of 2 steps and \d.* days .*", message
+    )
+
+
+class Stop(pl.Callback):
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = trainer.current_epoch + 1 == self.after
+
+
+def test_a_batch_in_parts_has_the_pairs_and_the_steps_of_a_whole_one(
+    data: Path, tmp_path: Path
+) -> None:
+    seen = {}
+    for parts in (1, 2, 3):
+        recorder = Recorder()
+        out = tmp_path / str(parts)
+        train(settings(data, out, batch_size=4, accumulate=parts, epochs=2), [recorder])
+        seen[parts] = recorder
+        assert saved_state(out)["global_step"] == 2
+        assert recorder.keys == seen[1].keys
+    assert [len(recorder.losses) for recorder in seen.values()] == [2, 4, 8]  # 3 becomes 4
+    assert [row["step"] for row in rows(tmp_path / "2")] == ["1", "2"]
+    kept = [read_settings(tmp_path / str(parts) / "settings.yaml")["accumulate"] for parts in seen]
+    assert kept == [1, 2, 4]
+
+
+def test_the_parts_of_a_batch_are_seen_in_different_views(data: Path) -> None:
+    run = settings(data, data, accumulate=2)
+    module = Training(toy_network(), STAGES["joint"], run, Horizon(2, 1))
+    module.log = module.log_dict = lambda *_, **__: None
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (1, 7, 64, 64), dtype=torch.uint8)
+    losses = [
+        float(module.training_step({"pixels": pixels, "aspect": torch.ones(1)}, index))
+        for index in (0, 1, 2)
+    ]
+    assert losses[0] != losses[1]
+    assert losses[0] == losses[2]  # the step, which there is no trainer to count, is the same
+
+
+def test_gradients_of_the_parts_are_those_of_the_whole(data: Path, tmp_path: Path) -> None:
+    """With the same view and frozen norms, a step in two parts is the step of one of them."""
+    views = []
+
+    def forward(network: MattingNetwork, image: Tensor) -> MattingOutput:
+        torch.manual_seed(5)
+        views.append(len(image))
+        return network(torch.rand(1, 3, 64, 64).expand(len(image), -1, -1, -1) * 255)
+
+    def loss(output: MattingOutput, alpha: Tensor) -> dict[str, Tensor]:
+        return {"alpha": output.alpha.square().mean()}
+
+    after = []
+    for parts in (1, 2):
+        stage = replace(STAGES["joint"], forward=forward, loss=loss)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setitem(STAGES, "joint", stage)
+            out = tmp_path / str(parts)
+            train(settings(data, out, stage="joint", accumulate=parts, validation=()))
+        after.append(load_file(tmp_path / str(parts) / "last.safetensors"))
+    assert set(views) == {1, 2}
+    start = load_file(data / "start.safetensors")
+    moved = max(float((after[0][name] - start[name]).abs().max()) for name in start)
+    assert moved > 1e-3
+    for name, value in after[0].items():
+        torch.testing.assert_close(after[1][name], value, rtol=0, atol=1e-5, msg=name)
+
+
+def test_a_run_without_memory_for_its_batch_divides_it_and_keeps_that(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    need = step_need(TOY, STAGES["segmentation"], settings(data, out))
+    room = Memory(need.of(1), 2 * need.of(9))
+    monkeypatch.setattr("latefusion.training.batch.device_memory", lambda _: room)
+    recorder = Recorder()
+    train(settings(data, out, batch_size=4), [recorder])
+    assert len(recorder.losses) == 4
+    assert read_settings(out / "settings.yaml")["accumulate"] == 4
+    monkeypatch.undo()
+    more = Recorder()
+    train(settings(data, out, batch_size=4, epochs=2, resume=True), [more])
+    assert len(more.losses) == 4
+
+
+def test_a_step_that_runs_out_of_memory_is_one_line_with_the_cure(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forward(network: MattingNetwork, image: Tensor) -> MattingOutput:
+        torch.empty(2**58, dtype=torch.uint8)
+        raise AssertionError
+
+    stage = replace(STAGES["segmentation"], forward=forward)
+    monkeypatch.setitem(STAGES, "segmentation", stage)
+    monkeypatch.setattr("latefusion.training.run.fitted", lambda run, *_: (run, None))
+    with pytest.raises(
+        TrainingError, match="does not hold a step of segmentation at 64 x 64; pass"
+    ):
+        train(settings(data, tmp_path / "run"))
+
+
+def test_canvases_and_backgrounds_follow_the_size_of_the_views(data: Path) -> None:
+    run = settings(data, data, input_size=(64, 640), canvas=None)
+    sample = canvases_of(loaders(run)[0])[0, 0]
+    assert sample["pixels"].shape == (7, 800, 800)
+    assert sample["background"].shape == (3, 800, 800)
+
+
+@pytest.mark.parametrize(
     ("stage", "terms"),
     [
         ("segmentation", "fg_ce nan, fg_difference nan"),
@@ -393,6 +556,8 @@ def test_augmentation_keeps_single_precision_under_autocast(data: Path) -> None:
         ({"cutout_portion": 0.0}, TrainingError, "portion 0.0 is not between 0 and 1; use 0.2"),
         ({"cutout_portion": 1.0}, TrainingError, "portion 1.0 is not between 0 and 1; use 0.2"),
         ({"passes": 0}, TrainingError, "passes is 0; use 1 or more"),
+        ({"canvas": 0}, TrainingError, "canvas is 0; use 1 or more"),
+        ({"accumulate": 0}, TrainingError, "accumulate is 0; use 1 or more"),
     ],
 )
 def test_wrong_settings_are_named(

@@ -198,6 +198,15 @@ def train(
             metavar="H,W", help="Size of the views, multiples of 32.", rich_help_panel=VIEWS
         ),
     ] = "256,256",
+    canvas: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Side of the squares that photos are kept as.",
+            show_default="448, and a quarter more than the longer side of the views",
+            rich_help_panel=VIEWS,
+        ),
+    ] = None,
     window: Annotated[
         str | None,
         typer.Option(
@@ -226,6 +235,15 @@ def train(
         int,
         typer.Option(min=1, help="Of all processes together.", rich_help_panel=SCHEDULE),
     ] = 16,
+    accumulate: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Parts of a batch that are computed one after the other.",
+            show_default="as few as the memory holds",
+            rich_help_panel=SCHEDULE,
+        ),
+    ] = None,
     max_lr: Annotated[
         float | None,
         typer.Option(
@@ -238,6 +256,14 @@ def train(
     ] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume the run in --out.", rich_help_panel=SCHEDULE)
+    ] = False,
+    recompute: Annotated[
+        bool,
+        typer.Option(
+            "--recompute",
+            help="Gradient checkpointing: about half of the memory, a third more time.",
+            rich_help_panel=MACHINE,
+        ),
     ] = False,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that decode photos.", rich_help_panel=MACHINE)
@@ -272,10 +298,13 @@ def train(
         "exclude": exclude,
         "preset": preset,
         "input_size": parse_size(input_size),
+        "canvas": canvas,
         "window": parse_size(window) if window else None,
         "epochs": epochs,
         "horizon": horizon,
         "batch_size": batch_size,
+        "accumulate": accumulate,
+        "recompute": recompute,
         "weights": weights,
         "encoder_weights": encoder_weights,
         "max_lr": max_lr,

@@ -30,5 +30,8 @@ class Fusion(nn.Module):
     def forward(self, image: Tensor, fg_feature: Tensor, bg_feature: Tensor) -> Tensor:
         x = torch.cat([fg_feature, bg_feature, self.rgb_norm(self.rgb(image))], dim=1)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = F.relu(norm(conv(x)))
+            x = self.layer(conv, norm, x)
         return self.head(x).float().sigmoid()  # (B, 1, H, W)
+
+    def layer(self, conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+        return F.relu(norm(conv(x)))

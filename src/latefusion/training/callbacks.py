@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import math
 from dataclasses import replace
 from itertools import chain
@@ -15,6 +16,7 @@ from pytorch_lightning.callbacks import RichProgressBar, WeightAveraging
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
+from torch.optim import Optimizer
 
 from latefusion.errors import TrainingError, reason
 from latefusion.images.regular import read_regular
@@ -30,6 +32,11 @@ BEST, LAST = "best.safetensors", "last.safetensors"
 METRICS = "metrics.csv"
 
 Row = dict[str, str]
+
+log = logging.getLogger(__name__)
+
+UNTIMED, TIMED = 1, 3  # steps: the first one prepares, the next tell how long a run takes
+TOLD_FROM = 600.0  # seconds of a run
 
 
 def averaging(decay: float) -> WeightAveraging:
@@ -136,8 +143,10 @@ class Record(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the settings with the rate and the epochs that they stand for."""
         assert isinstance(pl_module, Training)
+        parts = pl_module.settings.accumulate or 1
         used = replace(
             self.settings,
+            accumulate=parts if parts > 1 else self.settings.accumulate,
             max_lr=pl_module.peak,
             epochs=trainer.max_epochs,
             horizon=pl_module.horizon.epochs,
@@ -188,6 +197,74 @@ def rows_of(path: Path) -> list[Row]:
         if None in row.values() or "" in row or not row.get("epoch", "").isdecimal():
             raise TrainingError(f"{path}: line {number} is damaged; move the file away")
     return rows
+
+
+class Rates(pl.Callback):
+    """Logs a curve for each learning rate that differs, under Lightning's names for the groups.
+
+    Lightning's own LearningRateMonitor logs one for each group, which for the paper's optimizer are
+    as many as there are parameters: 676.
+    """
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        pl_module.log_dict(rates_of(trainer.optimizers[0]))
+
+
+def rates_of(optimizer: Optimizer) -> dict[str, float]:
+    """The rates of the groups by the name of the first group that has each."""
+    groups = optimizer.param_groups
+    first = {group["initial_lr"]: i for i, group in reversed([*enumerate(groups)])}
+    name = f"lr-{type(optimizer).__name__}"
+    return {
+        name if len(first) == 1 else f"{name}/pg{i + 1}": groups[i]["lr"]
+        for i in sorted(first.values())
+    }
+
+
+class Forecast(pl.Callback):
+    """Says after a few steps how long the run will take, where that is ten minutes or more."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.start = 0.0
+
+    @rank_zero_only
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if (batch_idx + 1) % trainer.accumulate_grad_batches or self.steps > UNTIMED + TIMED:
+            return
+        self.steps += 1
+        if self.steps == UNTIMED:
+            self.start = perf_counter()
+        if self.steps == UNTIMED + TIMED:
+            assert isinstance(pl_module, Training)
+            tell_time(trainer, pl_module.horizon.steps, (perf_counter() - self.start) / TIMED)
+
+
+def tell_time(trainer: pl.Trainer, steps: int, seconds: float) -> None:
+    """Say how long an epoch of so many steps, and the rest of the run, will take."""
+    assert trainer.max_epochs is not None
+    left = (steps * trainer.max_epochs - trainer.global_step) * seconds
+    if left >= TOLD_FROM:
+        log.warning(
+            "%.1f s a step: about %s an epoch of %d steps and %s in all, without validation",
+            *(seconds, duration(steps * seconds), steps, duration(left)),
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as minutes, hours or days, the largest of them that is at least one."""
+    sizes = {"days": 86400, "hours": 3600, "minutes": 60}
+    name = next((name for name, size in sizes.items() if seconds >= size), "minutes")
+    return f"{seconds / sizes[name]:.1f} {name}"
 
 
 class Bar(RichProgressBar):

@@ -21,6 +21,7 @@ from latefusion.training.distributed import launch_id, mean_over_processes, merg
 from latefusion.training.losses import Terms, in_transition
 from latefusion.training.norms import synchronise
 from latefusion.training.optimizers import Horizon, optimization
+from latefusion.training.recompute import recompute
 from latefusion.training.settings import Settings
 from latefusion.training.stages import Stage
 from latefusion.training.state import check_optimizer
@@ -73,6 +74,8 @@ class Training(pl.LightningModule):
             part.requires_grad_(name in stage.trains)
             if share.world > 1 and name in stage.moves_norm:
                 synchronise(part)
+        if settings.recompute:
+            recompute(network)
         self.train()  # loaded weights come in eval mode, and Lightning leaves modes as they are
 
     def train(self, mode: bool = True) -> "Training":
@@ -100,8 +103,8 @@ class Training(pl.LightningModule):
         """Refuse processes whose shares do not make up one batch; load resident canvases."""
         if len(set(merged({str(self.share.rank): self.order}).values())) > 1:
             raise TrainingError(
-                "the processes differ in pairs, batch size or seed; start all of them with the "
-                "same settings on the same files"
+                "the processes differ in pairs, batch size, --accumulate or seed; start all of "
+                "them with the same settings on the same files"
             )
         if self.canvases:
             self.resident = Resident(self.canvases, self.device)
@@ -119,7 +122,9 @@ class Training(pl.LightningModule):
         self.begun = True
 
     def training_step(self, batch: Sample, index: int) -> Tensor:
-        torch.manual_seed(self.settings.seed * 1_000_003 + self.global_step)
+        parts = self.settings.accumulate or 1
+        drawn = self.global_step * parts + index % parts
+        torch.manual_seed(self.settings.seed * 1_000_003 + drawn)
         with torch.autocast(self.device.type, enabled=False):  # bf16 coordinates are pixels off
             image, alpha = augment(
                 batch["pixels"],

@@ -69,14 +69,18 @@ def sgd_cyclical(network: MattingNetwork, stage: Stage, horizon: Horizon, rate: 
 
 
 class Optimization(NamedTuple):
-    """`make(network, stage, horizon, peak rate)`, and the stage's own peak rate."""
+    """`make(network, stage, horizon, peak rate)`, and the stage's own peak rate.
+
+    `states` is how many values the optimiser keeps for each parameter.
+    """
 
     make: Callable[[MattingNetwork, Stage, Horizon, float], Recipe]
     peak: Callable[[Stage], float]
+    states: int
 
 
-ADAMW = Optimization(adamw_cosine, lambda stage: stage.max_lr)
-PAPER = Optimization(sgd_cyclical, lambda stage: stage.cycle[1])
+ADAMW = Optimization(adamw_cosine, lambda stage: stage.max_lr, states=2)
+PAPER = Optimization(sgd_cyclical, lambda stage: stage.cycle[1], states=1)
 
 
 def optimization(encoder: str) -> Optimization:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
@@ -49,7 +49,17 @@ from latefusion.model.checkpoint import load_network
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork
 from latefusion.parallel import usable_cores
-from latefusion.training.callbacks import BEST, Bar, Record, SaveWeights, WholeFiles, averaging
+from latefusion.training.batch import dividing, fitted, keeps_canvases, keeps_views, out_of_memory
+from latefusion.training.callbacks import (
+    BEST,
+    Bar,
+    Forecast,
+    Rates,
+    Record,
+    SaveWeights,
+    WholeFiles,
+    averaging,
+)
 from latefusion.training.distributed import (
     LOST_AFTER,
     end_with_parent,
@@ -60,6 +70,7 @@ from latefusion.training.distributed import (
     restarted,
     told_once,
 )
+from latefusion.training.memory import is_out_of_memory
 from latefusion.training.module import Training
 from latefusion.training.optimizers import Horizon
 from latefusion.training.settings import STATE, Settings, check_settings
@@ -71,8 +82,6 @@ __all__ = ["Settings", "train"]
 log = logging.getLogger(__name__)
 
 Keyed: TypeAlias = Pair | Cutout | tuple[str, Encoded]  # what --exclude may name
-
-CACHED_AT_MOST = 6000  # canvases kept in memory; 1.4 MB each at 448 x 448
 
 
 def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
@@ -98,8 +107,13 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
         trainer = make_trainer(settings, epochs, watchers)
         share = Share(trainer.global_rank, trainer.world_size)
         network = start_network(settings)
-        loader, views = loaders(settings, share)
-        horizon = Horizon(len(loader), settings.horizon or epochs)
+        here = launch(settings.devices, settings.nodes).devices
+        settings, room = fitted(settings, network.config, share, here)
+        loader, views = loaders(settings, share, room)
+        parts = parts_of(loader)
+        settings = replace(settings, accumulate=parts)
+        trainer.accumulate_grad_batches = parts
+        horizon = Horizon(len(loader) // parts, settings.horizon or epochs)
         order = order_digest(settings, loader)
         canvases = canvases_of(loader) if settings.resident else None
         module = Training(network, stage, settings, horizon, share, order, canvases)
@@ -108,6 +122,13 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
             remove_parts(settings.out)
         fit(trainer, module, loader, views)
     return settings.out / BEST
+
+
+def parts_of(loader: DataLoader[Any]) -> int:
+    """The parts that a loader gives a process's pictures of a batch in."""
+    order = loader.sampler
+    assert isinstance(order, RandomOrder)
+    return order.share.batch(order.batch) // (loader.batch_size or 1)
 
 
 def is_of_this_launch(state: Path) -> bool:
@@ -122,7 +143,7 @@ def order_digest(settings: Settings, loader: DataLoader[Sample]) -> str:
     data = canvases_of(loader)
     names = [Path(pair.key).name for pair in data.pairs.items]
     drawn = (settings.cutout_portion, settings.passes, settings.batch_size, settings.seed)
-    parts = (*names, len(data.backgrounds), *drawn)
+    parts = (*names, len(data.backgrounds), *drawn, parts_of(loader))
     return hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -146,6 +167,8 @@ def fit(trainer: pl.Trainer, module: Training, loader: DataLoader[Sample], views
     except DataError as error:  # a worker process puts its traceback before the message
         raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise TrainingError(out_of_memory(module.settings)) from None
         if not is_loss(error):
             raise
         cure = "pass --resume" if state.exists() else "start again"
@@ -177,24 +200,22 @@ def start_network(settings: Settings) -> MattingNetwork:
 
 
 def loaders(
-    settings: Settings, share: Share = ALONE
+    settings: Settings, share: Share = ALONE, room: int | None = None
 ) -> tuple[DataLoader[Sample], DataLoader[Sample] | None]:
-    """A process's share of the training canvases, in random order, and of the validation views."""
+    """A process's share of the training canvases, in random order, and of the validation views.
+
+    Canvases stay in memory where they fit into `room` bytes; None for no limit.
+    """
     cutouts = read_cutouts(settings.cutouts)
     backgrounds = named_images(settings.backgrounds) if settings.backgrounds else []
     pairs, cutouts, backgrounds = leave_out(
         read_pairs(settings.data), cutouts, backgrounds, settings.exclude
     )
-    # Each worker would fill a cache of its own, and each process does. Resident data is read once.
-    pictures = (len(pairs) + len(cutouts) + len(backgrounds)) * share.world
-    cache = settings.workers == 0 and pictures <= CACHED_AT_MOST and not settings.resident
+    side = settings.canvas_side
+    cache, room = keeps_canvases(settings, len(pairs) + len(cutouts), len(backgrounds), room)
     data = WithBackgrounds(
-        Decoded([*pairs, *cutouts], partial(canvas, size=settings.canvas), cache),
-        Decoded(
-            [image for _, image in backgrounds],
-            partial(background_canvas, size=settings.canvas),
-            cache,
-        ),
+        Decoded([*pairs, *cutouts], partial(canvas, size=side), cache),
+        Decoded([image for _, image in backgrounds], partial(background_canvas, size=side), cache),
     )
     batch = min(settings.batch_size, len(pairs))
     order = RandomOrder(
@@ -207,9 +228,10 @@ def loaders(
         portion=settings.cutout_portion,
         passes=settings.passes,
     )
+    own = share.batch(batch, len(pairs))
     loader: DataLoader[Any] = DataLoader(
         Numbers(data) if settings.resident else data,
-        batch_size=share.batch(batch, len(pairs)),
+        batch_size=own // dividing(own, settings.accumulate or 1),
         sampler=order,
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
@@ -221,7 +243,8 @@ def loaders(
     shared = {pair.key for pair in pairs} & {pair.key for pair in checks}
     if shared:
         raise DataError(f"{min(shared)} is in both --data and --validation; keep them apart")
-    views = Decoded(share.filled(checks), view, cache=True)
+    mine = share.filled(checks)
+    views = Decoded(mine, view, cache=keeps_views(settings, len(mine), room))
     return loader, DataLoader(views, batch_size=1)
 
 
@@ -296,7 +319,8 @@ def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback
                 enable_version_counter=False,
                 save_on_train_epoch_end=True,
             ),
-            LearningRateMonitor("step"),
+            Rates(),
+            Forecast(),
             Record(settings),
             *([Bar()] if settings.progress else []),
             *watchers,

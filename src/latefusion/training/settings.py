@@ -13,6 +13,10 @@ from latefusion.runtime.model_file import BUILT_IN, packaged
 from latefusion.training.stages import STAGES
 
 PACKAGED_NAMES = (BUILT_IN,)  # stand for a file of the package where a path may be given
+COUNTS = (
+    *("epochs", "horizon", "batch_size", "accumulate", "passes", "canvas", "devices", "nodes"),
+)
+LEAST_CANVAS = 448  # by default; a view of 256 x 256 may show a fifth of a photo
 STATE = "last.ckpt"  # in the run's folder: everything that resuming needs
 
 
@@ -28,12 +32,18 @@ class Settings:
     outline of four random ones, which makes a step about three times quicker.
     `cutouts` are RGBA pictures, which always go on a background; they make up `cutout_portion` of
     an epoch. An epoch has every pair `passes` times.
+    `canvas` is the side in pixels of the squares that photos are kept as, from which views are
+    taken; by default it follows `input_size` (`canvas_side`).
     `resident` keeps all canvases in the memory of the device. `compile` compiles the network where
     it runs on whole views.
     `exclude` is a text file with the keys of pairs, cut-outs and backgrounds to leave out, one a
     line; comments begin with #.
-    `batch_size` is that of a step, which all processes share. `devices` is the number of processes
-    on this machine, one a GPU where there are any, `nodes` that of machines; torchrun sets both.
+    `batch_size` is that of a step, which all processes share. Each process computes its pictures
+    in `accumulate` parts, one after the other, and adds up their gradients; by default in as few
+    as the memory holds. A number that does not divide them is raised to one that does.
+    `recompute` keeps less for the backward pass and computes it again.
+    `devices` is the number of processes on this machine, one a GPU where there are any, `nodes`
+    that of machines; torchrun sets both.
     """
 
     stage: str
@@ -53,6 +63,8 @@ class Settings:
     epochs: int | None = None
     horizon: int | None = None
     batch_size: int = 16
+    accumulate: int | None = None
+    recompute: bool = False
     weights: Path | None = None
     encoder_weights: Path | None = None
     resume: bool = False
@@ -60,11 +72,20 @@ class Settings:
     workers: int = 0
     devices: int | None = None
     nodes: int | None = None
-    canvas: int = 448
+    canvas: int | None = None
     max_lr: float | None = None
     ema_decay: float = 0.998
     recipe: Recipe = field(default_factory=Recipe)
     progress: bool = True
+
+    @property
+    def canvas_side(self) -> int:
+        """The side of the canvases: the one set, or a quarter more than the longer side of views.
+
+        The quarter is for views that show a part of a photo (docs/training.md has the figures).
+        """
+        longer = max(self.input_size)
+        return self.canvas or max(LEAST_CANVAS, math.ceil(longer * 1.25 / 32) * 32)
 
     @property
     def start(self) -> Path | None:
@@ -82,7 +103,7 @@ def check_settings(settings: Settings) -> None:
             raise DataError(f"input size {side} is not a multiple of 32 from 64 up; use {better}")
     check_window(settings)
     check_cutouts(settings)
-    for name in ("epochs", "horizon", "batch_size", "passes", "devices", "nodes"):
+    for name in COUNTS:
         number = getattr(settings, name)
         if number is not None and number < 1:
             raise TrainingError(f"{name} is {number}; use 1 or more")

@@ -15,7 +15,8 @@ from tests.helpers.toy_network import TOY
 pytestmark = pytest.mark.usefixtures("toy_preset")
 
 RUN = Settings("joint", [], Path(), input_size=(64, 96))
-SMALL = NetworkConfig("densenet201", 8, (4, 4, 4, 4, 4), {"blocks": (2, 1, 2, 1), "growth": 4})
+PARTS: dict[str, int | tuple[int, ...]] = {"blocks": (2, 1, 2, 1), "growth": 4}
+SMALL = NetworkConfig("densenet201", 16, (32, 16, 16, 8, 32), PARTS)
 
 
 def picture(config: NetworkConfig, stage: str = "joint", **changes: object) -> int:
@@ -66,7 +67,7 @@ def test_joint_takes_more_than_the_stages_before_and_a_window_less() -> None:
 
 @pytest.mark.parametrize("stage", list(STAGES))
 def test_computing_again_takes_less(stage: str) -> None:
-    assert picture(SMALL, stage, recompute=True) < 0.85 * picture(SMALL, stage)
+    assert picture(SMALL, stage, recompute=True) < 0.9 * picture(SMALL, stage)
 
 
 def test_half_precision_takes_less() -> None:

@@ -11,7 +11,9 @@ from latefusion.training.recompute import SEGMENTS, recompute
 from latefusion.training.stages import STAGES
 from tests.helpers.toy_network import perturb_norms
 
-SMALL = {"densenet201": {"blocks": (2, 1, 2, 1), "growth": 4}}
+SMALL: dict[str, dict[str, int | tuple[int, ...]]] = {
+    "densenet201": {"blocks": (2, 1, 2, 1), "growth": 4}
+}
 
 
 def network_of(encoder: str) -> MattingNetwork:

@@ -38,9 +38,10 @@ def fitted(
     if memory:
         tell_memory(settings, need, memory, share)
     if gpu and not settings.resident:
-        memory = usable_memory()
-        return settings, memory and memory.free // processes
-    return settings, memory and memory.free - need.of(at_once(settings, share))
+        host = usable_memory()
+        return settings, host.free // processes if host else None
+    taken = need.of(at_once(settings, share))
+    return settings, memory.free - taken if memory else None
 
 
 def at_once(settings: Settings, share: Share) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from latefusion.model.matting import MattingNetwork, NetworkConfig
-from latefusion.training.recompute import SEGMENTS, recompute
+from latefusion.training.recompute import SEGMENTS, recompute, still_norms
 from latefusion.training.stages import STAGES
 from tests.helpers.toy_network import perturb_norms
 
@@ -63,6 +63,16 @@ def test_statistics_move_once() -> None:
     assert set(counts.values()) == {1}
     momenta = {part.momentum for part in network.modules() if hasattr(part, "momentum")}
     assert momenta == {0.1}
+
+
+@pytest.mark.parametrize("norm", [torch.nn.BatchNorm2d(2), torch.nn.SyncBatchNorm(2)])
+def test_norms_of_one_gpu_and_of_several_are_still_in_a_repetition(norm: torch.nn.Module) -> None:
+    count = norm.num_batches_tracked
+    with still_norms(torch.nn.Sequential(norm)):
+        assert norm.momentum == 0
+        assert norm.num_batches_tracked is not count
+    assert norm.momentum == 0.1
+    assert norm.num_batches_tracked is count
 
 
 def test_names_of_weights_stay() -> None:

@@ -14,6 +14,8 @@ from latefusion.model.encoders.inverted import Block
 from latefusion.model.fusion import Fusion
 from latefusion.model.matting import MattingNetwork
 
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)  # neither is the other's subclass
+
 # The methods that are computed again. Of the fusion network, which takes most of the memory, each
 # layer is a segment of its own.
 SEGMENTS: dict[type[nn.Module], str] = {
@@ -47,7 +49,7 @@ def twice(segment: nn.Module) -> tuple[AbstractContextManager[None], AbstractCon
 @contextmanager
 def still_norms(segment: nn.Module) -> Iterator[None]:
     """Let batch norms compute as ever, but leave their running statistics and counts."""
-    norms = [part for part in segment.modules() if isinstance(part, nn.BatchNorm2d)]
+    norms = [part for part in segment.modules() if isinstance(part, NORMS)]
     kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

@@ -403,7 +403,7 @@ def test_the_parts_of_a_batch_are_seen_in_different_views(data: Path) -> None:
     torch.manual_seed(0)
     pixels = torch.randint(0, 256, (1, 7, 64, 64), dtype=torch.uint8)
     losses = [
-        float(module.training_step({"pixels": pixels, "aspect": torch.ones(1)}, index))
+        module.training_step({"pixels": pixels, "aspect": torch.ones(1)}, index).item()
         for index in (0, 1, 2)
     ]
     assert losses[0] != losses[1]

@@ -244,6 +244,21 @@ def test_options_and_settings_have_the_same_defaults() -> None:
             assert parameter.default == (as_text if as_text != () else None), name
 
 
+@pytest.mark.parametrize("target", [("--target", "onnx"), ()])
+def test_the_names_of_the_write_up_are_for_tensorflow(run: Run, target: tuple[str, ...]) -> None:
+    result = run("export", "lite", "-o", "a.onnx", "--names", "write-up", *target)
+    assert result.exit_code == 2
+    assert "--names write-up is for --target tensorflow, not" in result.stderr
+
+
+def test_an_export_with_the_names_of_the_write_up_is_made(run: Run, tmp_path: Path) -> None:
+    save_network(tmp_path / "toy.safetensors", toy_network(), stage="joint")
+    words = ("--target", "tensorflow", "--names", "write-up", "--size", "64,96")
+    result = run("export", tmp_path / "toy.safetensors", "-o", tmp_path / "lfm.pb", *words)
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'lfm.pb'}\n")
+    assert json.loads((tmp_path / "lfm.json").read_text())["target"] == "write-up"
+
+
 @pytest.mark.parametrize(
     "words",
     [

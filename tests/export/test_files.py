@@ -18,14 +18,15 @@ from onnx import TensorProto
 from latefusion.errors import OutputError, WeightsError
 from latefusion.export import graphs as graph_module
 from latefusion.export.files import TARGETS, ExportOptions, check_name, export, write_model
+from latefusion.export.info import describe
 from latefusion.export.sidecar import read_card
 from latefusion.images.framing import Size
 from latefusion.inference.predictor import Predictor
 from latefusion.model.checkpoint import load_network, save_network
 from latefusion.model.complexity import parameters_per_part
 from latefusion.model.matting import PRESETS, MattingNetwork, NetworkConfig
-from latefusion.runtime.model_file import read_model
-from latefusion.runtime.planes import OUTPUTS
+from latefusion.runtime.model_file import WRITE_UP, read_model
+from latefusion.runtime.planes import OUTPUTS, WRITE_UP_MEAN, WRITE_UP_OUTPUTS
 from latefusion.runtime.runtimes import OnnxNetwork, in_opencv
 from latefusion.training.stages import STAGES
 from tests.helpers.toy_network import add_toy_preset, perturb_norms, perturbed, toy_network
@@ -33,6 +34,7 @@ from tests.helpers.toy_network import add_toy_preset, perturb_norms, perturbed, 
 pytestmark = pytest.mark.slow
 
 CARD = {"terms": "none", "sha256": "0", "format": "mine", "dev": {"mad": 0.01}}
+ENDS = ("pb", "pbtxt")
 NOTES = {"data": "pairs.tar", "step": "7", "terms": "mine alone, äöü"}
 
 
@@ -426,3 +428,38 @@ def test_a_folder_that_is_not_there_is_said_before_the_work(
         OutputError, match=r"cannot be written; .*none must be an existing, writable folder"
     ):
         export(source, tmp_path / "none" / "a.onnx", ExportOptions("onnx"))
+
+
+def test_an_export_for_the_write_up_takes_an_image_minus_its_mean(tmp_path: Path) -> None:
+    source = save_toy(tmp_path / "a.safetensors")
+    export(source, tmp_path / "lfm.pb", ExportOptions(WRITE_UP, (64, 96)))
+    assert names(tmp_path) == {"a.safetensors", "lfm.pb", "lfm.pbtxt", "lfm.json"}
+    image = torch.rand(1, 3, 64, 96) * 255
+    with torch.no_grad():
+        expected = load_network(source)(image)
+    parts = [np.frombuffer((tmp_path / f"lfm.{end}").read_bytes(), np.uint8) for end in ENDS]
+    net = cv2.dnn.readNetFromTensorflow(*parts)
+    net.setInput(image.numpy() - np.array(WRITE_UP_MEAN, np.float32).reshape(3, 1, 1))
+    planes = net.forward(list(WRITE_UP_OUTPUTS))
+    for name, plane in zip(("fg", "bg", "blend"), planes, strict=True):
+        np.testing.assert_allclose(plane, getattr(expected, name).numpy(), atol=1e-5, err_msg=name)
+    model = read_model(tmp_path / "lfm.pb")
+    assert (model.target, model.card["input"]["minus"]) == (WRITE_UP, list(WRITE_UP_MEAN))
+    assert model.card["outputs"] == list(WRITE_UP_OUTPUTS)
+    alpha = in_opencv(model)(image.numpy()).alpha  # so that `latefusion parity` takes it, too
+    np.testing.assert_allclose(alpha, expected.alpha[0, 0].numpy(), atol=1e-5)
+    assert describe(str(model.path))["input"].startswith("RGB 0..255 minus (127.156207, 115.91")
+
+
+def test_the_text_beside_a_graph_is_replaced_with_it_alone(tmp_path: Path) -> None:
+    source, out = save_toy(tmp_path / "a.safetensors"), tmp_path / "b.pb"
+    for target in (WRITE_UP, WRITE_UP, "tensorflow"):
+        export(source, out, ExportOptions(target, (64, 64)))
+        beside = {"b.pbtxt"} if target == WRITE_UP else set()
+        assert names(tmp_path) == {"a.safetensors", "b.pb", "b.json", *beside}
+    (tmp_path / "b.pbtxt").write_text("mine")
+    with pytest.raises(
+        OutputError, match=r"b\.pbtxt would be replaced but does not belong to b\.pb"
+    ):
+        export(source, out, ExportOptions(WRITE_UP, (64, 64)))
+    assert (tmp_path / "b.pbtxt").read_text() == "mine"

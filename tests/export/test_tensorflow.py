@@ -5,12 +5,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from google.protobuf import text_format
 from onnx import helper, numpy_helper
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from latefusion.errors import WeightsError
 from latefusion.export.graphs import Named, fixed_graph
-from latefusion.export.tensorflow import frozen_graph
+from latefusion.export.tensorflow import frozen_graph, graph_text
 from latefusion.model.matting import MattingNetwork, NetworkConfig
 from latefusion.runtime.planes import OUTPUTS
 from latefusion.training.stages import STAGES
@@ -105,6 +106,13 @@ def test_the_graph_has_only_what_opencv_computes_rightly(graph: onnx.ModelProto)
 
 def test_the_same_network_gives_the_same_bytes(graph: onnx.ModelProto) -> None:
     assert frozen_graph(graph) == frozen_graph(graph)
+
+
+def test_the_text_has_every_operation_and_no_weight(graph: onnx.ModelProto) -> None:
+    data = frozen_graph(graph)
+    frozen, text = GraphDef.FromString(data), text_format.Parse(graph_text(data), GraphDef())
+    assert list(text.node) == [node for node in frozen.node if node.op != "Const"]
+    assert len(graph_text(data)) < len(data)
 
 
 def one_node(node: onnx.NodeProto, *constants: onnx.TensorProto) -> onnx.ModelProto:

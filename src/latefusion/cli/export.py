@@ -12,6 +12,7 @@ from latefusion.cli.terminal import check_size, extra_packages, parse_size, prog
 from latefusion.errors import LatefusionError, one_line, shown
 from latefusion.images.framing import Size, check_side
 from latefusion.inference.options import IN_AND_OUT
+from latefusion.runtime.model_file import WRITE_UP
 
 deployment = typer.Typer()
 
@@ -47,11 +48,20 @@ def export(
             rich_help_panel=NETWORK,
         ),
     ] = None,
+    names: Annotated[
+        Literal["latefusion", "write-up"],
+        typer.Option(
+            help="With --target tensorflow: the file's input and outputs. write-up: as the C++"
+            " program of the write-up takes them, an image minus its mean, with a .pbtxt beside.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = "latefusion",
     size: Annotated[
         str | None,
         typer.Option(
             metavar="H,W|dynamic",
-            show_default="dynamic; a square of --side for opencv and tensorflow",
+            show_default="dynamic; a square of --side for opencv and tensorflow; 640,960 for"
+            " --names write-up",
             help="Height and width of the network's input, multiples of 32, or dynamic for any.",
             rich_help_panel=NETWORK,
         ),
@@ -89,14 +99,18 @@ def export(
     than 0.001, nothing is written.
     """
     fixed = _parse_network_size(size, target)
+    if names == WRITE_UP and target != "tensorflow":
+        raise typer.BadParameter(
+            f"--names write-up is for --target tensorflow, not {target or 'the default target'}"
+        )
     if half and target == "tensorflow":
         raise typer.BadParameter("--half is for .onnx files only; leave it off")
     with extra_packages("train"):
         from latefusion.export.files import ExportOptions, default_target
         from latefusion.export.files import export as write
         from latefusion.export.sidecar import read_card
-    target = target or default_target(checkpoint, fixed)
-    options = ExportOptions(target, fixed, side, half, read_card(card) if card else None)
+    kind = names if names == WRITE_UP else target or default_target(checkpoint, fixed)
+    options = ExportOptions(kind, fixed, side, half, read_card(card) if card else None)
     with working(f"Exporting and verifying {out}"):
         written = write(checkpoint, out, options)
     print_name(written)

@@ -22,9 +22,10 @@ from latefusion.export.graphs import (
     fixed_graph,
     lazy_graphs,
     store_half,
+    write_up_graph,
 )
 from latefusion.export.sidecar import about, sha256_of, shortened, sums
-from latefusion.export.tensorflow import frozen_graph
+from latefusion.export.tensorflow import frozen_graph, graph_text
 from latefusion.images.framing import Size, check_side
 from latefusion.images.reading import read_photo
 from latefusion.images.regular import read_regular
@@ -38,11 +39,13 @@ from latefusion.runtime.model_file import (
     DYNAMIC,
     FORMAT,
     LAZY,
+    WRITE_UP,
     ModelFile,
     fusion_file,
     read_json,
+    text_file,
 )
-from latefusion.runtime.planes import OUTPUTS
+from latefusion.runtime.planes import OUTPUTS, WRITE_UP_MEAN
 from latefusion.runtime.runtimes import Network, OnnxNetwork, in_opencv
 from latefusion.training.stages import Stage, stage_of
 
@@ -56,13 +59,19 @@ LEAST_SIDE = 64  # OpenCV 4.7 to 4.14 miscomputes depthwise convolutions of maps
 class Target:
     """A kind of exported file: its suffix, its encoding and the runtime that verifies it.
 
-    `fixed` says that the file takes images of one size only.
+    `fixed` says that the file takes images of one size only, by default `size`, or a square of the
+    training's where that is None. `graph` traces a network of fixed size. `text` makes a second
+    file, with the graph as text. `minus` is what the file's program subtracts from an image.
     """
 
     suffix: str
     encode: Callable[[onnx.ModelProto], bytes]
     runtime: Callable[[ModelFile], Network]
     fixed: bool
+    size: Size | None = None
+    graph: Callable[[Named, Size], onnx.ModelProto] = fixed_graph
+    text: Callable[[bytes], bytes] | None = None
+    minus: tuple[float, ...] | None = None
 
 
 TARGETS = {
@@ -72,18 +81,30 @@ TARGETS = {
     "onnx": Target(".onnx", onnx.ModelProto.SerializeToString, OnnxNetwork, fixed=False),
     "opencv": Target(".onnx", onnx.ModelProto.SerializeToString, in_opencv, fixed=True),
     "tensorflow": Target(".pb", frozen_graph, in_opencv, fixed=True),
+    WRITE_UP: Target(
+        ".pb",
+        frozen_graph,
+        in_opencv,
+        fixed=True,
+        size=(640, 960),
+        graph=write_up_graph,
+        text=graph_text,
+        minus=WRITE_UP_MEAN,
+    ),
 }
+# Entries of a sidecar about a file beside the model, and the name of that file.
+BESIDE = {"fusion": fusion_file, "text": text_file}
 
 
 @dataclass(frozen=True)
 class ExportOptions:
     """Options of an export.
 
-    `target` is a key of TARGETS. `size` is the input's (H, W) in pixels; None means any size, or a
-    square of `side` for a target of fixed size. `side` is the longer side in pixels to which photos
-    are resized by default; None means that of the training. `half` stores all large constants in
-    fp16; files for ONNX Runtime always do so with constants that fp16 holds exactly. The entries of
-    `card` are added to the sidecar.
+    `target` is a key of TARGETS. `size` is the input's (H, W) in pixels; None means any size, or
+    for a target of fixed size its own, or a square of `side`. `side` is the longer side in pixels
+    to which photos are resized by default; None means that of the training. `half` stores all large
+    constants in fp16; files for ONNX Runtime always do so with constants that fp16 holds exactly.
+    The entries of `card` are added to the sidecar.
     """
 
     target: str = "onnx"
@@ -115,9 +136,12 @@ def export(source: Path, out: Path, options: ExportOptions) -> Path:
     if blend:
         facts["fusion"] = {"reach": [INNER, REACH], **sums(blend)}
     del graph, fusion  # as large as the file
+    text = target.text(data) if target.text else None
+    if text:
+        facts["text"] = sums(text)
     card = about(notes, options.card or {}) | facts
     side = max(options.size) if options.size else options.side or 0
-    model = ModelFile(out, data, options.target, INPUT, options.size, side, card, blend)
+    model = ModelFile(out, data, options.target, INPUT, options.size, side, card, blend, text)
     images = check_images(model)
     expected = [planes_of(Named(network, stage).eval(), image) for image in images]
     del network  # what is left of the memory is for the runtime
@@ -137,7 +161,8 @@ def _graphs(
             )
         return lazy_graphs(network)
     if options.size:
-        return fixed_graph(Named(network, stage).eval(), options.size), None
+        trace = TARGETS[options.target].graph
+        return trace(Named(network, stage).eval(), options.size), None
     return dynamic_graph(network, stage), None
 
 
@@ -150,36 +175,46 @@ def _store_half(options: ExportOptions, *graphs: onnx.ModelProto | None) -> bool
 
 
 def write_model(model: ModelFile) -> None:
-    """Write all files of a model or none, and delete the fusion file of an older export.
+    """Write all files of a model or none, and delete what an older export had beside them.
 
     Raises OutputError.
     """
-    text = json.dumps(model.card, indent=2, ensure_ascii=False) + "\n"
-    parts = {model.path.with_suffix(".json"): text.encode(), model.path: model.data}
-    if model.fusion:
-        parts = {fusion_file(model.path): model.fusion, **parts}
+    card = json.dumps(model.card, indent=2, ensure_ascii=False) + "\n"
+    parts = {model.path.with_suffix(".json"): card.encode(), model.path: model.data}
+    beside = {"fusion": model.fusion, "text": model.text}
+    for kind, content in beside.items():
+        if content:
+            parts = {BESIDE[kind](model.path): content, **parts}
     for path in parts:
         if path.is_dir():  # renaming would fail on it too, but after other files were renamed
             raise OutputError(f"{path} is a folder; give the export another name")
-    stale = fusion_file(model.path) if not model.fusion and _owns_fusion(model.path) else None
+    stale = [
+        BESIDE[kind](model.path)
+        for kind, content in beside.items()
+        if not content and _owns(model.path, kind)
+    ]
     with ExitStack() as files:
         for path, content in reversed(parts.items()):
             files.enter_context(whole_file(path)).write(content)
-    if stale:
-        try:
-            stale.unlink()
-        except OSError as error:
-            raise OutputError(
-                f"{stale} belongs to an older export and cannot be deleted ({reason(error)});"
-                " delete it yourself"
-            ) from None
+    for path in stale:
+        _delete(path)
 
 
-def _owns_fusion(path: Path) -> bool:
-    """True if the fusion file beside an exported file is the one that its sidecar names."""
+def _delete(stale: Path) -> None:
+    try:
+        stale.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"{stale} belongs to an older export and cannot be deleted ({reason(error)});"
+            " delete it yourself"
+        ) from None
+
+
+def _owns(path: Path, kind: str) -> bool:
+    """True if the file of that kind, a key of BESIDE, is the one that the sidecar names."""
     try:
         card = read_json(read_regular(path.with_suffix(".json")))
-        return bool(card["fusion"]["sha256"] == sha256_of(read_regular(fusion_file(path))))
+        return bool(card[kind]["sha256"] == sha256_of(read_regular(BESIDE[kind](path))))
     except (OSError, ValueError, LookupError, TypeError):
         return False
 
@@ -187,7 +222,8 @@ def _owns_fusion(path: Path) -> bool:
 def _settle(options: ExportOptions, notes: dict[str, str], target: Target) -> ExportOptions:
     """The options with side and size filled in from the checkpoint and the target."""
     side = check_side(options.side) if options.side else _noted_side(notes, options.size)
-    size = options.size or ((side, side) if target.fixed else None)
+    own = target.size if options.side is None else None
+    size = options.size or own or ((side, side) if target.fixed else None)
     if size and target.fixed and min(size) < LEAST_SIDE:
         raise OutputError(
             f"size {size[0]} x {size[1]} is too small for OpenCV, which miscomputes such a network;"
@@ -234,12 +270,13 @@ def check_name(out: Path, target: Target) -> None:
         raise OutputError(
             f"{sidecar} would be replaced but is not a sidecar; give the export another name"
         )
-    fusion = fusion_file(out)
-    if target is TARGETS[LAZY] and fusion.exists() and not _owns_fusion(out):
-        raise OutputError(
-            f"{fusion} would be replaced but does not belong to {out.name}; give the export"
-            " another name"
-        )
+    for kind, written in (("fusion", target is TARGETS[LAZY]), ("text", target.text is not None)):
+        beside = BESIDE[kind](out)
+        if written and beside.exists() and not _owns(out, kind):
+            raise OutputError(
+                f"{beside} would be replaced but does not belong to {out.name}; give the export"
+                " another name"
+            )
 
 
 def _is_sidecar(path: Path) -> bool:
@@ -297,6 +334,7 @@ def _facts(options: ExportOptions, graph: onnx.ModelProto, notes: dict[str, str]
         {"size": list(options.size)} if options.size else {"size": DYNAMIC, "side": options.side}
     )
     readers = {"opencv": "4.7" if options.half else "4.6"} if options.size else {}
+    minus = TARGETS[options.target].minus
     return {
         "format": FORMAT,
         "target": options.target,
@@ -306,6 +344,7 @@ def _facts(options: ExportOptions, graph: onnx.ModelProto, notes: dict[str, str]
             "layout": "NCHW",
             "channels": "RGB",
             "range": [0, 255],
+            **({"minus": list(minus)} if minus else {}),
             "multiple": 32,
             **of_size,
         },

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from latefusion.images.framing import Size
 from latefusion.model.folded import FoldedNetwork, edged, fold
 from latefusion.model.matting import MattingNetwork
-from latefusion.runtime.planes import OUTPUTS, PARTS, SEAM
+from latefusion.runtime.planes import (
+    OUTPUTS,
+    PARTS,
+    SEAM,
+    WRITE_UP_MEAN,
+    WRITE_UP_OUTPUTS,
+)
 from latefusion.training.stages import Stage
 
 INPUT = "image"
@@ -37,6 +43,21 @@ class Named(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         output = self.run(self.network, image)
         return output.alpha, output.fg, output.bg, output.blend
+
+
+class Centred(nn.Module):
+    """The network as the write-up's program runs it: an image minus the mean in, no alpha out."""
+
+    mean: Tensor
+
+    def __init__(self, named: Named) -> None:
+        super().__init__()
+        self.named = named
+        self.register_buffer("mean", torch.tensor(WRITE_UP_MEAN).view(3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        _, fg, bg, blend = self.named(image + self.mean)
+        return fg, bg, blend
 
 
 class Folded(nn.Module):
@@ -113,14 +134,19 @@ def lazy_graphs(network: MattingNetwork) -> tuple[onnx.ModelProto, onnx.ModelPro
     return _tidied(first), _tidied(second)
 
 
-def fixed_graph(named: nn.Module, size: Size) -> onnx.ModelProto:
+def write_up_graph(named: Named, size: Size) -> onnx.ModelProto:
+    """`fixed_graph` with the input and the outputs that the write-up's program expects."""
+    return fixed_graph(Centred(named), size, WRITE_UP_OUTPUTS)
+
+
+def fixed_graph(named: nn.Module, size: Size, outputs: Sequence[str] = OUTPUTS) -> onnx.ModelProto:
     """Trace the network for one image of `size` (H, W), in a form that OpenCV >= 4.6 reads.
 
     The graph has no dynamic shapes and computes nothing from constants alone, since ONNX Runtime
     folds these beforehand. The batch norms are not folded, so that fp16 still holds the kernels
     exactly.
     """
-    traced = _trace(named, [_image(*size)], [INPUT], OUTPUTS, FIXED_OPSET)
+    traced = _trace(named, [_image(*size)], [INPUT], outputs, FIXED_OPSET)
     return simplified(traced, disabled=["ConvBNFusion"])
 
 

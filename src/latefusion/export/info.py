@@ -36,10 +36,15 @@ def describe_export(path: Path) -> Facts:
     facts = {
         "file": _size(path),
         "sha256": f"{card['sha256']} (checked)",
-        "input": f"RGB 0..255, {_input_size(card['input'])}",
+        "input": f"RGB 0..255{_minus(card['input'])}, {_input_size(card['input'])}",
         **parts,
     }
     return facts | {key: value for key, value in rest.items() if key not in facts}
+
+
+def _minus(given: dict[str, object]) -> str:
+    """The mean that the file's program has to subtract from an image, if it has to."""
+    return f" minus ({_text(given['minus'])})" if "minus" in given else ""
 
 
 def _input_size(given: dict[str, object]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf import text_format
 from onnx import NodeProto, helper, numpy_helper
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
@@ -35,6 +36,14 @@ def frozen_graph(model: onnx.ModelProto) -> bytes:
             "which OpenCV reads too"
         ) from None
     return graph.SerializeToString(deterministic=True)
+
+
+def graph_text(data: bytes) -> bytes:
+    """A serialised GraphDef as text without its weights, which OpenCV takes from the other file."""
+    graph = GraphDef.FromString(data)
+    nodes = [node for node in graph.node if node.op != "Const"]
+    kept = GraphDef(node=nodes, versions=graph.versions)
+    return text_format.MessageToBytes(kept)
 
 
 class Translation:

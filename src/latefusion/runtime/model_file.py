@@ -13,6 +13,7 @@ from latefusion.schema import brief, is_shallow, read_entries
 
 FORMAT = "latefusion/2"
 LAZY: Final = "lazy"  # the export target of a network in two files
+WRITE_UP: Final = "write-up"  # that of a network for the write-up's C++ program
 DYNAMIC = "dynamic"  # the sidecar's size of a network that takes any
 LEAST_REACH = (4, 6)  # smallest Reach of any preset: inside an image, and at its border
 PACKAGED = Path(__file__).parents[1] / "weights" / "lite.onnx"
@@ -25,7 +26,8 @@ class ModelFile:
 
     `size` is the fixed input size (H, W), or None for a network that takes all multiples of 32.
     `side` is the default longer side of its input. `card` is the parsed sidecar. `fusion` is the
-    fusion network of a network in two files, whose `data` holds the two branches only.
+    fusion network of a network in two files, whose `data` holds the two branches only. `text` is
+    the graph as text, without its weights, where an export has it.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class ModelFile:
     side: int
     card: dict[str, Any]
     fusion: bytes | None = None
+    text: bytes | None = None
 
     def frame(self, photo: Size, side: int | None = None) -> Letterbox:
         """Place a photo in the network's input; `side` overrides the sidecar's longer side.
@@ -76,6 +79,11 @@ class Input:
 def fusion_file(path: Path) -> Path:
     """Return the path of the fusion network that belongs to `path`: mine.fusion.onnx."""
     return path.with_suffix(".fusion.onnx")
+
+
+def text_file(path: Path) -> Path:
+    """Return the path of the text that belongs to a graph for the write-up's program: lfm.pbtxt."""
+    return path.with_suffix(".pbtxt")
 
 
 def packaged(path: Path, ending: str) -> Path:

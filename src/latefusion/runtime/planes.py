@@ -22,3 +22,10 @@ class Planes(NamedTuple):
 OUTPUTS = ("alpha", "fg", "bg", "blend")
 SEAM = ("features", "rows", "columns")
 PARTS = ("fg", "bg", *SEAM)
+# Of a file for the write-up's C++ program: fg, bg, blend, and what it subtracts from its RGB image.
+WRITE_UP_OUTPUTS = (
+    "deFG_side_0_out/ResizeNearestNeighbor",
+    "deBG_side_0_out/ResizeNearestNeighbor",
+    "fusion_sigmoid_output/Sigmoid",
+)
+WRITE_UP_MEAN = (127.156207, 115.917443, 106.031127)

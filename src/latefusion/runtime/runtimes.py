@@ -16,8 +16,15 @@ from latefusion.images.levels import Plane
 from latefusion.parallel import cores_for, usable_cores
 from latefusion.runtime.devices import Hardware
 from latefusion.runtime.lazy import EPSILON, Reach, Seam, fuse_lazily
-from latefusion.runtime.model_file import ModelFile, fusion_file
-from latefusion.runtime.planes import OUTPUTS, PARTS, SEAM, Planes
+from latefusion.runtime.model_file import WRITE_UP, ModelFile, fusion_file
+from latefusion.runtime.planes import (
+    OUTPUTS,
+    PARTS,
+    SEAM,
+    WRITE_UP_MEAN,
+    WRITE_UP_OUTPUTS,
+    Planes,
+)
 
 Network: TypeAlias = Callable[[NDArray[np.float32]], Planes]
 
@@ -149,22 +156,31 @@ def in_opencv(model: ModelFile) -> Network:
         raise WeightsError(
             f"OpenCV {cv2.__version__} has no TensorFlow reader; export with --target opencv"
         )
+    parts = [model.data, model.text] if model.text else [model.data]
     try:
         with _silent_opencv():
-            net = getattr(cv2.dnn, read)(np.frombuffer(model.data, np.uint8))
+            net = getattr(cv2.dnn, read)(*(np.frombuffer(part, np.uint8) for part in parts))
     except cv2.error as error:
         raise WeightsError(f"{model.path} does not load ({_one_line(error)}); {CURE}") from None
 
-    def run(image: NDArray[np.float32]) -> Planes:
+    def forward(image: NDArray[np.float32], outputs: Sequence[str]) -> Sequence[Plane]:
         try:
             with _silent_opencv():
                 net.setInput(image, model.input_name)
-                found = net.forward(list(OUTPUTS))  # OpenCV 5 requires the names of all outputs
+                found: Sequence[Plane] = net.forward(list(outputs))  # OpenCV 5 requires all names
         except cv2.error as error:
             raise WeightsError(f"{model.path} does not run ({_one_line(error)}); {CURE}") from None
-        return _planes(model, found, image)
+        return found
 
-    return run
+    def run(image: NDArray[np.float32]) -> Planes:
+        return _planes(model, forward(image, OUTPUTS), image)
+
+    def run_as_program(image: NDArray[np.float32]) -> Planes:
+        mean = np.array(WRITE_UP_MEAN, np.float32).reshape(3, 1, 1)
+        fg, bg, blend = forward(image - mean, WRITE_UP_OUTPUTS)
+        return _planes(model, [blend * fg + (1 - blend) * (1 - bg), fg, bg, blend], image)
+
+    return run_as_program if model.target == WRITE_UP else run
 
 
 def _planes(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from latefusion.errors import WeightsError
 from latefusion.model.encoders.stock import check_matches, read_state_dict
+from latefusion.runtime.planes import WRITE_UP_MEAN
 
 BLOCKS = (6, 12, 48, 32)  # layers of the dense blocks; these make it DenseNet-201
 GROWTH = 32  # channels that each layer adds
@@ -92,7 +93,7 @@ class DenseNetEncoder(nn.Module):
 
     FOLDS = (("features.conv0", "features.norm0"),)
 
-    mean = (127.156207, 115.917443, 106.031127)  # RGB, of the authors' training set
+    mean = WRITE_UP_MEAN  # RGB, of the authors' training set
     scale = 1.0
 
     def __init__(self, blocks: Sequence[int] = BLOCKS, growth: int = GROWTH) -> None:

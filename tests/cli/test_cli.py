@@ -76,7 +76,8 @@ def test_the_default_is_a_cutout_in_the_current_folder(run: Run) -> None:
 
 
 def test_save_names_the_kinds_and_out_a_new_folder(run: Run) -> None:
-    kinds = ["cutout", "alpha", "foreground", "trimap", "doubt", "branches", "preview"]
+    kinds = ["cutout", "alpha", "foreground", "trimap", "doubt", "fg", "bg", "blend"]
+    kinds += ["branches", "preview"]
     outcome = run(photo("me.png"), "--save", ",".join(kinds), "-o", "new/results")
     assert outcome.code == 0
     assert names("new/results") == sorted(f"me-{kind}.png" for kind in kinds)

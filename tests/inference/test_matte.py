@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageShow
 
-from latefusion.errors import ImageError, OutputError
+from latefusion.errors import ImageError, LatefusionError, OutputError
 from latefusion.images.exif import Exif, Value
 from latefusion.images.framing import Letterbox
 from latefusion.images.metadata import Metadata
@@ -121,6 +121,23 @@ def test_the_trimap_band_grows_with_the_photo() -> None:
     fg = np.zeros((50, 1024), np.float32)
     fg[:, :400] = 1
     assert (planes(fg, 1 - fg).trimap()[25] == 128).sum() == 40
+
+
+def test_a_trimap_has_the_width_and_the_threshold_that_were_asked_for() -> None:
+    fg = np.zeros((300, 1024), np.float32)
+    fg[100:250, 50:300] = 1
+    fg[100:250, 300:350] = 0.3
+    row = planes(fg, 1 - fg).trimap(width=20)[175]  # the write-up's kernel at any size
+    assert np.flatnonzero(row == 128).tolist() == [*range(40, 60), *range(290, 310)]
+    row = planes(fg, 1 - fg).trimap(width=6, threshold=0.25)[175]
+    assert np.flatnonzero(row == 128).tolist() == [*range(47, 53), *range(347, 353)]
+    assert (planes(fg, 1 - fg).trimap(width=0) != 128).all()
+
+
+@pytest.mark.parametrize("options", [{"width": -1}, {"width": np.nan}, {"threshold": 1.5}])
+def test_a_trimap_that_cannot_be_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(LatefusionError, match=r"a trimap's (width is 0 or|threshold is from 0)"):
+        red_on_green().trimap(**options)
 
 
 def test_what_one_branch_alone_claims_is_unknown() -> None:

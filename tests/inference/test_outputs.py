@@ -23,8 +23,9 @@ def test_planes_are_written_as_they_are() -> None:
     matte = red_on_green()
     np.testing.assert_allclose(render(matte, "doubt").pixels / 255, matte.doubt, atol=0.002)
     branches = np.hsplit(render(matte, "branches").pixels / 255, 3)
-    for found, plane in zip(branches, (matte.fg, matte.bg, matte.blend), strict=True):
-        np.testing.assert_allclose(found, plane, atol=0.002)
+    for found, name in zip(branches, ("fg", "bg", "blend"), strict=True):
+        np.testing.assert_allclose(found, getattr(matte, name), atol=0.002)
+        np.testing.assert_array_equal(render(matte, name).pixels / 255, found)
 
 
 def test_alpha_in_sixteen_bits_is_finer() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from latefusion.errors import LatefusionError
 from latefusion.images.compositing import Background, blurred, compose, parse_blur, read_background
 from latefusion.images.foreground import estimate_foreground
 from latefusion.images.framing import Letterbox, resize_plane
@@ -194,16 +195,24 @@ class Matte:
         unsure, parts = self.confidence < SURE, parts_of(self.mix) > 1
         return (*((UNSURE,) if unsure else ()), *((PARTS,) if parts else ()))
 
-    def trimap(self) -> NDArray[np.uint8]:
+    def trimap(self, width: float | None = None, threshold: float = 0.5) -> NDArray[np.uint8]:
         """Trimap (H, W): 255 for subject, 0 for background, 128 for unknown.
 
-        Unknown is dilate(fg > 0.5) minus erode(1 - bg > 0.5), and wherever erode(1 - bg > 0.5)
-        claims subject that the foreground branch denies. The kernel is 20 pixels wide at a longer
-        side of 512 and grows with the photo, made odd so that the band is symmetric.
+        Unknown is dilate(fg > threshold) minus erode(1 - bg > threshold), and wherever the latter
+        claims subject that the foreground branch denies. `width` is that of the square kernel in
+        pixels, made odd so that the band is symmetric; by default it is 20 at a longer side of 512
+        and grows with the photo. Raises LatefusionError for a width below 0 or a threshold outside
+        of 0 to 1.
         """
-        radius = max(1, round(TRIMAP_KERNEL * max(self.alpha.shape) / TRIMAP_SIDE / 2))
-        maybe = _grow(self.fg > 0.5, radius)
-        surely = ~_grow(self.bg >= 0.5, radius)
+        if width is None:
+            width = max(2, TRIMAP_KERNEL * max(self.alpha.shape) / TRIMAP_SIDE)
+        if not 0 <= width < np.inf:
+            raise LatefusionError(f"a trimap's width is 0 or more pixels, not {width}")
+        if not 0 <= threshold <= 1:
+            raise LatefusionError(f"a trimap's threshold is from 0 to 1, not {threshold}")
+        radius = min(round(width / 2), max(self.alpha.shape))
+        maybe = _grow(self.fg > threshold, radius)
+        surely = ~_grow(1 - self.bg <= threshold, radius)
         trimap = np.where(maybe | surely, np.uint8(128), np.uint8(0))
         trimap[maybe & surely] = 255
         return trimap

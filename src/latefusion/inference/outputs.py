@@ -24,7 +24,18 @@ VISIBLE = 0.03  # of alpha: less is not worth a wider crop
 GREEN, WHITE = (0, 177, 64), (255, 255, 255)
 TRANSPARENT = "transparent"
 
-Kind: TypeAlias = Literal["cutout", "alpha", "foreground", "trimap", "doubt", "branches", "preview"]
+Kind: TypeAlias = Literal[
+    "cutout",
+    "alpha",
+    "foreground",
+    "trimap",
+    "doubt",
+    "fg",
+    "bg",
+    "blend",
+    "branches",
+    "preview",
+]
 ClipKind: TypeAlias = Literal["cutout", "alpha", "foreground"]
 Suffix: TypeAlias = Literal["png", "webp", "tiff", "tif", "jpg", "jpeg"]  # of FORMATS_OUT
 Into: TypeAlias = Literal["files", "tar", "parquet"]  # where results go
@@ -180,6 +191,9 @@ KINDS: dict[str, Callable[["Matte", Look], Pixels]] = {
     "foreground": _foreground,
     "trimap": lambda matte, _: matte.trimap(),
     "doubt": lambda matte, _: to_levels(matte.doubt),
+    "fg": lambda matte, _: to_levels(matte.fg),
+    "bg": lambda matte, _: to_levels(matte.bg),
+    "blend": lambda matte, _: to_levels(matte.blend),
     "branches": _branches,
     "preview": _preview,
 }

@@ -95,3 +95,47 @@ def test_the_help_names_several_photos_and_fills_the_lines_of_a_wide_terminal() 
 @pytest.mark.parametrize("command", [(), ("video",), ("serve",), ("train",), ("export",)])
 def test_h_is_help_everywhere(command: tuple[str, ...]) -> None:
     assert CliRunner().invoke(app, [*command, "-h"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (("classifier",), "is latefusion train segmentation here"),
+        (("infer", "joint", "--image", "a.jpg"), "is latefusion matte PHOTO --model FILE here"),
+        (("gen_alpha.py", "--imgDir", "a"), "is latefusion prepare SRC --out DIR here"),
+        (("convert.py",), "is latefusion export CHECKPOINT --target tensorflow --names write-up"),
+        (("prepare", "--imgDir", "a"), "--imgDir is SRC, a folder without"),
+        (("prepare", "a", "--out", "b", "--trainRatio=0.9"), "--trainRatio is --train-ratio here"),
+        (("train", "classifier"), "classifier is segmentation here"),
+        (("train", "joint", "--dataset", "a"), "--dataset is --data, with --validation"),
+        (("train", "joint", "--logs", "a"), "--logs is --out here"),
+        (("train", "joint", "--input_size", "64,64"), "--input_size is --input-size here"),
+        (("matte", "--image", "a.jpg"), "--image is PHOTO, a file without"),
+        (("matte", "a.jpg", "--outdir", "b"), "--outdir is -o here"),
+        (("export", "a", "--input_size", "64,64"), "--input_size is --size here"),
+    ],
+)
+def test_a_name_of_the_write_up_is_answered_with_the_new_one(
+    words: tuple[str, ...], answer: str
+) -> None:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    told = " ".join(done.output.replace("│", " ").split())
+    assert answer in told
+    assert "Possible options" not in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "gone", "--data", "classifier"),  # a folder's name is no stage
+        ("matte", "joint", "--no-such"),
+        ("serve", "--image"),
+        (),
+        ("--nothing", "classifier"),
+    ],
+)
+def test_another_mistake_has_nothing_to_do_with_the_write_up(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "write-up" not in done.output

@@ -281,3 +281,26 @@ def test_each_command_takes_the_name_of_the_built_in_network(
     assert result.exit_code == 1, result.output
     assert "lite" not in result.stderr.replace("latefusion", "").replace("lite.onnx", "")
     assert "gone" in result.stderr or "a.txt" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "fusion", "--weights", "lfm.h5", "--data", "pairs", "--out", "run"),
+        ("train", "segmentation", "--weights", "lfm.h5", "--data", "pairs", "--out", "run"),
+        ("export", "lfm.h5", "-o", "a.onnx"),
+        ("parity", "lite", "--checkpoint", "lfm.h5"),
+        ("info", "lfm.h5"),
+        ("matte", "gone.jpg", "--model", "lfm.h5"),
+        ("evaluate", "--model", "lfm.h5", "--data", "pairs"),
+    ],
+)
+def test_a_file_of_keras_weights_is_sent_to_import_keras(
+    run: Run, pairs: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pairs.parent)
+    (pairs.parent / "lfm.h5").write_bytes(b"\x89HDF")
+    result = run(*words)
+    assert result.exit_code == 1, result.output
+    assert "latefusion import-keras lfm.h5 lfm.safetensors" in result.stderr
+    assert not (pairs.parent / "run").exists()

@@ -812,3 +812,23 @@ def test_a_run_starts_from_the_packaged_weights(data: Path, tmp_path: Path) -> N
     run = settings(data, tmp_path, stage="joint", weights=Path("lite"), preset=None)
     check_settings(run)
     assert start_network(run).config == PRESETS["lite"]
+
+
+@pytest.mark.parametrize("validation", ["dev", None])
+def test_the_weights_of_each_epoch_are_kept_on_request(
+    data: Path, tmp_path: Path, validation: str | None
+) -> None:
+    """The averaged ones, which change nothing in the run."""
+    checks = [data / validation] if validation else []
+    train(settings(data, tmp_path / "plain", epochs=3, validation=checks))
+    train(settings(data, tmp_path / "kept", epochs=3, validation=checks, keep_epochs=True))
+    kept = {path.name: load_file(path) for path in (tmp_path / "kept").glob("*.safetensors")}
+    epochs = [f"epoch-0{number}.safetensors" for number in (1, 2, 3)]
+    assert sorted(kept) == ["best.safetensors", *epochs, "last.safetensors"]
+    assert_same(kept[epochs[2]], kept["last.safetensors"])
+    assert_same(kept[epochs[2]], load_file(tmp_path / "plain" / "last.safetensors"))
+    name = "fg.deconv5.conv.weight"
+    assert not torch.equal(kept[epochs[0]][name], kept[epochs[1]][name])
+    steps = [read_notes(tmp_path / "kept" / epoch)["step"] for epoch in epochs]
+    assert steps == ["2", "4", "6"]
+    assert list((tmp_path / "plain").glob("epoch-*")) == []

@@ -15,12 +15,15 @@ from latefusion import __version__
 from latefusion.cli.evaluate import evaluation
 from latefusion.cli.export import deployment
 from latefusion.cli.matte import photos_app
+from latefusion.cli.old_names import new_name
 from latefusion.cli.serve import serving
 from latefusion.cli.streams import Streams, flush_stdout
 from latefusion.cli.terminal import complain
 from latefusion.cli.training import training_app
 from latefusion.cli.video import video_app
 from latefusion.errors import LatefusionError, one_line
+
+UsageError: Any = typer.BadParameter.__base__  # typer gives it no name of its own
 
 
 def finite(ctx: Any, option: Any, value: Any) -> Any:
@@ -44,6 +47,11 @@ class Commands(TyperGroup):
             command.help = "\n\n".join(" ".join(each.split()) for each in paragraphs)
         return command
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse what comes before the command, and keep all words for messages."""
+        ctx.obj = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run a command: LatefusionError exits with 1, a bug with a traceback.
 
@@ -60,8 +68,10 @@ class Commands(TyperGroup):
         except LatefusionError as error:
             complain(f"error: {error}")
             raise typer.Exit(1) from None
-        except typer.BadParameter as error:  # its message may name a file
-            error.message = one_line(error.message)
+        except UsageError as error:
+            if renamed := new_name(ctx.obj, error.message):
+                error.message, error.possibilities = f"{error.message.rstrip('.')}; {renamed}", None
+            error.message = one_line(error.message)  # it may name a file
             raise
         except KeyboardInterrupt as stopped:
             complain("interrupted")

@@ -257,6 +257,14 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume the run in --out.", rich_help_panel=SCHEDULE)
     ] = False,
+    keep_epochs: Annotated[
+        bool,
+        typer.Option(
+            "--keep-epochs",
+            help="Keep the weights of each epoch, too: epoch-01.safetensors and so on.",
+            rich_help_panel=SCHEDULE,
+        ),
+    ] = False,
     recompute: Annotated[
         bool,
         typer.Option(
@@ -313,6 +321,7 @@ def train(
         "nodes": nodes,
         "seed": seed,
         "resume": resume,
+        "keep_epochs": keep_epochs,
     }
     with extra_packages("train"):
         from latefusion.training.distributed import is_first

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from latefusion.errors import WeightsError, one_line
-from latefusion.runtime.model_file import DYNAMIC, read_model
+from latefusion.runtime.model_file import DYNAMIC, read_model, refuse_keras
 
 if TYPE_CHECKING:
     from latefusion.model.matting import MattingNetwork
@@ -22,6 +22,7 @@ def describe(name: str) -> Facts:
     path = Path(name)
     if path.suffix in EXPORTED:
         return describe_export(path)
+    refuse_keras(path)
     return describe_checkpoint(path) if path.suffix == ".safetensors" else describe_preset(name)
 
 

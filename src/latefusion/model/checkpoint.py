@@ -15,7 +15,7 @@ from latefusion.errors import WeightsError
 from latefusion.images.writing import whole_file
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import MattingNetwork, NetworkConfig
-from latefusion.runtime.model_file import read_json
+from latefusion.runtime.model_file import read_json, refuse_keras
 from latefusion.schema import brief, read_entries
 
 
@@ -80,6 +80,7 @@ def _check_fit(config: NetworkConfig, state: dict[str, Tensor]) -> None:
 
 def read_notes(path: Path) -> dict[str, str]:
     """The metadata of a checkpoint. Raises WeightsError for any other file."""
+    refuse_keras(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; give what a training run saved (.safetensors)")
     try:

@@ -17,6 +17,7 @@ WRITE_UP: Final = "write-up"  # that of a network for the write-up's C++ program
 DYNAMIC = "dynamic"  # the sidecar's size of a network that takes any
 LEAST_REACH = (4, 6)  # smallest Reach of any preset: inside an image, and at its border
 PACKAGED = Path(__file__).parents[1] / "weights" / "lite.onnx"
+KERAS = (".h5", ".hdf5")
 BUILT_IN = PACKAGED.stem  # the name that stands for the packaged files
 
 
@@ -100,11 +101,22 @@ def packaged(path: Path, ending: str) -> Path:
     return found
 
 
+def refuse_keras(path: Path) -> None:
+    """Raise WeightsError for a file of Keras weights, which only import-keras reads."""
+    if path.suffix.lower() in KERAS:
+        made = path.with_suffix(".safetensors")
+        raise WeightsError(
+            f"{path} holds Keras weights; make a checkpoint of them first:"
+            f" latefusion import-keras {path} {made}"
+        )
+
+
 def read_model(path: Path) -> ModelFile:
     """Read an exported .onnx or .pb file and check it against its sidecar, the .json of its name.
 
     Raises WeightsError.
     """
+    refuse_keras(path)
     if path.suffix not in (".onnx", ".pb"):
         raise WeightsError(
             f"{path} is not an .onnx or .pb file; create one with `latefusion export`"

@@ -82,12 +82,14 @@ class WholeFiles(TorchCheckpointIO):
 class SaveWeights(pl.Callback):
     """Writes the averaged weights after each validation, and the best; the first process only.
 
-    It must come before the averaging in the list of callbacks, which puts its weights into the
-    network for validation and removes them when validation ends.
+    With `keep_epochs` those of each epoch stay, too. It must come before the averaging in the list
+    of callbacks, which puts its weights into the network for validation and removes them when
+    validation ends.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, keep_epochs: bool = False) -> None:
         self.out = out
+        self.keep_epochs = keep_epochs
         self.best = float("inf")
 
     def state_dict(self) -> dict[str, Any]:
@@ -107,7 +109,18 @@ class SaveWeights(pl.Callback):
         if score < self.best:
             self.best = score
             self.save(BEST, pl_module, figures)
+        if self.keep_epochs:
+            self.save(epoch_file(trainer), pl_module, figures)
         pl_module.print(f"{epoch_of(trainer)}: validation MAD {score:.4f}, IoU {overlap:.4f}")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Without validation photos, borrow the averaged weights as validation would."""
+        assert isinstance(pl_module, Training)
+        if self.keep_epochs and not trainer.val_dataloaders:
+            means = next(each for each in trainer.callbacks if isinstance(each, WeightAveraging))  # type: ignore[attr-defined]
+            means.on_validation_epoch_start(trainer, pl_module)
+            self.save(epoch_file(trainer), pl_module, {})
+            means.on_validation_epoch_end(trainer, pl_module)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Without validation photos the averaged weights at the end count as the best."""
@@ -278,6 +291,11 @@ class Bar(RichProgressBar):
         shown: dict[str, Any] = super().get_metrics(trainer, pl_module)
         shown.pop("v_num", None)
         return shown
+
+
+def epoch_file(trainer: pl.Trainer) -> str:
+    """The name of the weights of the current epoch, counted from 1."""
+    return f"epoch-{trainer.current_epoch + 1:02}.safetensors"
 
 
 def epoch_of(trainer: pl.Trainer) -> str:

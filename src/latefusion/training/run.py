@@ -311,7 +311,7 @@ def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback
         gradient_clip_val=5.0,
         logger=TensorBoardLogger(settings.out, name="", version="events"),
         callbacks=[
-            SaveWeights(settings.out),
+            SaveWeights(settings.out, settings.keep_epochs),
             averaging(settings.ema_decay),  # after SaveWeights, see there
             ModelCheckpoint(
                 settings.out,

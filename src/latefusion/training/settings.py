@@ -38,6 +38,7 @@ class Settings:
     it runs on whole views.
     `exclude` is a text file with the keys of pairs, cut-outs and backgrounds to leave out, one a
     line; comments begin with #.
+    `keep_epochs` keeps the weights of each epoch, beside the best and the last.
     `batch_size` is that of a step, which all processes share. Each process computes its pictures
     in `accumulate` parts, one after the other, and adds up their gradients; by default in as few
     as the memory holds. A number that does not divide them is raised to one that does.
@@ -68,6 +69,7 @@ class Settings:
     weights: Path | None = None
     encoder_weights: Path | None = None
     resume: bool = False
+    keep_epochs: bool = False
     seed: int = 0
     workers: int = 0
     devices: int | None = None

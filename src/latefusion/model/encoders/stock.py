@@ -23,7 +23,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError, LookupError, ValueError, RuntimeError) as error:
             raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
     if path.suffix not in PICKLED:
-        raise WeightsError(f"{path}: weights end in .pth, .pt or .safetensors, not '{path.suffix}'")
+        cure = "; latefusion import-keras reads a whole network's .h5" * (path.suffix == ".h5")
+        raise WeightsError(
+            f"{path}: an encoder's weights end in .pth, .pt or .safetensors, not '{path.suffix}'"
+            f"{cure}"
+        )
     try:
         return _plain_state_dict(read_pickled(path), path)
     except ValueError as error:

@@ -1,0 +1,59 @@
+"""Names of the write-up's programs, and what stands for them here."""
+
+from collections.abc import Sequence
+
+# By command: a name of the write-up, and its new one. The commands themselves are under "".
+OLD_NAMES = {
+    "": {
+        "gen_alpha": "latefusion prepare SRC --out DIR",
+        "gen_alpha.py": "latefusion prepare SRC --out DIR",
+        "main.py": "latefusion train STAGE, or latefusion matte PHOTO",
+        "classifier": "latefusion train segmentation",
+        "fusion": "latefusion train fusion",
+        "joint": "latefusion train joint",
+        "infer": "latefusion matte PHOTO --model FILE",
+        "convert": "latefusion export CHECKPOINT --target tensorflow --names write-up",
+        "convert.py": "latefusion export CHECKPOINT --target tensorflow --names write-up",
+    },
+    "prepare": {
+        "--imgDir": "SRC, a folder without an option's name",
+        "--outDir": "--out",
+        "--trainRatio": "--train-ratio",
+    },
+    "train": {
+        "classifier": "segmentation",
+        "--dataset": "--data, with --validation beside it",
+        "--logs": "--out",
+        "--outDir": "--out",
+        "--outdir": "--out",
+        "--input_size": "--input-size",
+        "--batch_size": "--batch-size",
+    },
+    "matte": {
+        "joint": "PHOTO, with --model FILE",
+        "--image": "PHOTO, a file without an option's name",
+        "--outdir": "-o",
+        "--outDir": "-o",
+        "--weights": "--model, a file that latefusion export has made of the weights",
+        "--input_size": "--size, the longer side",
+    },
+    "export": {
+        "--weights": "CHECKPOINT, a file without an option's name",
+        "--outdir": "-o, a file",
+        "--outDir": "-o, a file",
+        "--input_size": "--size",
+    },
+    "evaluate": {"--dataset": "--data", "--outdir": "-o", "--outDir": "-o"},
+}
+
+
+def new_name(words: Sequence[str], message: str) -> str | None:
+    """What stands here for the name of the write-up that a usage error is about; None without one.
+
+    `words` are those of the command line, `message` is the error's, which quotes the wrong one.
+    """
+    command, *options = words if words and words[0] in OLD_NAMES else ["", *words[:1]]
+    for name in (option.partition("=")[0] for option in options):
+        if name in message and name in OLD_NAMES[command]:
+            return f"the write-up's {name} is {OLD_NAMES[command][name]} here"
+    return None

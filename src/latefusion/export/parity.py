@@ -19,7 +19,7 @@ from latefusion.images.reading import read_photo
 from latefusion.images.regular import read_regular
 from latefusion.inference.predictor import predict
 from latefusion.metrics import Alpha
-from latefusion.runtime.model_file import ModelFile, read_model
+from latefusion.runtime.model_file import ModelFile, read_model, refuse_keras
 from latefusion.runtime.planes import OUTPUTS, Planes
 from latefusion.runtime.runtimes import Network, OnnxNetwork, in_opencv
 
@@ -138,6 +138,7 @@ def certificate(pairs: list[Difference]) -> list[str]:
 def _origin(model: ModelFile, checkpoint: Path | None) -> Path | None:
     """The checkpoint of an exported file, or None if there is none or PyTorch is not installed."""
     path = checkpoint or model.path.with_suffix(".safetensors")
+    refuse_keras(path)
     if checkpoint is None and not path.is_file():
         return None
     try:

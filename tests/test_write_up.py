@@ -149,3 +149,8 @@ def test_the_program_ends_in_one_line_where_it_cannot_work(
     done = call(program, f"--model={model.path}", f"--image={tmp_path / 'none.jpg'}")
     assert done.returncode == 1
     assert "none.jpg' is not a photo that OpenCV reads; give --image=FILE" in done.stderr
+    Image.fromarray(made_up((80, 50))).save(tmp_path / "photo.png")
+    size = ("--width=128", "--height=160")
+    done = call(program, f"--model={model.path}", f"--image={tmp_path / 'photo.png'}", *size)
+    assert done.returncode == 1
+    assert "lfm.pb does not run at this size; give the --width and --height" in done.stderr

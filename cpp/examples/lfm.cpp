@@ -68,10 +68,15 @@ std::vector<cv::Mat> run(const fs::path& model, const cv::Mat& image, cv::Size s
   cv::dnn::Net net = cv::dnn::readNet(model.string(), text.string());
   net.setInput(cv::dnn::blobFromImage(image, 1.0, size, MEAN, /*swapRB=*/true, /*crop=*/false));
   cv::TickMeter clock;
-  clock.start();
   std::vector<cv::Mat> found;
-  net.forward(found, OUTPUTS);  // all in one call: OpenCV 5 refuses a part of the outputs
-  clock.stop();
+  try {
+    clock.start();
+    net.forward(found, OUTPUTS);  // all in one call: OpenCV 5 refuses a part of the outputs
+    clock.stop();
+  } catch (const cv::Exception&) {
+    throw std::runtime_error(model.string() + " does not run at this size; give the --width and "
+                             "--height that it was exported with");
+  }
   std::printf("forward: %.0f ms\n", clock.getTimeMilli());
   std::vector<cv::Mat> planes;
   for (const cv::Mat& output : found) {

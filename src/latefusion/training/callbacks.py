@@ -82,13 +82,14 @@ class WholeFiles(TorchCheckpointIO):
 class SaveWeights(pl.Callback):
     """Writes the averaged weights after each validation, and the best; the first process only.
 
-    With `keep_epochs` those of each epoch stay, too. It must come before the averaging in the list
-    of callbacks, which puts its weights into the network for validation and removes them when
-    validation ends.
+    With `keep_epochs` those of each epoch stay, too. It must come before the averaging, `means`, in
+    the list of callbacks, which puts its weights into the network for validation and removes them
+    when validation ends.
     """
 
-    def __init__(self, out: Path, keep_epochs: bool = False) -> None:
+    def __init__(self, out: Path, means: WeightAveraging, keep_epochs: bool = False) -> None:
         self.out = out
+        self.means = means
         self.keep_epochs = keep_epochs
         self.best = float("inf")
 
@@ -117,10 +118,9 @@ class SaveWeights(pl.Callback):
         """Without validation photos, borrow the averaged weights as validation would."""
         assert isinstance(pl_module, Training)
         if self.keep_epochs and not trainer.val_dataloaders:
-            means = next(each for each in trainer.callbacks if isinstance(each, WeightAveraging))  # type: ignore[attr-defined]
-            means.on_validation_epoch_start(trainer, pl_module)
+            self.means.on_validation_epoch_start(trainer, pl_module)
             self.save(epoch_file(trainer), pl_module, {})
-            means.on_validation_epoch_end(trainer, pl_module)
+            self.means.on_validation_epoch_end(trainer, pl_module)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Without validation photos the averaged weights at the end count as the best."""

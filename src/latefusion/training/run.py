@@ -298,6 +298,7 @@ def _names_of(item: Keyed) -> set[str]:
 def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback]) -> pl.Trainer:
     """Lightning's loop in the launched processes, bf16 on a GPU, gradients clipped at norm 5."""
     devices, nodes = launch(settings.devices, settings.nodes)
+    means = averaging(settings.ema_decay)
     has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return pl.Trainer(
         accelerator="auto",
@@ -311,8 +312,8 @@ def make_trainer(settings: Settings, epochs: int, watchers: Sequence[pl.Callback
         gradient_clip_val=5.0,
         logger=TensorBoardLogger(settings.out, name="", version="events"),
         callbacks=[
-            SaveWeights(settings.out, settings.keep_epochs),
-            averaging(settings.ema_decay),  # after SaveWeights, see there
+            SaveWeights(settings.out, means, settings.keep_epochs),
+            means,  # after SaveWeights, see there
             ModelCheckpoint(
                 settings.out,
                 filename=Path(STATE).stem,

@@ -97,13 +97,15 @@ def run(program: Path, model: Exported, photo: NDArray[np.uint8], folder: Path) 
     done = call(program, *words, f"--width={width}", f"--height={height}")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("forward: ")
-    return Planes(
-        cv2.imread(str(folder / "out" / "alpha.png"), cv2.IMREAD_UNCHANGED) / np.float32(65535),
-        *(
-            cv2.imread(str(folder / "out" / f"{name}.png"), cv2.IMREAD_UNCHANGED) / np.float32(255)
-            for name in ("fg", "bg", "beta")
-        ),
-    )
+    out = folder / "out"
+    fg, bg, blend = (read(out / f"{name}.png", 255) for name in ("fg", "bg", "beta"))
+    return Planes(read(out / "alpha.png", 65535), fg, bg, blend)
+
+
+def read(path: Path, most: int) -> NDArray[np.float32]:
+    """A picture's levels, of which `most` is the highest, in [0, 1]."""
+    with Image.open(path) as picture:
+        return np.asarray(picture).astype(np.float32) / np.float32(most)
 
 
 def in_python(network: MattingNetwork, image: NDArray[np.uint8]) -> Planes:
@@ -138,7 +140,7 @@ def test_the_program_stretches_a_photo_and_enlarges_before_it_blends(
     assert found.alpha.shape == alpha.shape
     # Builds of OpenCV round resized levels differently, and one level in moves alpha by several.
     assert np.abs(found.alpha - alpha).mean() < LEVEL / 4
-    composite = cv2.imread(str(tmp_path / "out" / "composite.png"))[:, :, ::-1]
+    composite = 255 * read(tmp_path / "out" / "composite.png", 255)
     share = found.alpha[:, :, None]
     np.testing.assert_allclose(composite, share * photo + (1 - share) * (0, 177, 64), atol=1)
 

@@ -34,7 +34,6 @@ from tests.helpers.toy_network import add_toy_preset, perturb_norms, perturbed, 
 pytestmark = pytest.mark.slow
 
 CARD = {"terms": "none", "sha256": "0", "format": "mine", "dev": {"mad": 0.01}}
-ENDS = ("pb", "pbtxt")
 NOTES = {"data": "pairs.tar", "step": "7", "terms": "mine alone, äöü"}
 
 
@@ -437,8 +436,7 @@ def test_an_export_for_the_write_up_takes_an_image_minus_its_mean(tmp_path: Path
     image = torch.rand(1, 3, 64, 96) * 255
     with torch.no_grad():
         expected = load_network(source)(image)
-    parts = [np.frombuffer((tmp_path / f"lfm.{end}").read_bytes(), np.uint8) for end in ENDS]
-    net = cv2.dnn.readNetFromTensorflow(*parts)
+    net = cv2.dnn.readNetFromTensorflow(str(tmp_path / "lfm.pb"), str(tmp_path / "lfm.pbtxt"))
     net.setInput(image.numpy() - np.array(WRITE_UP_MEAN, np.float32).reshape(3, 1, 1))
     planes = net.forward(list(WRITE_UP_OUTPUTS))
     for name, plane in zip(("fg", "bg", "blend"), planes, strict=True):

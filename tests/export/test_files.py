@@ -147,13 +147,14 @@ def test_kernels_are_stored_in_half_precision(folder: Path) -> None:
 def test_an_export_for_opencv_equals_pytorch_there(
     tmp_path: Path, half: bool, size: Size | None
 ) -> None:
-    """Its size is, unless one is given, a square of the training's."""
+    """At one size, or in two files at any: the first time at another than those it is tried at."""
     source = tmp_path / "a.safetensors"
     save_network(source, toy_network(), half=half, stage="joint", input_side="96")
     export(source, tmp_path / "a.onnx", ExportOptions("opencv", size, half=half))
     model = read_model(tmp_path / "a.onnx")
-    size = size or (96, 96)
     assert (model.target, model.size, model.card["opset"]) == ("opencv", size, 10)
+    assert (model.fusion is None) == (size is not None)
+    size = size or (352, 416)
     assert model.card["opencv"] == ("4.7" if half else "4.6")
     torch.manual_seed(1)
     image = torch.rand(1, 3, *size) * 255
@@ -214,6 +215,39 @@ def test_the_graph_for_opencv_has_only_what_its_oldest_version_reads(encoder: st
     net.setInput(image.numpy(), "image")
     for plane, true in zip(net.forward(list(OUTPUTS)), expected, strict=True):
         np.testing.assert_allclose(plane, true.numpy(), rtol=0, atol=1e-4)
+
+
+def test_two_files_for_opencv_name_no_length(tmp_path: Path) -> None:
+    """No Slice begins at the end, and a Reshape copies (0) or infers (-1) height and width."""
+    source = save_toy(tmp_path / "a.safetensors")
+    export(source, tmp_path / "a.onnx", ExportOptions("opencv"))
+    for path in (tmp_path / "a.onnx", tmp_path / "a.fusion.onnx"):
+        graph = onnx.load(path).graph
+        assert {node.op_type for node in graph.node} <= READ_BY_OPENCV_46
+        constants = {c.name: onnx.numpy_helper.to_array(c) for c in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "Slice":
+                assert (constants[node.input[1]] >= 0).all()
+            if node.op_type == "Reshape":
+                assert (constants[node.input[1]] <= 0).sum() >= 2
+
+
+def test_two_files_for_opencv_run_there_only(tmp_path: Path) -> None:
+    path = export(
+        save_toy(tmp_path / "a.safetensors"), tmp_path / "a.onnx", ExportOptions("opencv")
+    )
+    with pytest.raises(WeightsError, match="runs in OpenCV only; export with --target lazy"):
+        OnnxNetwork(read_model(path))
+
+
+def test_a_network_that_mirrors_its_borders_needs_a_size_for_opencv(tmp_path: Path) -> None:
+    small = {"blocks": (1, 1, 1, 1), "growth": 4}
+    network = MattingNetwork(NetworkConfig("densenet201", 8, (4, 4, 4, 4, 4), small)).eval()
+    perturb_norms(network)
+    save_network(tmp_path / "a.safetensors", network, stage="joint")
+    with pytest.raises(WeightsError, match="at one size only; give --size H,W"):
+        export(tmp_path / "a.safetensors", tmp_path / "a.onnx", ExportOptions("opencv"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors"]
 
 
 def test_a_fixed_size_is_kept_by_onnx_runtime_too(tmp_path: Path) -> None:

@@ -60,8 +60,7 @@ def export(
         str | None,
         typer.Option(
             metavar="H,W|dynamic",
-            show_default="dynamic; a square of --side for opencv and tensorflow; 640,960 for"
-            " --names write-up",
+            show_default="dynamic; a square of --side for tensorflow; 640,960 for --names write-up",
             help="Height and width of the network's input, multiples of 32, or dynamic for any.",
             rich_help_panel=NETWORK,
         ),
@@ -121,7 +120,7 @@ def _parse_network_size(text: str | None, target: str | None) -> Size | None:
     if text is None:
         return None
     if text == "dynamic":
-        if target in ("opencv", "tensorflow"):
+        if target == "tensorflow":
             raise typer.BadParameter(f"{target} needs a fixed size; give --size H,W")
         return None
     if target == "lazy":

@@ -21,6 +21,7 @@ from latefusion.export.graphs import (
     dynamic_graph,
     fixed_graph,
     lazy_graphs,
+    sizeless_graphs,
     store_half,
     write_up_graph,
 )
@@ -39,6 +40,7 @@ from latefusion.runtime.model_file import (
     DYNAMIC,
     FORMAT,
     LAZY,
+    OPENCV,
     WRITE_UP,
     ModelFile,
     fusion_file,
@@ -59,8 +61,8 @@ LEAST_SIDE = 64  # OpenCV 4.7 to 4.14 miscomputes depthwise convolutions of maps
 class Target:
     """A kind of exported file: its suffix, its encoding and the runtime that verifies it.
 
-    `fixed` says that the file takes images of one size only, by default `size`, or a square of the
-    training's where that is None. `graph` traces a network of fixed size. `text` makes a second
+    `fixed` says that the file always takes images of one size only, by default `size`, or
+    a square of the training's where that is None. `graph` traces a network of fixed size. `text` makes a second
     file, with the graph as text. `minus` is what the file's program subtracts from an image.
     """
 
@@ -79,7 +81,7 @@ TARGETS = {
         ".onnx", onnx.ModelProto.SerializeToString, partial(OnnxNetwork, epsilon=0), fixed=False
     ),
     "onnx": Target(".onnx", onnx.ModelProto.SerializeToString, OnnxNetwork, fixed=False),
-    "opencv": Target(".onnx", onnx.ModelProto.SerializeToString, in_opencv, fixed=True),
+    OPENCV: Target(".onnx", onnx.ModelProto.SerializeToString, in_opencv, fixed=False),
     "tensorflow": Target(".pb", frozen_graph, in_opencv, fixed=True),
     WRITE_UP: Target(
         ".pb",
@@ -154,12 +156,12 @@ def _graphs(
     options: ExportOptions, network: MattingNetwork, stage: Stage, source: Path
 ) -> tuple[onnx.ModelProto, onnx.ModelProto | None]:
     """The whole graph and None, or for lazy fusion the graphs of the branches and of the fusion."""
-    if options.target == LAZY:
+    halves = {LAZY: lazy_graphs, OPENCV: sizeless_graphs}.get(options.target)
+    if halves and not options.size:
         if not stage.fuses:
-            raise WeightsError(
-                f"the fusion network of {source} is not trained yet; use --target onnx"
-            )
-        return lazy_graphs(network)
+            whole = "--target onnx" if options.target == LAZY else "a fixed --size H,W"
+            raise WeightsError(f"the fusion network of {source} is not trained yet; use {whole}")
+        return halves(network)
     if options.size:
         trace = TARGETS[options.target].graph
         return trace(Named(network, stage).eval(), options.size), None
@@ -168,7 +170,8 @@ def _graphs(
 
 def _store_half(options: ExportOptions, *graphs: onnx.ModelProto | None) -> bool:
     """Store constants in fp16 and return True if any were."""
-    if options.size and not options.half:  # OpenCV 4.6 cannot read fp16, so only on request
+    # OpenCV 4.6 cannot read fp16, so only on request.
+    if not options.half and (options.size or options.target == OPENCV):
         return False
     stored = [store_half(graph.graph, lossy=options.half) for graph in graphs if graph]
     return any(stored)
@@ -224,7 +227,7 @@ def _settle(options: ExportOptions, notes: dict[str, str], target: Target) -> Ex
     side = check_side(options.side) if options.side else _noted_side(notes, options.size)
     own = target.size if options.side is None else None
     size = options.size or own or ((side, side) if target.fixed else None)
-    if size and target.fixed and min(size) < LEAST_SIDE:
+    if size and target.runtime is in_opencv and min(size) < LEAST_SIDE:
         raise OutputError(
             f"size {size[0]} x {size[1]} is too small for OpenCV, which miscomputes such a network;"
             f" use {LEAST_SIDE} or more on both sides"
@@ -270,7 +273,10 @@ def check_name(out: Path, target: Target) -> None:
         raise OutputError(
             f"{sidecar} would be replaced but is not a sidecar; give the export another name"
         )
-    for kind, written in (("fusion", target is TARGETS[LAZY]), ("text", target.text is not None)):
+    for kind, written in (
+        ("fusion", target in (TARGETS[LAZY], TARGETS[OPENCV])),
+        ("text", target.text is not None),
+    ):
         beside = BESIDE[kind](out)
         if written and beside.exists() and not _owns(out, kind):
             raise OutputError(
@@ -333,7 +339,8 @@ def _facts(options: ExportOptions, graph: onnx.ModelProto, notes: dict[str, str]
     of_size = (
         {"size": list(options.size)} if options.size else {"size": DYNAMIC, "side": options.side}
     )
-    readers = {"opencv": "4.7" if options.half else "4.6"} if options.size else {}
+    for_opencv = options.size or options.target == OPENCV
+    readers = {"opencv": "4.7" if options.half else "4.6"} if for_opencv else {}
     minus = TARGETS[options.target].minus
     return {
         "format": FORMAT,

@@ -13,10 +13,20 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from latefusion.errors import WeightsError
+from latefusion.export.any_size import (
+    SizelessBlend,
+    SizelessBranches,
+    begins_at_the_end,
+    first_needed_first,
+)
 from latefusion.images.framing import Size
 from latefusion.model.folded import FoldedNetwork, edged, fold
 from latefusion.model.matting import MattingNetwork
 from latefusion.runtime.planes import (
+    BORDER,
+    BRANCHES,
+    INSIDE,
     OUTPUTS,
     PARTS,
     SEAM,
@@ -132,6 +142,39 @@ def lazy_graphs(network: MattingNetwork) -> tuple[onnx.ModelProto, onnx.ModelPro
     first = _trace(Branches(folded), [image], [INPUT], PARTS, DYNAMIC_OPSET)
     second = _trace(Blend(folded), seam, SEAM, ["blend"], DYNAMIC_OPSET)
     return _tidied(first), _tidied(second)
+
+
+def sizeless_graphs(network: MattingNetwork) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """Trace the folded network as two graphs of any size in a form that OpenCV >= 4.6 reads.
+
+    Raises WeightsError for a network that OpenCV 4.6 can compute at one size only.
+    """
+    image = _image(64, 96)
+    with torch.no_grad():
+        branches, blend = SizelessBranches(network), SizelessBlend(network)
+        features = branches(image)[-1]
+    first = _trace(branches, [image], [INPUT], BRANCHES, FIXED_OPSET)
+    second = _trace(blend, [features] * 2, *zip(INSIDE, BORDER, strict=True), FIXED_OPSET)
+    found = simplified(first), simplified(second)
+    first_needed_first(found[1].graph)
+    for graph in (found[0].graph, found[1].graph):
+        if begins_at_the_end(graph):
+            raise WeightsError(
+                "this network mirrors its borders, which OpenCV 4.6 does at one size only; give"
+                " --size H,W"
+            )
+        _free_sizes(graph)
+    return found
+
+
+def _free_sizes(graph: onnx.GraphProto) -> None:
+    """Declare heights and widths as free, and nothing about what lies between in and out."""
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
+        for name, length in zip(
+            ("height", "width"), value.type.tensor_type.shape.dim[2:], strict=True
+        ):
+            length.dim_param = f"{value.name}_{name}"
 
 
 def write_up_graph(named: Named, size: Size) -> onnx.ModelProto:

@@ -19,7 +19,7 @@ from latefusion.images.reading import read_photo
 from latefusion.images.regular import read_regular
 from latefusion.inference.predictor import predict
 from latefusion.metrics import Alpha
-from latefusion.runtime.model_file import ModelFile, read_model, refuse_keras
+from latefusion.runtime.model_file import OPENCV, ModelFile, read_model, refuse_keras
 from latefusion.runtime.planes import OUTPUTS, Planes
 from latefusion.runtime.runtimes import Network, OnnxNetwork, in_opencv
 
@@ -28,6 +28,7 @@ GREATEST = LEVEL  # accepted difference in alpha at any pixel
 MEAN = 0.1 * LEVEL  # accepted mean difference of a picture
 BORDER = 8  # width in pixels of the border whose difference is reported separately
 PROGRAM = "latefusion-cpp"
+PLAIN = ("--framing", "whole", "--refine", "off", "--epsilon", "0")  # the plain network's alpha
 
 PhotoToAlpha: TypeAlias = Callable[[Path], Alpha]  # from a photo's file to alpha (H, W) in [0, 1]
 
@@ -89,12 +90,13 @@ def usable_runtimes(
         import torch
 
         found[f"PyTorch {torch.__version__}"] = _in_python(model, in_pytorch(origin))
-    if path.suffix == ".onnx":
+    only_opencv = model.target == OPENCV and model.fusion is not None
+    if path.suffix == ".onnx" and not only_opencv:
         import onnxruntime
 
         name = f"ONNX Runtime {onnxruntime.__version__}"
         found[name] = _in_python(model, OnnxNetwork(model, epsilon=0))
-    if model.size is not None:
+    if model.size is not None or only_opencv:
         import cv2
 
         found[f"OpenCV {cv2.__version__} Python"] = _in_python(model, in_opencv(model))
@@ -172,7 +174,7 @@ def _in_cpp(model: ModelFile, program: Path) -> PhotoToAlpha:
         with TemporaryDirectory(prefix="latefusion-") as folder:
             out = Path(folder) / "alpha.png"
             words = ("--model", model.path, "--image", picture, "--save", "alpha16", "--out", out)
-            _run(program, *words)
+            _run(program, *words, *PLAIN)
             if not out.is_file():
                 raise LatefusionError(f"{program} wrote no alpha of {picture}; build cpp/ again")
             with Image.open(out) as levels:

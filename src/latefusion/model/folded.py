@@ -341,6 +341,11 @@ class ByDifferences(nn.Module):
         self.even = conv(steps, steps, _shorter(_shorter(ee - eo - oe + oo, 2), 3), nothing)
 
     def forward(self, features: Tensor) -> Tensor:
+        ee, eo, oe, oo = self.phases(features)
+        return F.relu(interleaved(torch.cat([ee, eo, oe, oo], dim=1)))
+
+    def phases(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Even rows and even columns, even rows and odd columns, and so on, (B, O, h, w) each."""
         seams, image = features[:, : self.width], features[:, self.width :]
         along_rows, along_columns = _step(seams, 2), _step(seams, 3)
         images, moved = _moved(image, 2), _moved(image, 3)
@@ -349,7 +354,7 @@ class ByDifferences(nn.Module):
         oe = self.columns_even(torch.cat([along_columns, moved], dim=1)) + oo
         both = torch.cat([_step(along_rows, 3), _moved(images, 3)], dim=1)
         ee = self.even(both) + rows + oe
-        return F.relu(interleaved(torch.cat([ee, rows + oo, oe, oo], dim=1)))
+        return ee, rows + oo, oe, oo
 
 
 def _shorter(kernel: Tensor, dim: int) -> Tensor:

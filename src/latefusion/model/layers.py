@@ -39,6 +39,13 @@ def conv_of_upsampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
     x (B, C, H, W), weight (D, C, 3, 3), bias (D,) -> (B, D, 2H, 2W).
     """
+    placed = phases_of_upsampled(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, bias)
+    interleaved = torch.stack(placed, dim=2).flatten(1, 2)  # (B, 4D, H, W), phase fastest
+    return F.pixel_shuffle(interleaved, 2)
+
+
+def phases_of_upsampled(padded: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
+    """The four phases of `conv_of_upsampled`, columns fastest; padded (B, C, H + 2, W + 2)."""
     even = torch.stack([weight[:, :, 0], weight[:, :, 1] + weight[:, :, 2]], dim=2)
     odd = torch.stack([weight[:, :, 0] + weight[:, :, 1], weight[:, :, 2]], dim=2)
     kernels = [
@@ -49,14 +56,11 @@ def conv_of_upsampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             (rows[..., 0] + rows[..., 1], rows[..., 2]),
         )
     ]
-    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
     phases = F.conv2d(padded, torch.cat(kernels), bias.repeat(4)).chunk(4, dim=1)
     first, second = slice(None, -1), slice(1, None)
-    placed = [
+    return [
         phase[:, :, rows, columns]
         for phase, (rows, columns) in zip(
             phases, product((first, second), (first, second)), strict=True
         )
     ]
-    interleaved = torch.stack(placed, dim=2).flatten(1, 2)  # (B, 4D, H, W), phase fastest
-    return F.pixel_shuffle(interleaved, 2)

@@ -13,6 +13,7 @@ from latefusion.schema import brief, is_shallow, read_entries
 
 FORMAT = "latefusion/2"
 LAZY: Final = "lazy"  # the export target of a network in two files
+OPENCV: Final = "opencv"  # of a network for OpenCV: in two files, or in one of fixed size
 WRITE_UP: Final = "write-up"  # that of a network for the write-up's C++ program
 DYNAMIC = "dynamic"  # the sidecar's size of a network that takes any
 LEAST_REACH = (4, 6)  # smallest Reach of any preset: inside an image, and at its border
@@ -128,7 +129,7 @@ def read_model(path: Path) -> ModelFile:
         found = _model(path, data, card)
         _check_sum(path, data, card, sidecar)
         _check_whole(path, data)
-        if found.target == LAZY:
+        if found.target == LAZY or "fusion" in card:
             fusion = _read(fusion_file(path), "it is the second half of the network")
             _check_sum(fusion_file(path), fusion, card["fusion"], sidecar)
             _check_whole(fusion_file(path), fusion)

@@ -22,6 +22,10 @@ class Planes(NamedTuple):
 OUTPUTS = ("alpha", "fg", "bg", "blend")
 SEAM = ("features", "rows", "columns")
 PARTS = ("fg", "bg", *SEAM)
+# In two files for OpenCV: outputs of the first, and input and output of the second for parts of an
+# image inside it and at its border.
+BRANCHES = ("fg", "bg", "features")
+INSIDE, BORDER = ("features", "blend"), ("border_features", "border_blend")
 # Of a file for the write-up's C++ program: fg, bg, blend, and what it subtracts from its RGB image.
 WRITE_UP_OUTPUTS = (
     "deFG_side_0_out/ResizeNearestNeighbor",

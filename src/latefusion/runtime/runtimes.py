@@ -16,8 +16,11 @@ from latefusion.images.levels import Plane
 from latefusion.parallel import cores_for, usable_cores
 from latefusion.runtime.devices import Hardware
 from latefusion.runtime.lazy import EPSILON, Reach, Seam, fuse_lazily
-from latefusion.runtime.model_file import WRITE_UP, ModelFile, fusion_file
+from latefusion.runtime.model_file import OPENCV, WRITE_UP, ModelFile, fusion_file
 from latefusion.runtime.planes import (
+    BORDER,
+    BRANCHES,
+    INSIDE,
     OUTPUTS,
     PARTS,
     SEAM,
@@ -47,8 +50,9 @@ class OnnxNetwork:
     def __init__(
         self, model: ModelFile, hardware: Hardware = DEFAULT, epsilon: float = EPSILON
     ) -> None:
-        if model.path.suffix != ".onnx":
-            raise WeightsError(f"{model.path} runs in OpenCV only; export with --target onnx")
+        if model.path.suffix != ".onnx" or (model.target == OPENCV and model.fusion):
+            cure = "export with --target lazy or onnx"
+            raise WeightsError(f"{model.path} runs in OpenCV only; {cure}")
         _limit_opencv()
         self.model = model
         self.epsilon = epsilon
@@ -144,43 +148,91 @@ def _available_providers() -> list[str]:
 
 
 def in_opencv(model: ModelFile) -> Network:
-    """Load an .onnx or .pb file of fixed size in OpenCV's dnn module. Raises WeightsError."""
-    import cv2
+    """Load a file for OpenCV in its dnn module: of fixed size, or two of any. Raises WeightsError.
 
+    Of two files the fusion network runs everywhere.
+    """
+    if model.fusion and model.target == OPENCV:
+        return _two_in_opencv(model)
     if model.size is None:
         raise WeightsError(
             f"{model.path} has no fixed size, which OpenCV needs; export with --target opencv"
         )
-    read = {".onnx": "readNetFromONNX", ".pb": "readNetFromTensorflow"}[model.path.suffix]
-    if not hasattr(cv2.dnn, read):
-        raise WeightsError(
-            f"OpenCV {cv2.__version__} has no TensorFlow reader; export with --target opencv"
-        )
-    parts = [model.data, model.text] if model.text else [model.data]
-    try:
-        with _silent_opencv():
-            net = getattr(cv2.dnn, read)(*(np.frombuffer(part, np.uint8) for part in parts))
-    except cv2.error as error:
-        raise WeightsError(f"{model.path} does not load ({_one_line(error)}); {CURE}") from None
-
-    def forward(image: NDArray[np.float32], outputs: Sequence[str]) -> Sequence[Plane]:
-        try:
-            with _silent_opencv():
-                net.setInput(image, model.input_name)
-                found: Sequence[Plane] = net.forward(list(outputs))  # OpenCV 5 requires all names
-        except cv2.error as error:
-            raise WeightsError(f"{model.path} does not run ({_one_line(error)}); {CURE}") from None
-        return found
+    net = _OpenCVNet(model.path, model.data, model.text)
 
     def run(image: NDArray[np.float32]) -> Planes:
-        return _planes(model, forward(image, OUTPUTS), image)
+        return _planes(model, net.run({model.input_name: image}, OUTPUTS), image)
 
     def run_as_program(image: NDArray[np.float32]) -> Planes:
         mean = np.array(WRITE_UP_MEAN, np.float32).reshape(3, 1, 1)
-        fg, bg, blend = forward(image - mean, WRITE_UP_OUTPUTS)
+        fg, bg, blend = net.run({model.input_name: image - mean}, WRITE_UP_OUTPUTS)
         return _planes(model, [blend * fg + (1 - blend) * (1 - bg), fg, bg, blend], image)
 
     return run_as_program if model.target == WRITE_UP else run
+
+
+def _two_in_opencv(model: ModelFile) -> Network:
+    """The two files of any size: as the C++ library runs them, but for its bound of the error."""
+    assert model.fusion
+    branches = _OpenCVNet(model.path, model.data)
+    # Parts inside the image and at its border have their own network: OpenCV sets up for one size.
+    inside, border = (_OpenCVNet(fusion_file(model.path), model.fusion) for _ in range(2))
+    outputs = (INSIDE[1], BORDER[1])
+
+    def blend(seam: Seam) -> NDArray[np.float32]:
+        nothing = np.zeros((1, *seam.features.shape[1:2], 4, 4), np.float32)
+        found = []
+        for part in seam.features[:, None]:
+            if len(seam.rows):
+                given = {INSIDE[0]: nothing, BORDER[0]: part}
+                found.append(border.run(given, outputs)[1])
+            else:
+                found.append(inside.run({INSIDE[0]: part, BORDER[0]: nothing}, outputs)[0])
+        return np.concatenate(found)
+
+    def run(image: NDArray[np.float32]) -> Planes:
+        fg, bg, features = branches.run({model.input_name: image}, BRANCHES)
+        height, width = image.shape[2:]
+        edges = np.empty((1, 0, 2, width), np.float32), np.empty((1, 0, height, 2), np.float32)
+        reach = Reach(*model.card["fusion"]["reach"])
+        return fuse_lazily(fg[0, 0], bg[0, 0], Seam(features, *edges), blend, reach, epsilon=0)
+
+    return run
+
+
+class _OpenCVNet:
+    """A file in OpenCV's dnn module that raises its errors as WeightsErrors of one line."""
+
+    def __init__(self, path: Path, data: bytes, text: bytes | None = None) -> None:
+        import cv2
+
+        self._path = path
+        read = {".onnx": "readNetFromONNX", ".pb": "readNetFromTensorflow"}[path.suffix]
+        if not hasattr(cv2.dnn, read):
+            raise WeightsError(
+                f"OpenCV {cv2.__version__} has no TensorFlow reader; export with --target opencv"
+            )
+        parts = [np.frombuffer(part, np.uint8) for part in ((data, text) if text else (data,))]
+        try:
+            with _silent_opencv():
+                self._net = getattr(cv2.dnn, read)(*parts)
+        except cv2.error as error:
+            raise WeightsError(f"{path} does not load ({_one_line(error)}); {CURE}") from None
+
+    def run(
+        self, given: dict[str, NDArray[np.float32]], outputs: Sequence[str]
+    ) -> Sequence[NDArray[np.float32]]:
+        import cv2
+
+        try:
+            with _silent_opencv():
+                for name, values in given.items():
+                    self._net.setInput(values, name)
+                # OpenCV 5 requires the names of all outputs.
+                found: Sequence[NDArray[np.float32]] = self._net.forward(list(outputs))
+        except cv2.error as error:
+            raise WeightsError(f"{self._path} does not run ({_one_line(error)}); {CURE}") from None
+        return found
 
 
 def _planes(

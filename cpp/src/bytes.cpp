@@ -18,16 +18,16 @@ Bytes read_bytes(const fs::path& file, const std::string& cure) {
   std::error_code unknown;
   const fs::file_type type = fs::status(file, unknown).type();
   if (type == fs::file_type::not_found) {
-    throw Error(file.string() + " does not exist; " + cure);
+    throw Error(Code::file, file.string() + " does not exist; " + cure);
   }
   if (type == fs::file_type::directory) {
-    throw Error(file.string() + " is a folder; " + cure);
+    throw Error(Code::file, file.string() + " is a folder; " + cure);
   }
   std::ifstream stream(file, std::ios::binary);
   Bytes bytes{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
   if (!stream.is_open() || stream.bad()) {
     const std::string reason = std::generic_category().message(errno);
-    throw Error(file.string() + " cannot be read (" + reason + "); " + cure);
+    throw Error(Code::file, file.string() + " cannot be read (" + reason + "); " + cure);
   }
   return bytes;
 }

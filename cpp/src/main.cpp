@@ -6,8 +6,8 @@
 
 #include "bytes.hpp"
 #include "colour.hpp"
+#include "command.hpp"
 #include "latefusion/matting.hpp"
-#include "options.hpp"
 #include "photo.hpp"
 #include "png.hpp"
 #include "results.hpp"
@@ -19,8 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const cv::Vec3b SHOWN_ON = {64, 177, 0};  // BGR: a green that few subjects wear
-
 std::optional<Background> read_background(const std::string& text) {
   if (text.empty()) {
     return std::nullopt;
@@ -30,71 +28,67 @@ std::optional<Background> read_background(const std::string& text) {
   }
   std::error_code unknown;
   if (!fs::exists(text, unknown)) {
-    throw Error("'" + text + "' is neither a colour nor a file; use e.g. white or #1e90ff");
+    throw Error(Code::argument,
+                "'" + text + "' is neither a colour nor a file; use e.g. white or #1e90ff");
   }
   return read_photo(text).image;
 }
 
 // Tells before the network runs what could not be written after it.
-void prepare_out(const Options& options) {
-  for (const std::string& kind : options.kinds) {
-    const fs::path file = options.file(kind);
+void prepare_out(const Command& command) {
+  for (const std::string& kind : command.kinds) {
+    const fs::path file = command.file(kind);
     make_folder(file.has_parent_path() ? file.parent_path() : ".");
     std::error_code missing;
     if (fs::is_directory(file, missing)) {
-      throw Error(file.string() + " is a folder, so no file; give another place to --out");
+      throw Error(Code::file,
+                  file.string() + " is a folder, so no file; give another place to --out");
     }
-    for (const fs::path& source : {options.image, fs::path(options.background)}) {
+    for (const fs::path& source : {command.image, fs::path(command.background)}) {
       if (fs::equivalent(file, source, missing)) {
-        throw Error(file.string() + " is what is read; give another place to --out");
+        throw Error(Code::file, file.string() + " is what is read; give another place to --out");
       }
     }
   }
 }
 
-Matte find_matte(const fs::path& model, const Photo& photo) {
+Matte find_matte(const Command& command, const Photo& photo) {
   const Silence silence;  // protobuf complains on stderr by itself
-  return Network(model).matte(photo.image);
+  return Predictor(command.model, command.options).matte(photo.image);
 }
 
-void show_result(Result result, const fs::path& photo) {
-  result.background = result.background.value_or(SHOWN_ON);
-  show(pixels(COMPOSITE, result), photo.filename().string());
-}
-
-void run(const Options& options) {
-  if (options.show) {
+void run(const Command& command) {
+  if (command.show) {
     check_window();
   }
-  const Photo photo = read_photo(options.image);
-  const std::optional<Background> background = read_background(options.background);
-  prepare_out(options);
-  const Result result = {photo.image, find_matte(options.model, photo), background,
-                         photo.opacity};
-  for (const std::string& kind : options.kinds) {
-    const fs::path file = options.file(kind);
+  const Photo photo = read_photo(command.image);
+  const std::optional<Background> background = read_background(command.background);
+  prepare_out(command);
+  const Result result = {photo.image, find_matte(command, photo), background, photo.opacity};
+  for (const std::string& kind : command.kinds) {
+    const fs::path file = command.file(kind);
     write_png(file, pixels(kind, result));
     std::cout << file.string() << '\n';
   }
   std::printf("forward %.1f ms\n", result.matte.milliseconds);
-  if (options.show) {
-    show_result(result, options.image);
+  if (command.show) {
+    show(pixels(SHEET, result), command.image.filename().string());
   }
 }
 
-void start(const std::vector<std::string>& arguments) {
-  const Options options = parse(arguments);
-  if (options.help) {
+void start(const std::vector<std::string>& words) {
+  const Command command = parse(words);
+  if (command.help) {
     std::cout << HELP;
-  } else if (options.version) {
+  } else if (command.version) {
     std::cout << "latefusion-cpp " LATEFUSION_VERSION " (OpenCV " << cv::getVersionString()
               << ")\n";
   } else {
-    run(options);
+    run(command);
   }
   std::cout.flush();
   if (!std::cout || std::fflush(stdout) != 0) {
-    throw Error("the output cannot be written; is the disk full?");
+    throw Error(Code::file, "the output cannot be written; is the disk full?");
   }
 }
 

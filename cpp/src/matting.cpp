@@ -31,7 +31,7 @@ cv::Mat over(const cv::Mat& image, const cv::Mat& share, const cv::Mat& behind,
 cv::Mat blend(const cv::Mat& fg, const cv::Mat& bg, const cv::Mat& beta) {
   if (fg.type() != CV_32F || bg.type() != CV_32F || beta.type() != CV_32F ||
       fg.size() != bg.size() || fg.size() != beta.size()) {
-    throw Error("fg, bg and beta are not planes of one size; give cv::Mat of type CV_32F");
+    throw Error(Code::argument, "fg, bg and beta are not planes of one size; give cv::Mat of type CV_32F");
   }
   return beta.mul(fg) + (1 - beta).mul(1 - bg);
 }

@@ -29,10 +29,10 @@ cv::Mat decode(const Bytes& file, int flags) {
 
 void check_file(const Bytes& bytes, const fs::path& file) {
   if (bytes.empty()) {
-    throw Error(file.string() + " is empty" + FORMATS);
+    throw Error(Code::photo, file.string() + " is empty" + FORMATS);
   }
   if (cut_short(bytes)) {
-    throw Error(file.string() + " is damaged or cut short; get a whole copy of it");
+    throw Error(Code::photo, file.string() + " is damaged or cut short; get a whole copy of it");
   }
 }
 
@@ -82,7 +82,7 @@ cv::Mat read_opacity(const Bytes& bytes, const cv::Mat& stored, const cv::Mat& i
   const bool misread =
       has_alpha ? is_tiff(bytes) || !same_colours(image, stored) : has_transparent_colour(bytes);
   if (misread) {
-    throw Error(file.string() +
+    throw Error(Code::photo, file.string() +
                 " has transparency, or CMYK, that OpenCV does not read rightly; save it as an "
                 "upright PNG");
   }
@@ -102,10 +102,10 @@ Photo read_photo(const fs::path& file) {
   const cv::Mat stored = is_jpeg(bytes) ? cv::Mat() : decode(bytes, cv::IMREAD_UNCHANGED);
   const cv::Mat image = decode_colours(bytes, stored.type());
   if (image.empty()) {
-    throw Error(file.string() + " is damaged, or not an image that OpenCV reads" + FORMATS);
+    throw Error(Code::photo, file.string() + " is damaged, or not an image that OpenCV reads" + FORMATS);
   }
   if (image.total() > MAX_PIXELS) {
-    throw Error(file.string() + " has more than 250 million pixels; make it smaller");
+    throw Error(Code::photo, file.string() + " has more than 250 million pixels; make it smaller");
   }
   return {image, read_opacity(bytes, in_8_bits(stored), image, file)};
 }

@@ -9,14 +9,14 @@ namespace latefusion {
 
 inline void check_image(const cv::Mat& image, const std::string& name) {
   if (image.empty() || image.type() != CV_8UC3) {
-    throw Error("the " + name + " is empty or not 8-bit BGR; give a cv::Mat of type CV_8UC3");
+    throw Error(Code::argument, "the " + name + " is empty or not 8-bit BGR; give a cv::Mat of type CV_8UC3");
   }
 }
 
 inline void check_pair(const cv::Mat& image, const cv::Mat& alpha) {
   check_image(image, "image");
   if (alpha.type() != CV_32F || alpha.size() != image.size()) {
-    throw Error("the alpha is not a plane of the image's size; give a cv::Mat of type CV_32F");
+    throw Error(Code::argument, "the alpha is not a plane of the image's size; give a cv::Mat of type CV_32F");
   }
 }
 
@@ -33,7 +33,7 @@ inline cv::Mat faded(const cv::Mat& alpha, const cv::Mat& opacity) {
     return alpha;
   }
   if (opacity.type() != CV_32F || opacity.size() != alpha.size()) {
-    throw Error("opacity is no plane of the image's size; give a cv::Mat of type CV_32F");
+    throw Error(Code::argument, "opacity is no plane of the image's size; give a cv::Mat of type CV_32F");
   }
   return alpha.mul(opacity);
 }

@@ -39,7 +39,7 @@ void make_folder(const fs::path& folder) {
   std::error_code failure;
   fs::create_directories(folder, failure);
   if (!fs::is_directory(folder)) {
-    throw Error("the folder " + folder.string() + " cannot be made (" + failure.message() +
+    throw Error(Code::file, "the folder " + folder.string() + " cannot be made (" + failure.message() +
                 "); give another one to --out");
   }
 }
@@ -55,7 +55,7 @@ void write_png(const fs::path& file, const cv::Mat& pixels) {
   if (failure) {
     std::error_code gone_already;
     fs::remove(part, gone_already);
-    throw Error(file.string() + " cannot be written (" + failure.message() +
+    throw Error(Code::file, file.string() + " cannot be written (" + failure.message() +
                 "); give another place to --out");
   }
 }

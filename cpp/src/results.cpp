@@ -1,8 +1,12 @@
 #include "results.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <map>
 
+#include <opencv2/imgproc.hpp>
+
+#include "framing.hpp"
 #include "planes.hpp"
 
 namespace latefusion {
@@ -16,11 +20,53 @@ cv::Mat in_levels(const cv::Mat& plane, int depth, double most) {
 
 cv::Mat alpha_of(const Result& result) { return faded(result.matte.alpha, result.opacity); }
 
+const Background SHOWN_ON = cv::Vec3b(64, 177, 0);  // BGR: a green that few subjects wear
+
 cv::Mat on_background(const Result& result) {
   const auto over = [&result](const auto& background) {
     return composite(result.image, result.matte.alpha, background, result.opacity);
   };
-  return std::visit(over, result.background.value());
+  return std::visit(over, result.background.value_or(SHOWN_ON));
+}
+
+constexpr int PANEL = 480;  // longest side in pixels of a picture on the sheet
+constexpr int GAP = 8, LINE = 28;  // between pictures; height of a name
+
+// A picture with its name below.
+cv::Mat panel(const std::string& name, const cv::Mat& pixels) {
+  const double scale = std::min(1.0, static_cast<double>(PANEL) / std::max(pixels.rows, pixels.cols));
+  const cv::Size size(std::max(1, cvRound(pixels.cols * scale)),
+                      std::max(1, cvRound(pixels.rows * scale)));
+  cv::Mat colours = pixels;
+  if (pixels.channels() == 1) {
+    cv::cvtColor(pixels, colours, cv::COLOR_GRAY2BGR);
+  }
+  const cv::Mat small = resize(colours, size);
+  cv::Mat found(size.height + LINE, std::max(size.width, 3 * LINE), CV_8UC3, cv::Scalar::all(255));
+  small.copyTo(found({cv::Point(), size}));
+  cv::putText(found, name, {2, size.height + LINE - 9}, cv::FONT_HERSHEY_SIMPLEX, 0.6,
+              cv::Scalar::all(0), 1, cv::LINE_AA);
+  return found;
+}
+
+// Photo, fg, bg, blend, alpha and composite, in two rows.
+cv::Mat on_sheet(const Result& result) {
+  const auto levels = [](const cv::Mat& plane) { return in_levels(plane, CV_8U, 255); };
+  const std::vector<cv::Mat> panels = {
+      panel("photo", result.image),
+      panel("fg", levels(result.matte.fg())),
+      panel("bg", levels(result.matte.bg())),
+      panel("blend", levels(result.matte.blend())),
+      panel("alpha", levels(alpha_of(result))),
+      panel("composite", on_background(result)),
+  };
+  const cv::Size step = panels[0].size() + cv::Size(GAP, GAP);
+  cv::Mat sheet(2 * step.height + GAP, 3 * step.width + GAP, CV_8UC3, cv::Scalar::all(255));
+  for (int i = 0; i < 6; ++i) {
+    const cv::Point corner(GAP + i % 3 * step.width, GAP + i / 3 * step.height);
+    panels[static_cast<size_t>(i)].copyTo(sheet({corner, panels[0].size()}));
+  }
+  return sheet;
 }
 
 const std::map<std::string, std::function<cv::Mat(const Result&)>>& kinds() {
@@ -31,10 +77,11 @@ const std::map<std::string, std::function<cv::Mat(const Result&)>>& kinds() {
        }},
       {"alpha", [](const Result& result) { return in_levels(alpha_of(result), CV_8U, 255); }},
       {"alpha16", [](const Result& result) { return in_levels(alpha_of(result), CV_16U, 65535); }},
-      {"fg", [](const Result& result) { return in_levels(result.matte.fg, CV_8U, 255); }},
-      {"bg", [](const Result& result) { return in_levels(result.matte.bg, CV_8U, 255); }},
-      {"blend", [](const Result& result) { return in_levels(result.matte.blend, CV_8U, 255); }},
+      {"fg", [](const Result& result) { return in_levels(result.matte.fg(), CV_8U, 255); }},
+      {"bg", [](const Result& result) { return in_levels(result.matte.bg(), CV_8U, 255); }},
+      {"blend", [](const Result& result) { return in_levels(result.matte.blend(), CV_8U, 255); }},
       {COMPOSITE, on_background},
+      {SHEET, on_sheet},
   };
   return table;
 }
@@ -42,6 +89,7 @@ const std::map<std::string, std::function<cv::Mat(const Result&)>>& kinds() {
 }  // namespace
 
 const char COMPOSITE[] = "composite";
+const char SHEET[] = "sheet";
 
 std::vector<std::string> all_kinds() {
   std::vector<std::string> names;

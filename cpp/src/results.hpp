@@ -24,6 +24,7 @@ struct Result {
 };
 
 extern const char COMPOSITE[];  // the one kind that needs a background
+extern const char SHEET[];      // all of them side by side, on green where there is no background
 
 std::vector<std::string> all_kinds();
 

@@ -1,23 +1,30 @@
 #include "sidecar.hpp"
 
-#include "bytes.hpp"
-#include "latefusion/matting.hpp"
+#include <algorithm>
+#include <filesystem>
+#include <stdexcept>
 
 namespace latefusion {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr char FORMAT[] = "latefusion/2";
+constexpr char ANY_SIZE[] = "dynamic";
 constexpr int MULTIPLE = 32;   // the encoder halves its input five times
 constexpr int LARGEST = 2048;  // longer sides need more than 10 GB in the fusion network
+constexpr Reach LEAST_REACH = {4, 6};
+
+// What is wrong with an entry; `read_sidecar` says of which file.
+class Damage : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
 
 // An entry that has to be there; a FileNode of another type would convert to an odd value instead.
 cv::FileNode entry(const cv::FileNode& map, const char* key,
                    bool (cv::FileNode::*is_right)() const) {
   const cv::FileNode found = map.isMap() ? map[key] : cv::FileNode();
   if (!(found.*is_right)()) {
-    throw Error(std::string("without a right \"") + key + "\"");
+    throw Damage(std::string("without a right \"") + key + "\"");
   }
   return found;
 }
@@ -25,7 +32,7 @@ cv::FileNode entry(const cv::FileNode& map, const char* key,
 int length(const cv::FileNode& given) {
   const int found = given.isInt() ? static_cast<int>(given) : 0;
   if (found < 1 || found > LARGEST || found % MULTIPLE != 0) {
-    throw Error("its size is not in multiples of 32 up to 2048");
+    throw Damage("its size is not in multiples of 32 up to 2048");
   }
   return found;
 }
@@ -33,21 +40,58 @@ int length(const cv::FileNode& given) {
 cv::Size fixed_size(const cv::FileNode& input) {
   const cv::FileNode size = entry(input, "size", &cv::FileNode::isSeq);
   if (size.size() != 2) {
-    throw Error("its size is not [H, W]");
+    throw Damage("its size is not [H, W]");
   }
   return {length(size[1]), length(size[0])};
 }
 
 bool is_number(const cv::FileNode& node) { return node.isInt() || node.isReal(); }
 
+double bytes_of(const cv::FileNode& map) {
+  const cv::FileNode bytes = map["bytes"];
+  if (!is_number(bytes)) {
+    throw Damage("without a right \"bytes\"");
+  }
+  return static_cast<double>(bytes);
+}
+
+int reach_of(const cv::FileNode& given, int least) {
+  const int found = given.isInt() ? static_cast<int>(given) : 0;
+  if (found < least || found > LARGEST || found % 2 != 0) {
+    throw Damage("with an invalid reach");
+  }
+  return found;
+}
+
+std::optional<Half> fusion_of(const cv::FileNode& card) {
+  if (card["fusion"].empty()) {
+    return std::nullopt;
+  }
+  const cv::FileNode fusion = entry(card, "fusion", &cv::FileNode::isMap);
+  const cv::FileNode reach = entry(fusion, "reach", &cv::FileNode::isSeq);
+  if (reach.size() != 2) {
+    throw Damage("with an invalid reach");
+  }
+  return Half{{reach_of(reach[0], LEAST_REACH.inside), reach_of(reach[1], LEAST_REACH.border)},
+              bytes_of(fusion)};
+}
+
 Sidecar parse(const cv::FileNode& card) {
   const cv::FileNode input = entry(card, "input", &cv::FileNode::isMap);
-  const std::string name = entry(input, "name", &cv::FileNode::isString).string();
-  const cv::FileNode bytes = card["bytes"];
-  if (!is_number(bytes)) {
-    throw Error("without a right \"bytes\"");
+  Sidecar found;
+  found.input = entry(input, "name", &cv::FileNode::isString).string();
+  found.bytes = bytes_of(card);
+  found.fusion = fusion_of(card);
+  if (found.fusion && input["size"].isString() && input["size"].string() == ANY_SIZE) {
+    found.side = length(input["side"]);
+    return found;
   }
-  return {name, fixed_size(input), static_cast<double>(bytes)};
+  if (found.fusion) {
+    throw Damage("two files of a fixed size");
+  }
+  found.size = fixed_size(input);
+  found.side = std::max(found.size.width, found.size.height);
+  return found;
 }
 
 std::string text(const cv::FileNode& card, const char* key) {
@@ -55,40 +99,39 @@ std::string text(const cv::FileNode& card, const char* key) {
   return found.isString() ? found.string() : std::string();
 }
 
-void check_purpose(const cv::FileNode& card, const fs::path& sidecar, const fs::path& model) {
+void check_purpose(const cv::FileNode& card, const std::string& sidecar,
+                   const std::string& model) {
   const std::string written_as = text(card, "format");
   if (written_as.empty()) {
-    throw Error(sidecar.string() + " is not a sidecar of latefusion; export again");
+    throw Error(Code::model, sidecar + " is not a sidecar of latefusion; export again");
   }
   if (written_as != FORMAT) {
-    throw Error(sidecar.string() + " has the format " + written_as + "; this version reads " +
-                FORMAT + ", so export again");
+    throw Error(Code::model, sidecar + " has the format " + written_as + "; this version reads " +
+                                 FORMAT + ", so export again");
   }
   const std::string target = text(card, "target");
   if (target != "opencv" && target != "tensorflow") {
-    throw Error(
-        model.string() + " is for " + (target == "onnx" ? "ONNX Runtime" : "another runtime") +
-        "; `latefusion export CHECKPOINT --target opencv --size H,W` makes the file for OpenCV");
+    const bool runs_there = target == "onnx" || target == "lazy";
+    throw Error(Code::model, model + " is for " + (runs_there ? "ONNX Runtime" : "another runtime") +
+                                 "; `latefusion export CHECKPOINT --target opencv` makes the files"
+                                 " for OpenCV");
   }
 }
 
 }  // namespace
 
-Sidecar read_sidecar(const fs::path& model) {
-  const fs::path sidecar = fs::path(model).replace_extension(".json");
-  const Bytes bytes = read_bytes(sidecar, "an exported file needs its sidecar beside it");
+Sidecar read_sidecar(const Model& model) {
+  const std::string name = std::filesystem::path(model.name).replace_extension(".json").string();
   try {
     const int mode = cv::FileStorage::READ | cv::FileStorage::MEMORY | cv::FileStorage::FORMAT_JSON;
-    const cv::FileStorage storage(std::string(bytes.begin(), bytes.end()), mode);
+    const cv::FileStorage storage(model.sidecar, mode);
     const cv::FileNode card = storage.isOpened() ? storage.root() : cv::FileNode();
-    check_purpose(card, sidecar, model);
-    try {
-      return parse(card);
-    } catch (const Error& error) {
-      throw Error(sidecar.string() + " is a damaged sidecar (" + error.what() + "); export again");
-    }
+    check_purpose(card, name, model.name);
+    return parse(card);
+  } catch (const Damage& damage) {
+    throw Error(Code::model, name + " is a damaged sidecar (" + damage.what() + "); export again");
   } catch (const cv::Exception&) {
-    throw Error(sidecar.string() + " is not JSON that OpenCV can read; export again");
+    throw Error(Code::model, name + " is not JSON that OpenCV can read; export again");
   }
 }
 

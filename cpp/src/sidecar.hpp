@@ -1,21 +1,30 @@
 // The .json beside an exported network: what it says about the file, checked.
 #pragma once
 
-#include <filesystem>
+#include <optional>
 #include <string>
 
 #include <opencv2/core.hpp>
 
+#include "latefusion/matting.hpp"
+#include "lazy.hpp"
+
 namespace latefusion {
 
-struct Sidecar {
-  std::string input;  // the name of the graph's input
-  cv::Size size;      // of the network's input
-  double bytes;       // of the model file
+struct Half {
+  Reach reach;   // of the fusion network
+  double bytes;  // of its file
 };
 
-// The sidecar of a model file. Throws Error where it is missing, damaged, or is not that of a
-// network for OpenCV.
-Sidecar read_sidecar(const std::filesystem::path& model);
+struct Sidecar {
+  std::string input;          // the name of the graph's input
+  cv::Size size;              // of the network's input; empty for one of any size
+  int side;                   // the longer side of the input, unless another is asked for
+  double bytes;               // of the model file
+  std::optional<Half> fusion;  // of a network in two files
+};
+
+// The sidecar of a model. Throws Error where it is damaged, or is not that of a network for OpenCV.
+Sidecar read_sidecar(const Model& model);
 
 }  // namespace latefusion

@@ -41,7 +41,7 @@ bool window_opens() { return true; }
 
 void check_window() {
   if (!window_opens()) {
-    throw Error("--show finds no display; leave it off and use --save");
+    throw Error(Code::argument, "--show finds no display; leave it off and use --save");
   }
 }
 
@@ -53,7 +53,7 @@ void show(const cv::Mat& image, const std::string& title) {
 }
 #else
 void check_window() {
-  throw Error("--show is not built in, for OpenCV has no highgui here; use --save");
+  throw Error(Code::argument, "--show is not built in, for OpenCV has no highgui here; use --save");
 }
 
 void show(const cv::Mat&, const std::string&) { check_window(); }

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "latefusion/matting.hpp"
+
 namespace latefusion {
 
 class UsageError : public std::runtime_error {
@@ -13,8 +15,10 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-struct Options {
+// What the command line says.
+struct Command {
   std::filesystem::path model, image;
+  Options options;
   std::string background;          // a colour or a file, empty where there is none
   std::vector<std::string> kinds;  // what is saved, of `all_kinds`
   std::filesystem::path out = ".";
@@ -27,6 +31,6 @@ struct Options {
 extern const char HELP[];
 
 // Throws UsageError.
-Options parse(const std::vector<std::string>& arguments);
+Command parse(const std::vector<std::string>& arguments);
 
 }  // namespace latefusion

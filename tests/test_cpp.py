@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -33,29 +34,35 @@ ASTRONAUT = ROOT / "examples" / "astronaut.jpg"
 SIZE = (64, 96)  # of the toy network's input
 ORIENTATION = 0x0112
 
-CONSUMER = {
-    "CMakeLists.txt": """
-cmake_minimum_required(VERSION 3.16)
-project(consumer CXX)
-find_package(latefusion REQUIRED)
-add_executable(consumer main.cpp)
-target_link_libraries(consumer PRIVATE latefusion::latefusion)
-""",
-    "main.cpp": """
+
+CONSUMER = """
 #include <cstdio>
 #include <latefusion/matting.hpp>
-int main(int, char** words) try {
-  latefusion::Network network(words[1]);
-  const cv::Mat image(60, 40, CV_8UC3, cv::Scalar(20, 60, 220));
-  const latefusion::Matte matte = network.matte(image);
-  const cv::Mat alpha = latefusion::blend(matte.fg, matte.bg, matte.blend);
-  std::printf("%d %d %.1f", alpha.rows, alpha.cols, cv::norm(alpha, matte.alpha, cv::NORM_INF));
-  network.matte(cv::Mat1f(60, 40));
-} catch (const latefusion::Error& error) {
-  std::fputs(error.what(), stderr);
+#ifdef OPENCV_DNN_DNN_HPP
+#error the public header includes cv::dnn
+#endif
+int main(int, char** words) {
+  const cv::Mat image(60, 40, CV_8UC3, cv::Scalar(20, 60, 220)), grey = cv::Mat1f(60, 40);
+  latefusion::Options options;
+  options.refine = latefusion::Refine::off;
+  latefusion::Model model = latefusion::read_model(words[1]);
+  model.name = "in memory.onnx";
+  latefusion::Predictor predictor(model, options), copy = predictor;
+  const latefusion::Matte matte = predictor.matte(image);
+  predictor = latefusion::Predictor(words[1]);
+  const cv::Mat alpha = latefusion::blend(matte.fg(), matte.bg(), matte.blend());
+  std::printf("%d %d %.1f ", alpha.rows, alpha.cols, cv::norm(alpha, matte.alpha, cv::NORM_INF));
+  const auto mattes = copy.mattes({image, image(cv::Rect(0, 0, 40, 20))});
+  std::printf("%zu %d %.1f", mattes.size(), mattes[1].alpha.rows,
+              cv::norm(mattes[0].alpha, matte.alpha, cv::NORM_INF));
+  try {
+    copy.mattes({image, grey});
+  } catch (const latefusion::Error& error) {
+    std::fprintf(stderr, "%d %s", static_cast<int>(error.code()), error.what());
+  }
 }
-""",
-}
+"""
+DOCS = [ROOT / "cpp" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +71,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cpp")
     if shutil.which("cmake") is None:
         absent("cmake is not installed")
-    found = cmake("-S", ROOT / "cpp", "-B", folder / "build")
+    found = cmake("-S", ROOT / "cpp", "-B", folder / "build", "-DLATEFUSION_WERROR=ON")
     if "OpenCV with its CMake files was not found" in found.stderr:
         absent("OpenCV's CMake files are not installed")
     assert found.returncode == 0, found.stderr
@@ -225,7 +232,7 @@ def in_both(run: Run, model: Path, photo: Path, *words: object) -> tuple[Path, M
     out = photo.parent / "out"
     done = run("--model", model, "--image", photo, "--out", out, *words)
     assert (done.returncode, done.stderr) == (0, "")
-    return out, Predictor(model, MattingOptions(framing="whole", refine="off"))(photo)
+    return out, Predictor(model)(photo)
 
 
 @pytest.mark.parametrize("kind", PHOTOS)
@@ -307,17 +314,187 @@ def test_the_program_has_the_version_of_the_package(run: Run) -> None:
     assert "--background COLOR" in run("--help").stdout
 
 
-def test_other_projects_find_the_library(installed: Path, model: Path, tmp_path: Path) -> None:
-    for name, text in CONSUMER.items():
-        (tmp_path / name).write_text(text)
-    found = cmake("-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={installed}")
+def blocks(language: str) -> dict[str, str]:
+    """The code blocks of a language in the docs of C++, by file and number."""
+    found = {}
+    for page in DOCS:
+        texts = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+        found |= {f"{page.name} {number}": text for number, text in enumerate(texts)}
+    return found
+
+
+def build(installed: Path, folder: Path, main: str, lists: str) -> Path:
+    """A program of another project that uses the installed library."""
+    folder.mkdir(exist_ok=True)
+    (folder / "CMakeLists.txt").write_text(lists)
+    (folder / "main.cpp").write_text(main)
+    found = cmake("-S", folder, "-B", folder / "build", f"-DCMAKE_PREFIX_PATH={installed}")
     assert found.returncode == 0, found.stderr
-    built = cmake("--build", tmp_path / "build")
+    built = cmake("--build", folder / "build")
     assert built.returncode == 0, built.stdout + built.stderr
-    program = tmp_path / "build" / "consumer"
+    return folder / "build" / "mine"
+
+
+def test_other_projects_find_the_library(installed: Path, model: Path, tmp_path: Path) -> None:
+    program = build(installed, tmp_path / "mine", CONSUMER, blocks("cmake")["README.md 0"])
     done = subprocess.run([program, model], capture_output=True, text=True, check=True)
-    assert done.stdout == "60 40 0.0"
-    assert done.stderr.startswith("the image is empty or not 8-bit BGR")
+    assert done.stdout == "60 40 0.0 2 20 0.0"
+    assert done.stderr.startswith("1 image 1: the image is empty or not 8-bit BGR")
+
+
+def test_pkg_config_finds_the_library(installed: Path, model: Path, tmp_path: Path) -> None:
+    if shutil.which("pkg-config") is None:
+        absent("pkg-config is not installed")
+    (tmp_path / "main.cpp").write_text(CONSUMER)
+    [folder] = installed.glob("lib*/**/pkgconfig")
+    environment = os.environ | {"PKG_CONFIG_PATH": str(folder)}
+    command = "c++ main.cpp -o mine $(pkg-config --cflags --libs latefusion)"
+    built = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr
+    done = subprocess.run([tmp_path / "mine", model], capture_output=True, text=True, check=True)
+    assert done.stdout == "60 40 0.0 2 20 0.0"
+
+
+@pytest.mark.parametrize("name", blocks("cpp"))
+def test_every_program_in_the_docs_builds_and_runs(
+    installed: Path, lite: Path, tmp_path: Path, name: str
+) -> None:
+    program = build(
+        installed, tmp_path / "mine", blocks("cpp")[name], blocks("cmake")["README.md 0"]
+    )
+    shutil.copy(ASTRONAUT, tmp_path / "me.jpg")
+    for file in lite.parent.iterdir():
+        shutil.copy(file, tmp_path / file.name.replace("lite.", "lite-cv."))
+    done = subprocess.run([program], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    if "imwrite" in blocks("cpp")[name]:
+        assert pixels(tmp_path / "me.png").shape == (512, 512, 4)
+
+
+# Of OpenCV, which is not built for them, some checks say too much.
+CHECKED = {"ASAN_OPTIONS": "detect_leaks=0:detect_container_overflow=0"}
+
+
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Program and unit tests with Clang and its sanitizers, as a part of another project."""
+    if shutil.which("clang++") is None or shutil.which("cmake") is None:
+        absent("clang is not installed")
+    folder = tmp_path_factory.mktemp("sanitized")
+    (folder / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\nproject(parent CXX)\nenable_testing()\n"
+        f'add_subdirectory("{ROOT / "cpp"}" cpp)\n'
+    )
+    asked = ("PROGRAM", "TESTS", "WERROR", "SANITIZE")
+    words = [f"-DLATEFUSION_{word}=ON" for word in asked]
+    words += ["-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_CXX_FLAGS=-O1"]
+    found = cmake("-S", folder, "-B", folder / "build", *words)
+    assert found.returncode == 0, found.stderr
+    built = cmake("--build", folder / "build", "-j2")
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder / "build"
+
+
+def test_the_unit_tests_pass_under_sanitizers(sanitized: Path) -> None:
+    command, environment = ["ctest", "--output-on-failure"], os.environ | CHECKED
+    done = subprocess.run(command, cwd=sanitized, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "100% tests passed, 0 tests failed out of 7" in done.stdout
+
+
+def test_a_photo_passes_under_sanitizers(sanitized: Path, lite: Path, tmp_path: Path) -> None:
+    photo = small_subject(tmp_path)
+    program = sanitized / "cpp" / "latefusion-cpp"
+    words = ("--model", lite, "--image", photo, "--save", "cutout,sheet", "--out", tmp_path)
+    environment = os.environ | CHECKED
+    done = subprocess.run([program, *words], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_in_another_project_only_the_library_is_made(tmp_path: Path) -> None:
+    if shutil.which("cmake") is None:
+        absent("cmake is not installed")
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\nproject(parent CXX)\n"
+        f'add_subdirectory("{ROOT / "cpp"}" cpp)\n'
+    )
+    found = cmake("-S", tmp_path, "-B", tmp_path / "build", "-DBUILD_SHARED_LIBS=ON")
+    assert found.returncode == 0, found.stderr
+    targets = cmake("--build", tmp_path / "build", "--target", "help").stdout
+    assert "latefusion" in targets
+    assert not re.search(r"latefusion-(cpp|parts|tests)", targets)
+    rules = (tmp_path / "build" / "cpp" / "cmake_install.cmake").read_text()
+    assert "matting.hpp" not in rules
+    assert "latefusionTargets" not in rules
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packaged network in two files of any size for OpenCV."""
+    path = tmp_path_factory.mktemp("lite") / "lite.onnx"
+    return export(PACKAGED.with_suffix(".safetensors"), path, ExportOptions("opencv"))
+
+
+def small_subject(folder: Path) -> Path:
+    """The sample photo on one side of a wide picture, so that a closer look is worth it."""
+    with Image.open(ASTRONAUT) as photo:
+        picture = Image.new("RGB", (1300, 700), (70, 90, 60))
+        picture.paste(photo.resize((400, 400)), (120, 270))
+    picture.save(folder / "small.png")
+    return folder / "small.png"
+
+
+def test_the_default_alpha_is_that_of_python(run: Run, lite: Path, tmp_path: Path) -> None:
+    pictures = [*write_pictures(tmp_path), ASTRONAUT, small_subject(tmp_path)]
+    predictor = Predictor()
+    looks = 0
+    for picture in pictures:
+        done = run("--model", lite, "--image", picture, "--save", "alpha16,cutout")
+        assert (done.returncode, done.stderr) == (0, ""), picture.name
+        matte = predictor(picture)
+        looks += len(matte.details)
+        found = pixels(tmp_path / "work" / f"{picture.stem}-alpha16.png") / 65535
+        off = np.abs(found - matte.alpha)
+        assert off.max() < 1 / 255, (picture.name, off.max() * 255)
+        cutout = pixels(tmp_path / "work" / f"{picture.stem}-cutout.png")
+        worst = np.abs(cutout - matte.cutout()).max(axis=2)
+        assert (worst > 2).mean() < 0.001, picture.name
+    assert looks  # a closer look is among them
+
+
+@pytest.mark.parametrize("words", [("--framing", "whole"), ("--refine", "off"), ("--size", "320")])
+def test_an_option_changes_alpha_as_in_python(
+    run: Run, lite: Path, tmp_path: Path, words: tuple[str, str]
+) -> None:
+    photo = small_subject(tmp_path)
+    assert run("--model", lite, "--image", photo, "--save", "alpha16", *words).returncode == 0
+    found = pixels(tmp_path / "work" / "small-alpha16.png") / 65535
+    value: str | int = int(words[1]) if words[0] == "--size" else words[1]
+    options = MattingOptions(**{words[0][2:]: value})  # type: ignore[arg-type]
+    matte = Predictor(options=options)(photo)
+    assert np.abs(found - matte.alpha).max() < 1 / 255
+    assert np.abs(matte.alpha - Predictor()(photo).alpha).max() > 0.1
+
+
+def test_the_sheet_shows_photo_branches_alpha_and_composite(
+    run: Run, model: Path, tmp_path: Path
+) -> None:
+    photo = write_photo(tmp_path, "64x96")
+    words = ("--background", "#1e90ff", "--save", "sheet,fg,alpha", "--out", tmp_path / "out")
+    assert run("--model", model, "--image", photo, *words).returncode == 0
+    sheet = pixels(tmp_path / "out" / "photo-sheet.png")
+    assert sheet.shape == (2 * (64 + 28 + 8) + 8, 3 * (96 + 8) + 8, 3)
+    shown = [
+        sheet[8 + row * 100 :, 8 + column * 104 :][:64, :96]
+        for row in (0, 1)
+        for column in range(3)
+    ]
+    assert np.array_equal(shown[0], made_up(64, 96))
+    assert np.array_equal(shown[1][:, :, 0], pixels(tmp_path / "out" / "photo-fg.png"))
+    assert np.array_equal(shown[4][:, :, 0], pixels(tmp_path / "out" / "photo-alpha.png"))
+    assert shown[5].std() > 10
 
 
 def complaint(done: subprocess.CompletedProcess[str], exit_code: int = 1) -> str:
@@ -353,6 +530,23 @@ def for_onnxruntime(model: Path) -> None:
     write_sidecar(model, target="onnx", input=entry)
 
 
+def in_two(**changes: Any) -> Callable[[Path], None]:
+    """A sidecar of two files, with the entry `fusion` changed."""
+    entry = {"name": "image", "multiple": 32, "size": "dynamic", "side": 64}
+    fusion = {"reach": [4, 6], "bytes": 3} | changes
+    return lambda model: write_sidecar(model, input=entry, fusion=fusion)
+
+
+def cut_fusion(model: Path) -> None:
+    in_two()(model)
+    model.with_suffix(".fusion.onnx").write_bytes(b"ab")
+
+
+def no_fusion_network(model: Path) -> None:
+    in_two()(model)
+    model.with_suffix(".fusion.onnx").write_bytes(b"abc")
+
+
 def without(entry: str) -> Callable[[Path], object]:
     return lambda model: write_sidecar(model, **{entry: None})
 
@@ -379,7 +573,7 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "ONNX Runtime": (
         for_onnxruntime,
-        "toy.onnx is for ONNX Runtime; `latefusion export CHECKPOINT --target opencv --size H,W`",
+        "toy.onnx is for ONNX Runtime; `latefusion export CHECKPOINT --target opencv` makes",
     ),
     "no bytes": (without("bytes"), 'is a damaged sidecar (without a right "bytes")'),
     "no input": (without("input"), 'is a damaged sidecar (without a right "input")'),
@@ -394,6 +588,10 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "size of no multiple": (sized(64, 100), "size is not in multiples of 32"),
     "negative size": (sized(-32, 64), "size is not in multiples of 32"),
+    "one of two files": (in_two(), "toy.fusion.onnx does not exist; it is the second half of"),
+    "cut fusion": (cut_fusion, "toy.fusion.onnx is cut short, or does not match its sidecar"),
+    "no fusion network": (no_fusion_network, "toy.fusion.onnx does not load"),
+    "odd reach": (in_two(reach=[4, 7]), "is a damaged sidecar (with an invalid reach)"),
     "three lengths": (sized(64, 96, 3), "size is not [H, W]"),
 }  # fmt: skip
 
@@ -496,7 +694,11 @@ def test_a_photo_that_cannot_be_read_is_one_line(
 
 
 USAGE: dict[str, tuple[tuple[str, ...], str]] = {
-    "unknown option": (("--size", "512"), "unknown option --size; --help lists"),
+    "unknown option": (("--tiles", "512"), "unknown option --tiles; --help lists"),
+    "unknown framing": (("--framing", "face"), "unknown --framing 'face'; choose auto or whole"),
+    "unknown refinement": (("--refine", "on"), "unknown --refine 'on'; choose closed-form or off"),
+    "no size": (("--size", "big"), "--size 'big' is not a number"),
+    "no epsilon": (("--epsilon", "1/255"), "--epsilon '1/255' is not a number"),
     "stray word": (("photo.jpg",), "unknown option photo.jpg"),
     "no value": (("--save",), "--save needs a value"),
     "empty value": (("--out", ""), "--out needs a value"),
@@ -512,6 +714,21 @@ def test_wrong_usage_is_one_line(run: Run, model: Path, case: str) -> None:
     words, expected = USAGE[case]
     done = run("--model", model, "--image", ASTRONAUT, *words)
     assert expected in complaint(done, 2)
+
+
+WRONG_FOR_THE_MODEL = {
+    "--size": ("512", "toy.onnx takes one size only, not a longer side of 512"),
+    "--epsilon": ("2", "epsilon is not a number from 0 to 1"),
+    "--target": ("cuda", "this build of OpenCV has no such backend with this target"),
+}
+
+
+@pytest.mark.parametrize("option", WRONG_FOR_THE_MODEL)
+def test_an_option_that_the_model_cannot_follow_is_one_line(
+    run: Run, model: Path, option: str
+) -> None:
+    value, expected = WRONG_FOR_THE_MODEL[option]
+    assert expected in complaint(run("--model", model, "--image", ASTRONAUT, option, value))
 
 
 def test_a_photo_and_a_model_have_to_be_named(run: Run, model: Path) -> None:
@@ -592,20 +809,31 @@ def contrasty_densenet() -> MattingNetwork:
     return network
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".pb"])
-@pytest.mark.parametrize("preset", ["lite", "densenet201"])
+@pytest.mark.parametrize(
+    ("preset", "form"),
+    [
+        ("lite", "any size"),
+        *(
+            (preset, form)
+            for preset in ("lite", "densenet201")
+            for form in ("one size", "TensorFlow")
+        ),
+    ],
+)
 def test_every_runtime_gives_the_same_matte_from_file_to_alpha(
-    installed: Path, tmp_path: Path, preset: str, suffix: str
+    installed: Path, tmp_path: Path, preset: str, form: str
 ) -> None:
     checkpoint = PACKAGED.with_suffix(".safetensors")
     if preset == "densenet201":
         checkpoint = tmp_path / "dense.safetensors"
         save_network(checkpoint, contrasty_densenet(), stage="joint")
-    target = "opencv" if suffix == ".onnx" else "tensorflow"
-    exported = export(checkpoint, tmp_path / f"{preset}{suffix}", ExportOptions(target, (224, 320)))
+    target, suffix = ("tensorflow", ".pb") if form == "TensorFlow" else ("opencv", ".onnx")
+    size = None if form == "any size" else (224, 320)
+    options = ExportOptions(target, size, side=None if size else 320)
+    exported = export(checkpoint, tmp_path / f"{preset}{suffix}", options)
     runtimes = usable_runtimes(exported, checkpoint, [installed])
     kinds = [name.split()[0] + name.split()[-1] for name in runtimes]
     assert kinds[-2:] == ["OpenCVPython", "OpenCVC++"]
-    assert len(kinds) == (4 if suffix == ".onnx" else 3)
+    assert len(kinds) == (4 if form == "one size" else 3)
     pairs = compare(runtimes, write_pictures(tmp_path))
     assert all(pair.holds for pair in pairs), certificate(pairs)

@@ -15,7 +15,13 @@ from tests.helpers.toy_model import write_toy_model
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Fixtures that start or build something large, and the marker of the tests that use them.
-LARGE = {"chromium": "browser", "cluster": "cluster", "installed": "cpp", "sanitized": "cpp", "exports": "slow"}
+LARGE = {
+    "chromium": "browser",
+    "cluster": "cluster",
+    "installed": "cpp",
+    "sanitized": "cpp",
+    "exports": "slow",
+}
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -61,9 +61,9 @@ LEAST_SIDE = 64  # OpenCV 4.7 to 4.14 miscomputes depthwise convolutions of maps
 class Target:
     """A kind of exported file: its suffix, its encoding and the runtime that verifies it.
 
-    `fixed` says that the file always takes images of one size only, by default `size`, or
-    a square of the training's where that is None. `graph` traces a network of fixed size. `text` makes a second
-    file, with the graph as text. `minus` is what the file's program subtracts from an image.
+    `fixed` says that the file always takes images of one size only, by default `size`, or a square
+    of the training's where that is None. `graph` traces a network of fixed size. `text` makes a
+    second file, with the graph as text. `minus` is what the file's program subtracts from an image.
     """
 
     suffix: str

@@ -58,7 +58,8 @@ def main() -> None:
             said = subprocess.run(
                 [args.program, *words], capture_output=True, text=True, check=True
             )
-            found = cv2.imread(str(folder / "alpha.png"), cv2.IMREAD_UNCHANGED) / 65535
+            with Image.open(folder / "alpha.png") as picture:
+                found = np.asarray(picture, np.float64) / 65535
             pixels = photo.astype(np.float32)
             off = 255 * np.abs(found - alpha_of(checkpoint, pixels))
             twice = alpha_of(checkpoint, pixels - np.array(WRITE_UP_MEAN, np.float32))

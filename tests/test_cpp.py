@@ -316,7 +316,7 @@ def test_the_program_has_the_version_of_the_package(run: Run) -> None:
 
 def blocks(language: str) -> dict[str, str]:
     """The code blocks of a language in the docs of C++, by file and number."""
-    found = {}
+    found: dict[str, str] = {}
     for page in DOCS:
         texts = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
         found |= {f"{page.name} {number}": text for number, text in enumerate(texts)}

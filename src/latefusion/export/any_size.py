@@ -143,7 +143,7 @@ def begins_at_the_end(graph: onnx.GraphProto) -> bool:
 
 def interleaved(phases: Tensor) -> Tensor:
     """`Interleaved`, with a type."""
-    found: Tensor = Interleaved.apply(phases)  # type: ignore[no-untyped-call]
+    found: Tensor = Interleaved.apply(phases)
     return found
 
 

@@ -154,7 +154,8 @@ def sizeless_graphs(network: MattingNetwork) -> tuple[onnx.ModelProto, onnx.Mode
         branches, blend = SizelessBranches(network), SizelessBlend(network)
         features = branches(image)[-1]
     first = _trace(branches, [image], [INPUT], BRANCHES, FIXED_OPSET)
-    second = _trace(blend, [features] * 2, *zip(INSIDE, BORDER, strict=True), FIXED_OPSET)
+    inputs, outputs = zip(INSIDE, BORDER, strict=True)
+    second = _trace(blend, [features] * 2, inputs, outputs, FIXED_OPSET)
     found = simplified(first), simplified(second)
     first_needed_first(found[1].graph)
     for graph in (found[0].graph, found[1].graph):

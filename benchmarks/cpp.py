@@ -64,7 +64,8 @@ def compare(build: Path, model: Path, pictures: list[Path], folder: Path) -> Ite
 
 def time(build: Path, models: dict[str, Path], photo: Path) -> Iterator[str]:
     """Lines about the forward pass of each model, in turns."""
-    words: list[str | Path] = [build / "tests" / "latefusion-speed", photo, str(ROUNDS), *models.values()]
+    words: list[Path | str] = [build / "tests" / "latefusion-speed"]
+    words += [photo, str(ROUNDS), *models.values()]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     for name, line in zip(models, done.stdout.splitlines(), strict=True):
         first, median = line.split()

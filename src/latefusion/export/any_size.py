@@ -123,7 +123,8 @@ class BorderFirst(nn.Module):
 def first_needed_first(graph: onnx.GraphProto) -> None:
     """Move what the first output needs to the front: OpenCV 4 runs all that is before an output."""
     needed = {graph.output[0].name}
-    first, rest = [], []
+    first: list[onnx.NodeProto] = []
+    rest: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
         part = first if needed.intersection(node.output) else rest
         if part is first:

@@ -51,7 +51,7 @@ class OnnxNetwork:
         self, model: ModelFile, hardware: Hardware = DEFAULT, epsilon: float = EPSILON
     ) -> None:
         if model.path.suffix != ".onnx" or (model.target == OPENCV and model.fusion):
-            cure = "export with --target lazy or onnx"
+            cure = "export with --target onnx or lazy"
             raise WeightsError(f"{model.path} runs in OpenCV only; {cure}")
         _limit_opencv()
         self.model = model

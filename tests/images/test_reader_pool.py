@@ -245,6 +245,23 @@ def test_the_processes_give_way_as_far_as_they_are_told() -> None:
     assert found == os.getpriority(os.PRIO_PROCESS, 0) + 3
 
 
+def test_errors_in_a_circle_lose_their_frames_too() -> None:
+    try:
+        try:
+            raise KeyError("first")
+        except KeyError:
+            raise ImageError("second") from ValueError("cause")
+    except ImageError as error:
+        found = error
+    assert found.__context__
+    found.__context__.__context__ = found
+    before = [found.__traceback__, found.__context__.__traceback__]
+    assert None not in before
+    assert reader_pool._without_frames(found) is found
+    assert found.__traceback__ is None
+    assert found.__context__.__traceback__ is None
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux only")
 def test_photos_that_are_refused_leave_nothing_in_the_process() -> None:
     photo = encoded()

@@ -22,6 +22,7 @@ from latefusion.images.framing import resize
 from latefusion.images.writing import FORMATS_OUT
 from latefusion.inference.options import DEFAULTS, MattingOptions, declared
 from latefusion.inference.outputs import KINDS, Kind, Look, Suffix
+from latefusion.server import limits
 from latefusion.server.app import create_app
 from latefusion.server.callers import Callers
 from latefusion.server.forms import Upload
@@ -198,6 +199,16 @@ def test_json_of_many_parts_is_refused_before_it_is_looked_at(
 ) -> None:
     kind = {"content-type": "application/json"}
     assert fault in error_of(toy.post("/v1.0/removebg", content=body, headers=kind), 400)
+
+
+def test_an_escape_that_comes_byte_by_byte_is_seen(
+    toy: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "SLICE", 1)
+    body = b'{"image_file_b64": "\\u0101' + b"A" * 110_000 + b'"}'
+    kind = {"content-type": "application/json"}
+    found = error_of(toy.post("/v1.0/removebg", content=body, headers=kind), 400)
+    assert "the JSON is broken: a field with letters outside ASCII" in found
 
 
 @pytest.mark.parametrize("cut", range(7))

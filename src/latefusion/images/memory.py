@@ -14,7 +14,10 @@ def return_large_blocks() -> None:
     By itself it takes larger and larger blocks for worth keeping, up to 32 MB, so that a process
     stays as large as its largest photos and bodies made it.
     """
-    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
-        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, LARGE)
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "gnu_get_libc_version") and hasattr(library, "mallopt"):
+        library.mallopt(MMAP_THRESHOLD, LARGE)
         # Else each small block at the end of the heap would be given back, and fetched again.
-        ctypes.CDLL(None).mallopt(TRIM_THRESHOLD, 2 * LARGE)
+        library.mallopt(TRIM_THRESHOLD, 2 * LARGE)

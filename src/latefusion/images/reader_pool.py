@@ -226,14 +226,16 @@ class ReaderPool:
 def _deaf() -> Iterator[None]:
     """Let processes that this thread starts begin without Ctrl-C and the like.
 
-    They would print a traceback before they have come to ignoring it themselves.
+    They would print a traceback before they have come to ignoring it themselves. The server that
+    forks them stays so, and with it all that a program forks from it.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # which would let the signals through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -281,7 +283,8 @@ def _work(connection: Connection, seconds: float, niceness: int) -> None:
     for number in DEAF_TO:
         signal.signal(number, signal.SIG_IGN)  # what is begun is finished
     if hasattr(os, "nice"):
-        os.nice(niceness)
+        with suppress(OSError):  # where a sandbox forbids it
+            os.nice(niceness)
     return_large_blocks()
     with open(os.devnull, "w") as nowhere, suppress(EOFError, OSError):  # noqa: PTH123
         connection.send(None)
@@ -327,10 +330,12 @@ def _answer(source: str | bytearray, options: dict[str, Any]) -> tuple[_Answer, 
 
 def _without_frames(error: Exception) -> Exception:
     """The error without what its tracebacks hold: the bytes of the photo, in a cycle with it."""
-    each: BaseException | None = error
-    while each:
-        each.__traceback__ = None
-        each = each.__cause__ or each.__context__
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each and each.__traceback__:
+            each.__traceback__ = None
+            waiting += [each.__cause__, each.__context__]
     return error
 
 

@@ -165,7 +165,7 @@ async def _json_body(request: Request, most: int) -> bytes:
         wide = wide or not odd.isascii() or bool(WIDE_ESCAPE.search(end + piece))
         if size > SMALL and wide:
             raise RefusedError(400, f"the JSON is broken: {NOT_ASCII}")
-        end = piece[-CUT_ESCAPE:]
+        end = (end + piece)[-CUT_ESCAPE:]
     return data.getvalue()  # the bytes themselves, not a copy
 
 

@@ -27,7 +27,8 @@ FIELDS = 40  # fields of a form
 NAME_LETTERS = 200  # of the name of a field
 TEXT_LETTERS = 10_000  # of a field that is not a photo in base64
 SLICE = 1 << 16  # bytes of a body that are handled at a time, a few milliseconds
-LEAST_REST = 1e-3  # seconds, as the event loop counts them
+SHARE = 1e-3  # seconds for slices of bodies between two looks at other events
+LONGEST_REST = 0.1  # seconds, however long a slice took, such as in a process that was paused
 PARSES = 1  # large texts at a time; parsing them in threads holds up the event loop now and then
 DIGITS = 15  # of a plausible Content-Length; int() raises ValueError for very long ones
 
@@ -59,22 +60,27 @@ class Limits:
 
 
 class Turns:
-    """Turns of the event loop, one at a time, however many bodies arrive side by side.
+    """Turns of the event loop to handle slices of bodies in, however many arrive side by side.
 
-    What a request waits for beside them is one slice of one body, not one of each; and after a
-    slice that took long, the workers get as much time.
+    What a request waits for beside them is SHARE and one slice, not a slice of each body; and after
+    slices that took long, the workers get as much time.
     """
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._rest = 0.0
+        self._used = 0.0
 
-    async def next(self, took: float) -> None:
-        """Wait for one's turn; one's last one took so many seconds."""
-        self._rest += took
+    def add(self, took: float) -> None:
+        """Count the seconds that a slice took."""
+        self._used += took
+
+    async def next(self) -> None:
+        """Wait for one's turn, if slices took SHARE since the last one."""
+        if self._used < SHARE:
+            return
         async with self._lock:
-            rest, self._rest = (self._rest, 0.0) if self._rest > LEAST_REST else (0, self._rest)
-            await asyncio.sleep(rest)
+            await asyncio.sleep(min(self._used, LONGEST_REST))
+            self._used = 0.0
 
 
 def too_large(most: int) -> RefusedError:
@@ -90,16 +96,16 @@ async def stream_of(request: Request, most: int) -> AsyncGenerator[bytes, None]:
     declared = request.headers.get("content-length", "0")
     if len(declared) > DIGITS or not declared.isdecimal() or int(declared) > most:
         raise too_large(most)
-    turns, size, took = request.app.state.service.turns, 0, 0.0
+    turns, size = request.app.state.service.turns, 0
     async for piece in request.stream():
         size += len(piece)
         if size > most:
             raise too_large(most)
         for start in range(0, len(piece), SLICE):
-            await turns.next(took)
+            await turns.next()
             begun = perf_counter()
             yield piece[start : start + SLICE]
-            took = perf_counter() - begun
+            turns.add(perf_counter() - begun)
 
 
 async def soon(reading: Awaitable[T]) -> T:

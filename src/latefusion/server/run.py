@@ -204,6 +204,7 @@ class Server(uvicorn.Server):
         """End the drain when no request is open or its time is over; called ten times a second."""
         if self._service.loaded and not self._tidied:
             # Modules and the network stay; each look through them would take a tenth of a second.
+            gc.collect()
             gc.freeze()
             self._tidied = True
         now = asyncio.get_running_loop().time()

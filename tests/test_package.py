@@ -156,7 +156,7 @@ def test_every_module_has_a_line_in_the_map() -> None:
 
 
 def test_ci_takes_the_readme_commands_and_they_are_there() -> None:
-    names = re.findall(r'^run_readme "(.+)"$', (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    names = re.findall(r'^ *run_readme "(.+)"$', (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
     assert names == ["set-up: use", "set-up: develop", "check"]
     for name in names:
         assert len(block_after(name)) == 1

@@ -119,7 +119,7 @@ def test_processes_that_see_other_pairs_are_refused(runs: Runs) -> None:
     """They would train on some pairs twice, or wait for each other at an epoch's end."""
     for rank in (0, 1):
         told = (runs.two / UNLIKE / f"rank-{rank}.txt").read_text()
-        assert told.startswith("the processes differ in pairs, batch size or seed")
+        assert told.startswith("the processes differ in pairs, batch size, --accumulate or seed")
 
 
 def test_a_run_of_two_processes_goes_on_in_one(runs: Runs, tmp_path: Path) -> None:

@@ -73,7 +73,6 @@ class Connection(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.conn = StrictConnection(h11.SERVER, HEAD_BYTES)
         # uvicorn would count when a request comes, which an idle connection never sends.
         self._most, self.limit_concurrency = config.limit_concurrency, None
         self._idle = server_state.idle if isinstance(server_state, State) else {}
@@ -96,6 +95,8 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Cancel the timer once a request has begun; from then on the routes limit its time."""
+        if not isinstance(self.conn, StrictConnection):  # made late: an idle connection needs none
+            self.conn = StrictConnection(h11.SERVER, HEAD_BYTES)
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._idle.pop(self, None)

@@ -134,6 +134,24 @@ def test_a_trimap_has_the_width_and_the_threshold_that_were_asked_for() -> None:
     assert (planes(fg, 1 - fg).trimap(width=0) != 128).all()
 
 
+@pytest.mark.parametrize(
+    ("width", "unknown"), [(1, 0), (2, 2), (3, 2), (4, 4), (7, 6), (9, 8), (9.9, 8), (True, 0)]
+)
+def test_an_odd_kernel_is_as_wide_as_asked_and_an_even_one_a_pixel_wider(
+    width: float, unknown: int
+) -> None:
+    fg = np.zeros((40, 90), np.float32)
+    fg[:, 30:] = 1
+    assert (planes(fg, 1 - fg).trimap(width)[20] == 128).sum() == unknown
+
+
+def test_a_kernel_wider_than_the_photo_leaves_nothing_sure() -> None:
+    fg = np.zeros((4, 9), np.float32)
+    fg[:, 2:] = 1
+    assert (planes(fg, 1 - fg).trimap(width=1e9) == 128).all()
+    assert (planes(0 * fg, 1 + 0 * fg).trimap(width=1e9) == 0).all()
+
+
 @pytest.mark.parametrize("options", [{"width": -1}, {"width": np.nan}, {"threshold": 1.5}])
 def test_a_trimap_that_cannot_be_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(LatefusionError, match=r"a trimap's (width is 0 or|threshold is from 0)"):

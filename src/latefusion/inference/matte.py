@@ -200,17 +200,17 @@ class Matte:
 
         Unknown is dilate(fg > threshold) minus erode(1 - bg > threshold), and wherever the latter
         claims subject that the foreground branch denies. `width` is that of the square kernel in
-        pixels, made odd so that the band is symmetric; by default it is 20 at a longer side of 512
-        and grows with the photo. Raises LatefusionError for a width below 0 or a threshold outside
-        of 0 to 1.
+        pixels; an even one grows by one, so that the band is symmetric. By default it is about 20
+        at a longer side of 512 and grows with the photo. Raises LatefusionError for a width below 0
+        or a threshold outside of 0 to 1.
         """
         if width is None:
-            width = max(2, TRIMAP_KERNEL * max(self.alpha.shape) / TRIMAP_SIDE)
+            width = 2 * max(1, round(TRIMAP_KERNEL * max(self.alpha.shape) / TRIMAP_SIDE / 2))
         if not 0 <= width < np.inf:
             raise LatefusionError(f"a trimap's width is 0 or more pixels, not {width}")
         if not 0 <= threshold <= 1:
             raise LatefusionError(f"a trimap's threshold is from 0 to 1, not {threshold}")
-        radius = min(round(width / 2), max(self.alpha.shape))
+        radius = min(int(width / 2), max(self.alpha.shape))
         maybe = _grow(self.fg > threshold, radius)
         surely = ~_grow(1 - self.bg <= threshold, radius)
         trimap = np.where(maybe | surely, np.uint8(128), np.uint8(0))

@@ -102,6 +102,8 @@ def test_h_is_help_everywhere(command: tuple[str, ...]) -> None:
     [
         (("classifier",), "is latefusion train segmentation here"),
         (("infer", "joint", "--image", "a.jpg"), "is latefusion matte PHOTO --model FILE here"),
+        (("main", "infer"), "is latefusion train STAGE, or latefusion matte PHOTO here"),
+        (("import-keras", "--weights", "a.h5", "b"), "--weights is IN.h5, a file without"),
         (("gen_alpha.py", "--imgDir", "a"), "is latefusion prepare SRC --out DIR here"),
         (("convert.py",), "is latefusion export CHECKPOINT --target tensorflow --names write-up"),
         (("prepare", "--imgDir", "a"), "--imgDir is SRC, a folder without"),
@@ -123,6 +125,7 @@ def test_a_name_of_the_write_up_is_answered_with_the_new_one(
     told = " ".join(done.output.replace("│", " ").split())
     assert answer in told
     assert "Possible options" not in told
+    assert "Did you mean" not in told
 
 
 @pytest.mark.parametrize(

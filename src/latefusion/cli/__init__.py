@@ -70,7 +70,8 @@ class Commands(TyperGroup):
             raise typer.Exit(1) from None
         except UsageError as error:
             if renamed := new_name(ctx.obj, error.message):
-                error.message, error.possibilities = f"{error.message.rstrip('.')}; {renamed}", None
+                wrong = error.message.partition(" Did you mean")[0].rstrip(".")
+                error.message, error.possibilities = f"{wrong}; {renamed}", None
             error.message = one_line(error.message)  # it may name a file
             raise
         except KeyboardInterrupt as stopped:

@@ -7,6 +7,7 @@ OLD_NAMES = {
     "": {
         "gen_alpha": "latefusion prepare SRC --out DIR",
         "gen_alpha.py": "latefusion prepare SRC --out DIR",
+        "main": "latefusion train STAGE, or latefusion matte PHOTO",
         "main.py": "latefusion train STAGE, or latefusion matte PHOTO",
         "classifier": "latefusion train segmentation",
         "fusion": "latefusion train fusion",
@@ -30,7 +31,6 @@ OLD_NAMES = {
         "--batch_size": "--batch-size",
     },
     "matte": {
-        "joint": "PHOTO, with --model FILE",
         "--image": "PHOTO, a file without an option's name",
         "--outdir": "-o",
         "--outDir": "-o",
@@ -43,6 +43,7 @@ OLD_NAMES = {
         "--outDir": "-o, a file",
         "--input_size": "--size",
     },
+    "import-keras": {"--weights": "IN.h5, a file without an option's name"},
     "evaluate": {"--dataset": "--data", "--outdir": "-o", "--outDir": "-o"},
 }
 

@@ -293,14 +293,41 @@ def test_each_command_takes_the_name_of_the_built_in_network(
         ("info", "lfm.h5"),
         ("matte", "gone.jpg", "--model", "lfm.h5"),
         ("evaluate", "--model", "lfm.h5", "--data", "pairs"),
+        ("quantize", "lfm.h5", "--data", "pairs", "-o", "a.onnx"),
+        ("serve", "--model", "lfm.h5", "--port", "0"),
+        ("video", "gone.mp4", "--model", "lfm.h5", "-o", "a.mov"),
     ],
 )
-def test_a_file_of_keras_weights_is_sent_to_import_keras(
-    run: Run, pairs: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("lfm.h5", "latefusion import-keras lfm.h5 lfm.safetensors"),
+        ("lfm.HDF5", "latefusion import-keras lfm.HDF5 lfm.safetensors"),
+        (
+            "lfm.keras",
+            "model.save('lfm.h5'), and make a checkpoint of that: latefusion import-keras",
+        ),
+    ],
+)
+def test_a_file_of_keras_is_sent_to_import_keras(
+    run: Run,
+    pairs: Path,
+    words: tuple[str, ...],
+    name: str,
+    cure: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(pairs.parent)
-    (pairs.parent / "lfm.h5").write_bytes(b"\x89HDF")
-    result = run(*words)
+    (pairs.parent / name).write_bytes(b"\x89HDF")
+    result = run(*(word.replace("lfm.h5", name) for word in words))
     assert result.exit_code == 1, result.output
-    assert "latefusion import-keras lfm.h5 lfm.safetensors" in result.stderr
+    assert cure in result.stderr
     assert not (pairs.parent / "run").exists()
+
+
+def test_import_keras_names_the_format_that_it_reads(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "lfm.keras").write_bytes(b"PK")
+    result = run("import-keras", tmp_path / "lfm.keras", tmp_path / "lfm.safetensors")
+    assert result.exit_code == 1
+    assert "save it there as .h5, model.save('lfm.h5')" in result.stderr
+    assert not (tmp_path / "lfm.safetensors").exists()

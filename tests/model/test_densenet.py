@@ -249,6 +249,9 @@ def test_a_file_without_tensors_is_named(tmp_path: Path, value: object, message:
 def test_a_missing_file_and_a_foreign_suffix_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no such file"):
         loaded_from(tmp_path / "absent.pth")
-    (tmp_path / "w.h5").write_bytes(b"x")
-    with pytest.raises(WeightsError, match=r"not '\.h5'"):
-        loaded_from(tmp_path / "w.h5")
+    keras = "; latefusion import-keras reads"
+    for suffix, cure in ((".onnx", "$"), (".h5", keras), (".HDF5", keras), (".keras", keras)):
+        path = tmp_path / f"w{suffix}"
+        path.write_bytes(b"x")
+        with pytest.raises(WeightsError, match=rf"not '\{suffix}'{cure}"):
+            loaded_from(path)

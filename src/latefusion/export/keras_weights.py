@@ -15,6 +15,7 @@ from latefusion.model.checkpoint import save_network
 from latefusion.model.encoders.densenet import BLOCKS, GROWTH
 from latefusion.model.encoders.stock import name_differences
 from latefusion.model.matting import MattingNetwork, NetworkConfig
+from latefusion.runtime.model_file import refuse_keras_model
 
 CONV = {"kernel": "weight", "bias": "bias"}
 NORM = {
@@ -48,6 +49,7 @@ def read_keras(source: Path) -> MattingNetwork:
     The network's size follows from the file, and every tensor must be used. Raises WeightsError
     that names missing and unexpected tensors.
     """
+    refuse_keras_model(source)
     arrays = _read_arrays(source)
     config = _config(arrays, source)
     with torch.device("meta"):  # without memory, before all shapes are checked
@@ -94,7 +96,7 @@ def _arrays_in(file: h5py.File, source: Path) -> Arrays:
     if "layer_names" not in weights.attrs:
         raise WeightsError(
             f"{source}: no attribute layer_names on the root or on model_weights; "
-            "give a file written by Keras' save_weights or save in the .h5 format"
+            "give a file that Keras 2 wrote by save_weights, or any Keras by model.save('NAME.h5')"
         )
     arrays: dict[str, np.ndarray] = {}
     room = MOST_PACKED * source.stat().st_size

@@ -18,6 +18,11 @@ from latefusion.model.matting import MattingNetwork, NetworkConfig
 from latefusion.runtime.model_file import read_json, refuse_keras
 from latefusion.schema import brief, read_entries
 
+# What may be given as a checkpoint.
+EXPECTED = (
+    "give what a training run saved (.safetensors); `train --encoder-weights` takes a stock encoder"
+)
+
 
 def save_network(path: Path, network: MattingNetwork, half: bool = False, **notes: str) -> None:
     """Write the weights with the network's configuration and `notes`. Raises OutputError.
@@ -87,9 +92,13 @@ def read_notes(path: Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             notes = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+        raise WeightsError(
+            f"{path} is not a readable safetensors file: {error}; {EXPECTED}"
+        ) from error
     if "config" not in notes:
-        raise WeightsError(f"{path} was not written by latefusion: no network configuration in it")
+        raise WeightsError(
+            f"{path} was not written by latefusion: no network configuration in it; {EXPECTED}"
+        )
     return notes
 
 

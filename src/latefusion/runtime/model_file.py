@@ -19,6 +19,7 @@ DYNAMIC = "dynamic"  # the sidecar's size of a network that takes any
 LEAST_REACH = (4, 6)  # smallest Reach of any preset: inside an image, and at its border
 PACKAGED = Path(__file__).parents[1] / "weights" / "lite.onnx"
 KERAS = (".h5", ".hdf5")
+KERAS_MODEL = ".keras"
 BUILT_IN = PACKAGED.stem  # the name that stands for the packaged files
 
 
@@ -103,12 +104,23 @@ def packaged(path: Path, ending: str) -> Path:
 
 
 def refuse_keras(path: Path) -> None:
-    """Raise WeightsError for a file of Keras weights, which only import-keras reads."""
+    """Raise WeightsError for a file of Keras, of which only import-keras reads the weights."""
+    refuse_keras_model(path)
     if path.suffix.lower() in KERAS:
         made = path.with_suffix(".safetensors")
         raise WeightsError(
             f"{path} holds Keras weights; make a checkpoint of them first:"
             f" latefusion import-keras {path} {made}"
+        )
+
+
+def refuse_keras_model(path: Path) -> None:
+    """Raise WeightsError for a whole model in the newer format of Keras, which is not read."""
+    if path.suffix.lower() == KERAS_MODEL:
+        weights = path.with_suffix(".h5")
+        raise WeightsError(
+            f"{path} is a whole Keras model; save it there as .h5, model.save('{weights.name}'),"
+            f" and make a checkpoint of that: latefusion import-keras {weights} NAME.safetensors"
         )
 
 

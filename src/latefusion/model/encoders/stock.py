@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from latefusion.errors import WeightsError
 from latefusion.model.pickled import read_pickled
+from latefusion.runtime.model_file import KERAS, KERAS_MODEL
 
 PICKLED = (".pth", ".pt")
 
@@ -23,7 +24,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         except (SafetensorError, OSError, LookupError, ValueError, RuntimeError) as error:
             raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
     if path.suffix not in PICKLED:
-        cure = "; latefusion import-keras reads a whole network's .h5" * (path.suffix == ".h5")
+        of_keras = path.suffix.lower() in (*KERAS, KERAS_MODEL)
+        cure = "; latefusion import-keras reads a whole network's .h5" * of_keras
         raise WeightsError(
             f"{path}: an encoder's weights end in .pth, .pt or .safetensors, not '{path.suffix}'"
             f"{cure}"

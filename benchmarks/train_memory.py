@@ -1,7 +1,7 @@
 """Memory of a training step: what is estimated beforehand, and what a process really takes.
 
     python benchmarks/train_memory.py --table [--size 640,960]
-    python benchmarks/train_memory.py [--preset lite densenet201] [--size 160,240] [--batch 2]
+    python benchmarks/train_memory.py [--preset lite densenet201] [--size 160,256] [--batch 2]
 
 `--table` prints the estimates as docs/training.md has them: GiB for each picture at a time, and how
 many fit a GPU. Without it each row is a process that takes two steps on random pictures, plain and
@@ -20,6 +20,8 @@ from time import perf_counter
 import torch
 
 from latefusion.cli.terminal import parse_size
+from latefusion.errors import LatefusionError
+from latefusion.images.framing import check_side
 from latefusion.model.matting import PRESETS, MattingNetwork
 from latefusion.training.memory import BF16, MARGIN, Need, step_need
 from latefusion.training.module import Training
@@ -54,7 +56,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--probe", nargs=3, help=argparse.SUPPRESS)  # preset, stage, recompute
     args = parser.parse_args()
-    args.size = args.size or ((640, 960) if args.table else (160, 240))
+    args.size = args.size or ((640, 960) if args.table else (160, 256))
+    try:
+        args.size = check_side(args.size[0]), check_side(args.size[1])
+    except LatefusionError as error:
+        parser.error(str(error))
     return args
 
 

@@ -562,6 +562,7 @@ def test_augmentation_keeps_single_precision_under_autocast(data: Path) -> None:
         ({"passes": 0}, TrainingError, "passes is 0; use 1 or more"),
         ({"canvas": 0}, TrainingError, "canvas is 0; use 1 or more"),
         ({"accumulate": 0}, TrainingError, "accumulate is 0; use 1 or more"),
+        ({"compile": True, "recompute": True}, TrainingError, "exclude each other; leave one"),
     ],
 )
 def test_wrong_settings_are_named(

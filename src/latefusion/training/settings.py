@@ -112,6 +112,8 @@ def check_settings(settings: Settings) -> None:
     rate = settings.max_lr
     if rate is not None and not 0 < rate < math.inf:
         raise TrainingError(f"max_lr is {rate}; use a number above 0, for example 0.001")
+    if settings.compile and settings.recompute:
+        raise TrainingError("compile and recompute exclude each other; leave one of them out")
     if settings.weights and settings.encoder_weights:
         raise TrainingError("weights hold an encoder already; leave --encoder-weights out")
     check_stage(settings)

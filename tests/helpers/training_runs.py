@@ -32,8 +32,10 @@ CHANGES: dict[str, dict[str, Any]] = {
     "joint": {"stage": "joint"},
     "window": {"stage": "fusion", "window": (32, 48), "epochs": 2},
     "plain": {"backgrounds": (), "validation": (), "workers": 1, "epochs": 2},
+    "recompute": {"recompute": True, "epochs": 2},
 }
 UNLIKE = "unlike"  # the processes see the pairs in different orders
+PARTS = "parts"  # the second process needs two parts of a batch
 LOST = "lost"  # three epochs of the first one; a process is lost in the second
 
 
@@ -124,6 +126,11 @@ def run_unlike(settings: Settings) -> None:
         (settings.out / f"rank-{rank}.txt").write_text(str(error))
 
 
+def run_in_parts(settings: Settings) -> None:
+    """Train where the second process needs more parts of a batch than the first."""
+    run(replace(settings, accumulate=int(os.environ["RANK"]) + 1))
+
+
 def main() -> None:
     folder, out = map(Path, sys.argv[1:])
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -131,6 +138,7 @@ def main() -> None:
         run(run_settings(folder, out, LOST), Loss())
         for name in CHANGES:
             run(run_settings(folder, out, name))
+        run_in_parts(run_settings(folder, out, PARTS))
         run_unlike(run_settings(folder, out, UNLIKE))
 
 

@@ -5,23 +5,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from latefusion.data.share import ALONE, Share
 from latefusion.errors import TrainingError
 from latefusion.parallel import Memory
 from latefusion.training.batch import (
     GIB,
+    Place,
     at_once,
     dividing,
+    fitted,
     keeps_canvases,
     keeps_views,
     parts_that_fit,
     tell_canvas,
     tell_memory,
+    tell_parts,
 )
 from latefusion.training.memory import Need
 from latefusion.training.settings import Settings
 from latefusion.training.settings_file import write_settings
+from tests.helpers.toy_network import TOY
 
 NEED = Need(fixed=GIB // 2, picture=2 * GIB)
 
@@ -61,6 +66,20 @@ def test_processes_divide_their_shares(tmp_path: Path) -> None:
     assert at_once(run(accumulate=2), Share(1, 4)) == 2
 
 
+@pytest.mark.usefixtures("toy_preset")
+def test_where_the_memory_is_unknown_canvases_have_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of 1216 x 1216 of some 3000 pairs would be 28 GiB."""
+    monkeypatch.setattr("latefusion.training.memory.usable_memory", lambda: None)
+    monkeypatch.setattr("latefusion.training.batch.usable_memory", lambda: None)
+    place = Place(torch.device("cpu"), bf16=False, processes=1)
+    settings, room = fitted(run(input_size=(64, 64)), TOY, ALONE, place)
+    assert settings.accumulate == 1
+    assert not keeps_canvases(run(), 2716, 540, room)[0]
+    assert keeps_canvases(run(canvas=448), 2716, 540, room)[0]
+
+
 def test_parts_divide_the_pictures() -> None:
     assert [dividing(12, parts) for parts in (1, 2, 5, 7, 12, 99)] == [1, 2, 6, 12, 12, 12]
     assert dividing(13, 2) == 13
@@ -87,6 +106,17 @@ def test_parts_that_do_not_fit_are_named_with_the_cure(caplog: pytest.LogCapture
     )
     tell_memory(run(accumulate=16, recompute=True), NEED, memory(1))
     assert caplog.messages[-1].endswith("pass a smaller --input-size")
+
+
+def test_other_parts_than_those_asked_for_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    tell_parts(asked=4, own=4, parts=4)
+    assert not caplog.messages
+    tell_parts(asked=3, own=4, parts=4)
+    tell_parts(asked=2, own=2, parts=8)
+    assert caplog.messages == [
+        "3 parts do not divide a batch evenly; it is computed in 4",
+        "another process needs 8 parts of a batch; so all compute it in 8",
+    ]
 
 
 def test_nothing_is_said_of_little_memory(caplog: pytest.LogCaptureFixture) -> None:
@@ -124,22 +154,20 @@ def test_canvases_stay_in_memory_where_they_fit(caplog: pytest.LogCaptureFixture
     small = run(canvas=100)
     needed = 100 * 100 * (7 * 5 + 3 * 2)
     assert keeps_canvases(small, 5, 2, needed + 9) == (True, 9)
-    assert keeps_canvases(small, 5, 2, None) == (True, None)
     assert keeps_canvases(replace(small, workers=1), 5, 2, needed) == (False, needed)
     assert keeps_canvases(replace(small, resident=True), 5, 2, needed) == (False, 0)
     assert not caplog.messages
     assert keeps_canvases(run(), 2716, 540, 5 * GIB) == (False, 5 * GIB)
     assert keeps_canvases(run(resident=True), 2716, 540, -GIB) == (False, -GIB)
     cached, resident = caplog.messages
-    assert "1216 x 1216 take 28.4 GiB, and 5.0 GiB of memory are left; photos are decoded" in cached
-    assert "0.0 GiB of memory are left; choose a smaller canvas" in resident
+    assert "1216 x 1216 take 28.4 GiB, and there is room for 5.0 GiB; photos are decoded" in cached
+    assert "there is room for 0.0 GiB; choose a smaller canvas" in resident
 
 
 def test_views_of_validation_stay_in_memory_where_they_fit() -> None:
     size = 7 * 640 * 960
     assert keeps_views(run(), 3, 3 * size)
     assert not keeps_views(run(), 4, 3 * size)
-    assert keeps_views(run(), 10**6, None)
 
 
 @pytest.fixture(autouse=True)

@@ -367,7 +367,7 @@ def test_a_long_run_says_after_some_steps_how_long_it_will_take(
     train(settings(data, tmp_path / "long", epochs=10**9, validation=()), [Stop(after=3)])
     (message,) = caplog.messages
     assert re.fullmatch(
-        r"\d+\.\d s a step: about \d.* an epoch of 2 steps and \d.* days .*", message
+        r"\d+\.\d s a step: about \d.* an epoch of 2 steps, and \d.* days .*", message
     )
 
 
@@ -448,7 +448,7 @@ def test_a_run_without_memory_for_its_batch_divides_it_and_keeps_that(
     out = tmp_path / "run"
     need = step_need(TOY, STAGES["segmentation"], settings(data, out))
     room = Memory(need.of(1), 2 * need.of(9))
-    monkeypatch.setattr("latefusion.training.batch.device_memory", lambda _: room)
+    monkeypatch.setattr("latefusion.training.batch.device_memory", lambda *_: room)
     recorder = Recorder()
     train(settings(data, out, batch_size=4), [recorder])
     assert len(recorder.losses) == 4
@@ -468,7 +468,7 @@ def test_a_step_that_runs_out_of_memory_is_one_line_with_the_cure(
 
     stage = replace(STAGES["segmentation"], forward=forward)
     monkeypatch.setitem(STAGES, "segmentation", stage)
-    monkeypatch.setattr("latefusion.training.run.fitted", lambda run, *_: (run, None))
+    monkeypatch.setattr("latefusion.training.run.fitted", lambda run, *_: (run, 0))
     with pytest.raises(
         TrainingError, match="does not hold a step of segmentation at 64 x 64; pass"
     ):

@@ -16,7 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.helpers.training_runs import CHANGES, LOST, UNLIKE, run, run_settings, write_data
+from latefusion.training.settings_file import read_settings
+from tests.helpers.training_runs import CHANGES, LOST, PARTS, UNLIKE, run, run_settings, write_data
 
 pytestmark = [pytest.mark.usefixtures("toy_preset"), pytest.mark.slow]
 
@@ -119,7 +120,13 @@ def test_processes_that_see_other_pairs_are_refused(runs: Runs) -> None:
     """They would train on some pairs twice, or wait for each other at an epoch's end."""
     for rank in (0, 1):
         told = (runs.two / UNLIKE / f"rank-{rank}.txt").read_text()
-        assert told.startswith("the processes differ in pairs, batch size, --accumulate or seed")
+        assert told.startswith("the processes differ in pairs, batch size or seed;")
+
+
+def test_all_processes_take_the_parts_that_one_of_them_needs(runs: Runs) -> None:
+    for rank in (0, 1):
+        assert len(saw(runs.two / PARTS, rank)["losses"]) == 2 * 3 * 3
+    assert read_settings(runs.two / PARTS / "settings.yaml")["accumulate"] == 2
 
 
 def test_a_run_of_two_processes_goes_on_in_one(runs: Runs, tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 import logging
 import math
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
+from torch.utils.data import BatchSampler, DataLoader
 
+from latefusion.data.dataset import RandomOrder
 from latefusion.data.share import ALONE, Share
 from latefusion.errors import TrainingError
 from latefusion.model.matting import NetworkConfig
@@ -20,33 +23,44 @@ log = logging.getLogger(__name__)
 
 GIB = 2**30
 TOLD_FROM = GIB  # what a step takes; less fits anywhere
+ROOM = 8 * GIB  # for canvases, where the free memory is not known
+
+
+class Place(NamedTuple):
+    """The device of a process, its precision, and how many processes share the machine."""
+
+    device: torch.device
+    bf16: bool
+    processes: int
 
 
 def fitted(
-    settings: Settings, config: NetworkConfig, share: Share, processes: int
-) -> tuple[Settings, int | None]:
+    settings: Settings, config: NetworkConfig, share: Share, place: Place
+) -> tuple[Settings, int]:
     """The settings with parts of a batch that the memory holds, and the bytes left for canvases.
 
-    `processes` share this machine. Says what a step takes and what is lost. The bytes are None
-    where the memory is not known. Raises TrainingError where not even one picture fits.
+    Says what a step takes and what is lost. Raises TrainingError where not even one picture fits.
     """
     tell_canvas(settings)
-    gpu = torch.cuda.is_available()
-    memory = device_memory(processes)
-    need = step_need(config, STAGES[settings.stage], settings, bf16=gpu)
+    memory = device_memory(place.device, place.processes)
+    need = step_need(config, STAGES[settings.stage], settings, place.bf16)
     settings = replace(settings, accumulate=parts_that_fit(settings, need, memory, share))
     if memory:
         tell_memory(settings, need, memory, share)
-    if gpu and not settings.resident:
+    if place.device.type == "cuda" and not settings.resident:
         host = usable_memory()
-        return settings, host.free // processes if host else None
-    taken = need.of(at_once(settings, share))
-    return settings, memory.free - taken if memory else None
+        return settings, host.free // place.processes if host else ROOM
+    return settings, memory.free - need.of(at_once(settings, share)) if memory else ROOM
+
+
+def pictures_of(settings: Settings, share: Share) -> int:
+    """A process's pictures of a batch."""
+    return max(1, settings.batch_size // share.world)
 
 
 def at_once(settings: Settings, share: Share) -> int:
     """The pictures that a process computes at a time."""
-    own = max(1, settings.batch_size // share.world)
+    own = pictures_of(settings, share)
     return own // dividing(own, settings.accumulate or 1)
 
 
@@ -57,7 +71,7 @@ def parts_that_fit(settings: Settings, need: Need, memory: Memory | None, share:
     kept = settings.out / SETTINGS
     if settings.resume and kept.exists():
         return int(read_settings(kept).get("accumulate", 1))
-    own = max(1, settings.batch_size // share.world)
+    own = pictures_of(settings, share)
     return dividing(own, math.ceil(own / need.pictures_in(memory.free))) if memory else 1
 
 
@@ -66,13 +80,39 @@ def dividing(pictures: int, parts: int) -> int:
     return next(n for n in range(min(parts, pictures), pictures + 1) if pictures % n == 0)
 
 
+def parts_of(loader: DataLoader[Any]) -> int:
+    """The parts that a training loader gives a process's pictures of a batch in."""
+    order, parts = loader.sampler, loader.batch_sampler
+    assert isinstance(order, RandomOrder)
+    assert isinstance(parts, BatchSampler)
+    return order.share.batch(order.batch) // parts.batch_size
+
+
+def divide(loader: DataLoader[Any], parts: int) -> None:
+    """Let a training loader give a process's pictures of a batch in so many parts."""
+    order, given = loader.sampler, loader.batch_sampler
+    assert isinstance(order, RandomOrder)
+    assert isinstance(given, BatchSampler)
+    given.batch_size = order.share.batch(order.batch) // parts
+
+
+def tell_parts(asked: int, own: int, parts: int) -> None:
+    """Say why the parts are not those `asked` for: `own` divide a batch, all take `parts`."""
+    if is_first() and own != asked:
+        log.warning("%d parts do not divide a batch evenly; it is computed in %d", asked, own)
+    if is_first() and parts != own:
+        log.warning(
+            "another process needs %d parts of a batch; so all compute it in %d", parts, parts
+        )
+
+
 def tell_memory(settings: Settings, need: Need, memory: Memory, share: Share = ALONE) -> None:
     """Say what a step takes, and what is done where the memory does not hold it.
 
     `settings.accumulate` is the number of parts in use. Raises TrainingError where the tensors of
     one picture are more than the whole memory.
     """
-    own = max(1, settings.batch_size // share.world)
+    own = pictures_of(settings, share)
     part = at_once(settings, share)
     height, width = settings.input_size
     what = f"{settings.stage} at {height} x {width} takes about {gib(need.picture)} a picture"
@@ -126,22 +166,22 @@ def tell_canvas(settings: Settings) -> None:
 
 
 def keeps_canvases(
-    settings: Settings, pictures: int, backgrounds: int, room: int | None
-) -> tuple[bool, int | None]:
-    """True if decoded canvases stay in memory, and the bytes that are left then; None for no limit.
+    settings: Settings, pictures: int, backgrounds: int, room: int
+) -> tuple[bool, int]:
+    """True if decoded canvases stay in memory, and the bytes of `room` that are left then.
 
     A canvas has image, alpha and foreground, that of a background only its image. Each worker
     would keep its own, and resident ones are decoded once.
     """
     side = settings.canvas_side
     needed = side * side * (7 * pictures + 3 * backgrounds)
-    if settings.workers or room is None:
-        return not (settings.workers or settings.resident), room
+    if settings.workers and not settings.resident:
+        return False, room
     if needed <= room:
         return not settings.resident, room - needed
     if is_first():
         log.warning(
-            "canvases of %d x %d take %s, and %s of memory are left; %s",
+            "canvases of %d x %d take %s, and there is room for %s; %s",
             *(side, side, gib(needed), gib(max(0, room)), NO_ROOM[settings.resident]),
         )
     return False, room
@@ -154,10 +194,10 @@ NO_ROOM = {  # by `resident`
 }
 
 
-def keeps_views(settings: Settings, photos: int, room: int | None) -> bool:
+def keeps_views(settings: Settings, photos: int, room: int) -> bool:
     """True if so many views of validation, 3 bytes and one float32 a pixel, fit in `room`."""
     height, width = settings.input_size
-    return room is None or 7 * height * width * photos <= room
+    return 7 * height * width * photos <= room
 
 
 def gib(count: float) -> str:

@@ -17,12 +17,15 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from latefusion.errors import TrainingError, reason
 from latefusion.images.regular import read_regular
 from latefusion.images.writing import whole_file
 from latefusion.model.checkpoint import save_network
 from latefusion.schema import brief
+from latefusion.training.batch import divide, parts_of, tell_parts
+from latefusion.training.distributed import merged
 from latefusion.training.module import Training
 from latefusion.training.settings import Settings
 from latefusion.training.settings_file import SETTINGS, write_settings
@@ -139,6 +142,22 @@ class SaveWeights(pl.Callback):
             **figures,
         }
         save_network(self.out / name, module.network, half=False, **notes)
+
+
+class Parts(pl.Callback):
+    """Lets all processes take the parts of a batch that the one with the least memory needs."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader = loader
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Training)
+        own = parts_of(self.loader)
+        parts = max(merged({str(trainer.global_rank): own}).values())
+        tell_parts(pl_module.settings.accumulate or 1, own, parts)
+        divide(self.loader, parts)
+        trainer.accumulate_grad_batches = parts
+        pl_module.settings = replace(pl_module.settings, accumulate=parts)
 
 
 class Record(pl.Callback):
@@ -268,7 +287,7 @@ def tell_time(trainer: pl.Trainer, steps: int, seconds: float) -> None:
     left = (steps * trainer.max_epochs - trainer.global_step) * seconds
     if left >= TOLD_FROM:
         log.warning(
-            "%.1f s a step: about %s an epoch of %d steps and %s in all, without validation",
+            "%.1f s a step: about %s an epoch of %d steps, and %s to the end, without validation",
             *(seconds, duration(steps * seconds), steps, duration(left)),
         )
 

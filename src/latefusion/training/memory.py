@@ -1,6 +1,5 @@
 """The memory that a training step takes, estimated for any network, and the memory there is."""
 
-import os
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -109,10 +108,10 @@ def middle_window(size: tuple[int, int], window: tuple[int, int]) -> Window:
     return Window(top, left, *window)
 
 
-def device_memory(processes: int) -> Memory | None:
+def device_memory(device: torch.device, processes: int) -> Memory | None:
     """The memory for the tensors of one of so many processes on this machine."""
-    if torch.cuda.is_available():
-        return Memory(*torch.cuda.mem_get_info(int(os.environ.get("LOCAL_RANK", "0"))))
+    if device.type == "cuda":
+        return Memory(*torch.cuda.mem_get_info(device))
     found = usable_memory()
     return found and Memory(found.free // processes, found.total // processes)
 

@@ -103,8 +103,8 @@ class Training(pl.LightningModule):
         """Refuse processes whose shares do not make up one batch; load resident canvases."""
         if len(set(merged({str(self.share.rank): self.order}).values())) > 1:
             raise TrainingError(
-                "the processes differ in pairs, batch size, --accumulate or seed; start all of "
-                "them with the same settings on the same files"
+                "the processes differ in pairs, batch size or seed; start all of them with the "
+                "same settings on the same files"
             )
         if self.canvases:
             self.resident = Resident(self.canvases, self.device)

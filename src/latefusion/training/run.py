@@ -49,11 +49,21 @@ from latefusion.model.checkpoint import load_network
 from latefusion.model.encoders import ENCODERS
 from latefusion.model.matting import PRESETS, MattingNetwork
 from latefusion.parallel import usable_cores
-from latefusion.training.batch import dividing, fitted, keeps_canvases, keeps_views, out_of_memory
+from latefusion.training.batch import (
+    ROOM,
+    Place,
+    dividing,
+    fitted,
+    keeps_canvases,
+    keeps_views,
+    out_of_memory,
+    parts_of,
+)
 from latefusion.training.callbacks import (
     BEST,
     Bar,
     Forecast,
+    Parts,
     Rates,
     Record,
     SaveWeights,
@@ -107,28 +117,20 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
         trainer = make_trainer(settings, epochs, watchers)
         share = Share(trainer.global_rank, trainer.world_size)
         network = start_network(settings)
-        here = launch(settings.devices, settings.nodes).devices
-        settings, room = fitted(settings, network.config, share, here)
+        bf16 = trainer.precision == "bf16-mixed"
+        place = Place(trainer.strategy.root_device, bf16, trainer.num_devices)
+        settings, room = fitted(settings, network.config, share, place)
         loader, views = loaders(settings, share, room)
-        parts = parts_of(loader)
-        settings = replace(settings, accumulate=parts)
-        trainer.accumulate_grad_batches = parts
-        horizon = Horizon(len(loader) // parts, settings.horizon or epochs)
+        horizon = Horizon(len(loader) // parts_of(loader), settings.horizon or epochs)
         order = order_digest(settings, loader)
         canvases = canvases_of(loader) if settings.resident else None
         module = Training(network, stage, settings, horizon, share, order, canvases)
+        trainer.callbacks.append(Parts(loader))
         make_folder(settings.out)
         if is_first():
             remove_parts(settings.out)
         fit(trainer, module, loader, views)
     return settings.out / BEST
-
-
-def parts_of(loader: DataLoader[Any]) -> int:
-    """The parts that a loader gives a process's pictures of a batch in."""
-    order = loader.sampler
-    assert isinstance(order, RandomOrder)
-    return order.share.batch(order.batch) // (loader.batch_size or 1)
 
 
 def is_of_this_launch(state: Path) -> bool:
@@ -143,7 +145,7 @@ def order_digest(settings: Settings, loader: DataLoader[Sample]) -> str:
     data = canvases_of(loader)
     names = [Path(pair.key).name for pair in data.pairs.items]
     drawn = (settings.cutout_portion, settings.passes, settings.batch_size, settings.seed)
-    parts = (*names, len(data.backgrounds), *drawn, parts_of(loader))
+    parts = (*names, len(data.backgrounds), *drawn)
     return hashlib.sha256("\0".join(map(str, parts)).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -200,11 +202,11 @@ def start_network(settings: Settings) -> MattingNetwork:
 
 
 def loaders(
-    settings: Settings, share: Share = ALONE, room: int | None = None
+    settings: Settings, share: Share = ALONE, room: int = ROOM
 ) -> tuple[DataLoader[Sample], DataLoader[Sample] | None]:
     """A process's share of the training canvases, in random order, and of the validation views.
 
-    Canvases stay in memory where they fit into `room` bytes; None for no limit.
+    Canvases stay in memory where they fit into `room` bytes.
     """
     cutouts = read_cutouts(settings.cutouts)
     backgrounds = named_images(settings.backgrounds) if settings.backgrounds else []

@@ -100,21 +100,21 @@ def test_h_is_help_everywhere(command: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        (("classifier",), "is latefusion train segmentation here"),
-        (("infer", "joint", "--image", "a.jpg"), "is latefusion matte PHOTO --model FILE here"),
-        (("main", "infer"), "is latefusion train STAGE, or latefusion matte PHOTO here"),
+        (("classifier",), "the write-up's classifier is latefusion train segmentation "),
+        (("infer", "joint", "--image", "a.jpg"), "is latefusion matte PHOTO --model FILE "),
+        (("main", "infer"), "is latefusion train STAGE, or latefusion matte PHOTO"),
         (("import-keras", "--weights", "a.h5", "b"), "--weights is IN.h5, a file without"),
-        (("gen_alpha.py", "--imgDir", "a"), "is latefusion prepare SRC --out DIR here"),
+        (("gen_alpha.py", "--imgDir", "a"), "is latefusion prepare SRC --out DIR --train-ratio"),
         (("convert.py",), "is latefusion export CHECKPOINT --target tensorflow --names write-up"),
         (("prepare", "--imgDir", "a"), "--imgDir is SRC, a folder without"),
-        (("prepare", "a", "--out", "b", "--trainRatio=0.9"), "--trainRatio is --train-ratio here"),
-        (("train", "classifier"), "classifier is segmentation here"),
+        (("prepare", "a", "--out", "b", "--trainRatio=0.9"), "--trainRatio is --train-ratio "),
+        (("train", "classifier"), "classifier is segmentation "),
         (("train", "joint", "--dataset", "a"), "--dataset is --data, with --validation"),
-        (("train", "joint", "--logs", "a"), "--logs is --out here"),
-        (("train", "joint", "--input_size", "64,64"), "--input_size is --input-size here"),
+        (("train", "joint", "--logs", "a"), "--logs is --out "),
+        (("train", "joint", "--input_size", "64,64"), "--input_size is --input-size "),
         (("matte", "--image", "a.jpg"), "--image is PHOTO, a file without"),
-        (("matte", "a.jpg", "--outdir", "b"), "--outdir is -o here"),
-        (("export", "a", "--input_size", "64,64"), "--input_size is --size here"),
+        (("matte", "a.jpg", "--outdir", "b"), "--outdir is -o "),
+        (("export", "a", "--input_size", "64,64"), "--input_size is --size "),
     ],
 )
 def test_a_name_of_the_write_up_is_answered_with_the_new_one(
@@ -126,6 +126,16 @@ def test_a_name_of_the_write_up_is_answered_with_the_new_one(
     assert answer in told
     assert "Possible options" not in told
     assert "Did you mean" not in told
+
+
+def test_all_names_of_the_write_up_in_a_command_are_answered_at_once() -> None:
+    words = ("train", "classifier", "--dataset", "joint", "--logs", "b", "--input_size=64,64")
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    told = " ".join(done.output.replace("│", " ").split())
+    assert "--dataset is --data, with --validation beside it; classifier is segmentation" in told
+    assert "; --logs is --out; --input_size is --input-size" in told
+    assert "joint" not in told  # a folder's name
 
 
 @pytest.mark.parametrize(

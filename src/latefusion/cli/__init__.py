@@ -15,7 +15,7 @@ from latefusion import __version__
 from latefusion.cli.evaluate import evaluation
 from latefusion.cli.export import deployment
 from latefusion.cli.matte import photos_app
-from latefusion.cli.old_names import new_name
+from latefusion.cli.old_names import new_names
 from latefusion.cli.serve import serving
 from latefusion.cli.streams import Streams, flush_stdout
 from latefusion.cli.terminal import complain
@@ -69,8 +69,8 @@ class Commands(TyperGroup):
             complain(f"error: {error}")
             raise typer.Exit(1) from None
         except UsageError as error:
-            if renamed := new_name(ctx.obj, error.message):
-                wrong = error.message.partition(" Did you mean")[0].rstrip(".")
+            if renamed := new_names(ctx.obj, error.message):
+                wrong = error.message.partition(" Did you mean ")[0].rstrip(".")
                 error.message, error.possibilities = f"{wrong}; {renamed}", None
             error.message = one_line(error.message)  # it may name a file
             raise

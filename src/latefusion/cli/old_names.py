@@ -5,8 +5,8 @@ from collections.abc import Sequence
 # By command: a name of the write-up, and its new one. The commands themselves are under "".
 OLD_NAMES = {
     "": {
-        "gen_alpha": "latefusion prepare SRC --out DIR",
-        "gen_alpha.py": "latefusion prepare SRC --out DIR",
+        "gen_alpha": "latefusion prepare SRC --out DIR --train-ratio 0.9",
+        "gen_alpha.py": "latefusion prepare SRC --out DIR --train-ratio 0.9",
         "main": "latefusion train STAGE, or latefusion matte PHOTO",
         "main.py": "latefusion train STAGE, or latefusion matte PHOTO",
         "classifier": "latefusion train segmentation",
@@ -48,13 +48,18 @@ OLD_NAMES = {
 }
 
 
-def new_name(words: Sequence[str], message: str) -> str | None:
-    """What stands here for the name of the write-up that a usage error is about; None without one.
+def new_names(words: Sequence[str], message: str) -> str | None:
+    """What stands here for the names of the write-up in a command that is a usage error.
 
-    `words` are those of the command line, `message` is the error's, which quotes the wrong one.
+    `words` are those of the command line, `message` is the error's, which quotes the wrong one;
+    None unless that is a name of the write-up. Its others in the command are told with it.
     """
     command, *options = words if words and words[0] in OLD_NAMES else ["", *words[:1]]
-    for name in (option.partition("=")[0] for option in options):
-        if name in message and name in OLD_NAMES[command]:
-            return f"the write-up's {name} is {OLD_NAMES[command][name]} here"
-    return None
+    names = [option.partition("=")[0] for option in options]
+    old = [name for name in dict.fromkeys(names) if name in OLD_NAMES[command]]
+    wrong = next((name for name in old if name in message), None)
+    if wrong is None:
+        return None
+    others = [name for name in old if name.startswith("--") or name == names[0]]
+    told = [f"{name} is {OLD_NAMES[command][name]}" for name in dict.fromkeys([wrong, *others])]
+    return f"here the write-up's {'; '.join(told)}"

@@ -347,19 +347,36 @@ def test_other_projects_find_the_library(installed: Path, model: Path, tmp_path:
     assert done.stderr.startswith("1 image 1: the image is empty or not 8-bit BGR")
 
 
-def test_pkg_config_finds_the_library(installed: Path, model: Path, tmp_path: Path) -> None:
+def build_by_pkg_config(installed: Path, folder: Path, main: str) -> Path:
+    """A program that uses the installed library, built by the command in the docs."""
     if shutil.which("pkg-config") is None:
         absent("pkg-config is not installed")
-    (tmp_path / "main.cpp").write_text(CONSUMER)
-    [folder] = installed.glob("lib*/**/pkgconfig")
-    environment = os.environ | {"PKG_CONFIG_PATH": str(folder)}
-    command = "c++ main.cpp -o mine $(pkg-config --cflags --libs latefusion)"
+    folder.mkdir(exist_ok=True)
+    (folder / "main.cpp").write_text(main)
+    [at] = installed.glob("lib*/**/pkgconfig")
+    [text] = [text for text in blocks("sh").values() if "pkg-config" in text]
     built = subprocess.run(
-        command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+        text.replace("FOLDER/lib/pkgconfig", str(at)),
+        shell=True,
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
     assert built.returncode == 0, built.stderr
-    done = subprocess.run([tmp_path / "mine", model], capture_output=True, text=True, check=True)
+    return folder / "mine"
+
+
+def test_pkg_config_finds_the_library(installed: Path, model: Path, tmp_path: Path) -> None:
+    program = build_by_pkg_config(installed, tmp_path, CONSUMER)
+    done = subprocess.run([program, model], capture_output=True, text=True, check=True)
     assert done.stdout == "60 40 0.0 2 20 0.0"
+
+
+@pytest.mark.parametrize("name", blocks("cpp"))
+def test_every_program_in_the_docs_links_by_pkg_config(
+    installed: Path, tmp_path: Path, name: str
+) -> None:
+    assert build_by_pkg_config(installed, tmp_path / "mine", blocks("cpp")[name]).exists()
 
 
 @pytest.mark.parametrize("name", blocks("cpp"))

@@ -129,13 +129,19 @@ def test_a_name_of_the_write_up_is_answered_with_the_new_one(
 
 
 def test_all_names_of_the_write_up_in_a_command_are_answered_at_once() -> None:
-    words = ("train", "classifier", "--dataset", "joint", "--logs", "b", "--input_size=64,64")
+    words = ("train", "classifier", "--dataset", "a", "--logs", "b", "--input_size=64,64")
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2
     told = " ".join(done.output.replace("│", " ").split())
     assert "--dataset is --data, with --validation beside it; classifier is segmentation" in told
     assert "; --logs is --out; --input_size is --input-size" in told
-    assert "joint" not in told  # a folder's name
+
+
+def test_a_value_beside_a_name_of_the_write_up_is_none() -> None:
+    words = ("train", "joint", "--dataset", "classifier", "--logs", "b")  # a folder's name
+    done = CliRunner().invoke(app, words)
+    assert "--dataset is --data" in done.output
+    assert "classifier is" not in done.output
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@
 namespace latefusion {
 namespace {
 
-cv::Mat in_levels(const cv::Mat& plane, int depth, double most) {
+cv::Mat alpha_of(const Result& result) { return faded(result.matte.alpha, result.opacity); }
+
+cv::Mat in_16_bits(const cv::Mat& plane) {
   cv::Mat levels;
-  plane.convertTo(levels, depth, most);
+  plane.convertTo(levels, CV_16U, 65535);
   return levels;
 }
-
-cv::Mat alpha_of(const Result& result) { return faded(result.matte.alpha, result.opacity); }
 
 const Background SHOWN_ON = cv::Vec3b(64, 177, 0);  // BGR: a green that few subjects wear
 
@@ -51,13 +51,12 @@ cv::Mat panel(const std::string& name, const cv::Mat& pixels) {
 
 // Photo, fg, bg, blend, alpha and composite, in two rows.
 cv::Mat on_sheet(const Result& result) {
-  const auto levels = [](const cv::Mat& plane) { return in_levels(plane, CV_8U, 255); };
   const std::vector<cv::Mat> panels = {
       panel("photo", result.image),
-      panel("fg", levels(result.matte.fg())),
-      panel("bg", levels(result.matte.bg())),
-      panel("blend", levels(result.matte.blend())),
-      panel("alpha", levels(alpha_of(result))),
+      panel("fg", to_levels(result.matte.fg())),
+      panel("bg", to_levels(result.matte.bg())),
+      panel("blend", to_levels(result.matte.blend())),
+      panel("alpha", to_levels(alpha_of(result))),
       panel("composite", on_background(result)),
   };
   const cv::Size step = panels[0].size() + cv::Size(GAP, GAP);
@@ -75,11 +74,11 @@ const std::map<std::string, std::function<cv::Mat(const Result&)>>& kinds() {
        [](const Result& result) {
          return cutout(result.image, result.matte.alpha, result.opacity);
        }},
-      {"alpha", [](const Result& result) { return in_levels(alpha_of(result), CV_8U, 255); }},
-      {"alpha16", [](const Result& result) { return in_levels(alpha_of(result), CV_16U, 65535); }},
-      {"fg", [](const Result& result) { return in_levels(result.matte.fg(), CV_8U, 255); }},
-      {"bg", [](const Result& result) { return in_levels(result.matte.bg(), CV_8U, 255); }},
-      {"blend", [](const Result& result) { return in_levels(result.matte.blend(), CV_8U, 255); }},
+      {"alpha", [](const Result& result) { return to_levels(alpha_of(result)); }},
+      {"alpha16", [](const Result& result) { return in_16_bits(alpha_of(result)); }},
+      {"fg", [](const Result& result) { return to_levels(result.matte.fg()); }},
+      {"bg", [](const Result& result) { return to_levels(result.matte.bg()); }},
+      {"blend", [](const Result& result) { return to_levels(result.matte.blend()); }},
       {COMPOSITE, on_background},
       {SHEET, on_sheet},
   };

@@ -23,6 +23,11 @@ Bytes read_bytes(const fs::path& file, const std::string& cure) {
   if (type == fs::file_type::directory) {
     throw Error(Code::file, file.string() + " is a folder; " + cure);
   }
+  // Reading a pipe may wait for ever, and reading a device never end.
+  if (type == fs::file_type::fifo || type == fs::file_type::socket ||
+      type == fs::file_type::character || type == fs::file_type::block) {
+    throw Error(Code::file, file.string() + " is a pipe or a device, not a file; " + cure);
+  }
   std::ifstream stream(file, std::ios::binary);
   Bytes bytes{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
   if (!stream.is_open() || stream.bad()) {
@@ -40,6 +45,8 @@ std::string one_line(const std::string& text) {
   }
   return line;
 }
+
+bool is_of_memory(const cv::Exception& error) { return error.code == cv::Error::StsNoMem; }
 
 std::string in_brief(const cv::Exception& error) {
   const std::string line = one_line(error.err);

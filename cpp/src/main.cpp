@@ -52,9 +52,15 @@ void prepare_out(const Command& command) {
   }
 }
 
-Matte find_matte(const Command& command, const Photo& photo) {
-  const Silence silence;  // protobuf complains on stderr by itself
-  return Predictor(command.model, command.options).matte(photo.image);
+// protobuf complains on stderr by itself.
+Predictor load(const Command& command) {
+  const Silence silence;
+  return Predictor(command.model, command.options);
+}
+
+Matte find_matte(Predictor predictor, const Photo& photo) {
+  const Silence silence;
+  return predictor.matte(photo.image);
 }
 
 void run(const Command& command) {
@@ -63,8 +69,10 @@ void run(const Command& command) {
   }
   const Photo photo = read_photo(command.image);
   const std::optional<Background> background = read_background(command.background);
-  prepare_out(command);
-  const Result result = {photo.image, find_matte(command, photo), background, photo.opacity};
+  Predictor predictor = load(command);
+  prepare_out(command);  // last, so that nothing is left behind where the rest does not work
+  const Result result = {photo.image, find_matte(std::move(predictor), photo), background,
+                         photo.opacity};
   for (const std::string& kind : command.kinds) {
     const fs::path file = command.file(kind);
     write_png(file, pixels(kind, result));
@@ -109,7 +117,9 @@ int main(int count, char** words) {
   } catch (const UsageError& error) {
     return complain(error.what(), 2);
   } catch (const std::bad_alloc&) {
-    return complain("not enough memory for this photo; make it smaller", 1);
+    return complain(NO_MEMORY, 1);
+  } catch (const cv::Exception& error) {
+    return complain(is_of_memory(error) ? NO_MEMORY : error.what(), 1);
   } catch (const std::exception& error) {
     return complain(error.what(), 1);
   } catch (...) {

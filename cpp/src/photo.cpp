@@ -22,7 +22,10 @@ cv::Mat decode(const Bytes& file, int flags) {
   const Silence silence;  // libpng, libjpeg and OpenCV write to stderr by themselves
   try {
     return cv::imdecode(file, flags);
-  } catch (const cv::Exception&) {
+  } catch (const cv::Exception& error) {
+    if (is_of_memory(error)) {
+      throw;
+    }
     return {};
   }
 }

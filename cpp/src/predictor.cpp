@@ -1,9 +1,11 @@
 // Photo -> Matte, in the order of src/latefusion/inference/predictor.py.
 #include <algorithm>
 #include <memory>
+#include <new>
 #include <optional>
 #include <utility>
 
+#include "bytes.hpp"
 #include "closed_form.hpp"
 #include "closeup.hpp"
 #include "detail.hpp"
@@ -59,6 +61,30 @@ struct Predictor::State {
     alpha = changed;
     return detail;
   }
+
+  Matte find(const cv::Mat& image) {
+    Matte found;
+    Matte::Views views;
+    views.frame = network.frame(image.size());
+    views.planes = network.run(views.frame.fit(image), found.milliseconds);
+    cv::Mat1f alpha = views.frame.restore(views.planes.alpha);
+    double seen = views.frame.scale();
+    found.fused = views.planes.fused;
+    if (options.framing == Framing::automatic) {
+      const auto detail = look_closer(image, views.frame, views.planes, alpha, found.milliseconds);
+      if (detail) {
+        views.details.push_back(*detail);
+        seen = std::max(seen, detail->frame.scale());
+        found.fused = (found.fused + detail->planes.fused) / 2;
+      }
+    }
+    if (options.refine == Refine::closed_form) {
+      alpha = refine(image, alpha, seen);
+    }
+    found.alpha = alpha;
+    found.views_ = std::make_shared<const Matte::Views>(std::move(views));
+    return found;
+  }
 };
 
 Predictor::Predictor(const std::filesystem::path& model, const Options& options)
@@ -83,29 +109,16 @@ const Options& Predictor::options() const noexcept { return state_->options; }
 
 Matte Predictor::matte(const cv::Mat& image) {
   check_image(image, "image");
-  State& state = *state_;
-  Matte found;
-  Matte::Views views;
-  views.frame = state.network.frame(image.size());
-  views.planes = state.network.run(views.frame.fit(image), found.milliseconds);
-  cv::Mat1f alpha = views.frame.restore(views.planes.alpha);
-  double seen = views.frame.scale();
-  found.fused = views.planes.fused;
-  if (state.options.framing == Framing::automatic) {
-    const auto detail =
-        state.look_closer(image, views.frame, views.planes, alpha, found.milliseconds);
-    if (detail) {
-      views.details.push_back(*detail);
-      seen = std::max(seen, detail->frame.scale());
-      found.fused = (found.fused + detail->planes.fused) / 2;
+  try {
+    return state_->find(image);
+  } catch (const std::bad_alloc&) {
+    throw Error(Code::memory, NO_MEMORY);
+  } catch (const cv::Exception& error) {
+    if (is_of_memory(error)) {
+      throw Error(Code::memory, NO_MEMORY);
     }
+    throw;
   }
-  if (state.options.refine == Refine::closed_form) {
-    alpha = refine(image, alpha, seen);
-  }
-  found.alpha = alpha;
-  found.views_ = std::make_shared<const Matte::Views>(std::move(views));
-  return found;
 }
 
 std::vector<Matte> Predictor::mattes(const std::vector<cv::Mat>& images) {

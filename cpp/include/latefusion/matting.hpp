@@ -22,6 +22,7 @@ enum class Code {
   photo,         // a photo that is damaged or of an unknown kind
   model,         // a model that is damaged, does not match its sidecar, or is for another runtime
   backend,       // a backend or target that this build of OpenCV does not have
+  memory,        // an image that is too large for the memory
 };
 
 class Error : public std::runtime_error {
@@ -35,7 +36,7 @@ class Error : public std::runtime_error {
 
 // A network that `latefusion export --target opencv` (or tensorflow) made, in memory.
 struct Model {
-  std::string name;                    // for messages
+  std::string name = "model";          // for messages
   std::vector<unsigned char> network;  // bytes of the .onnx or .pb file
   std::string sidecar;                 // text of the .json file
   std::vector<unsigned char> fusion;   // bytes of the .fusion.onnx file; empty if there is none
@@ -81,7 +82,8 @@ class Matte {
 };
 
 // A network with its options, loaded once and used for many photos, one at a time. A copy shares the
-// model's bytes and nothing else, so that each thread can have one.
+// model's bytes and nothing else, so that each thread can have one. One that was moved from can only
+// be assigned to or destroyed.
 class Predictor {
  public:
   explicit Predictor(const std::filesystem::path& model, const Options& options = {});

@@ -8,8 +8,6 @@
 namespace latefusion {
 namespace {
 
-constexpr int MULTIPLE = 32;  // the encoder halves its input five times
-
 // cvRound takes halves to even, as Python's round does.
 int scaled(int length, double scale, int most) {
   return std::min(most, std::max(1, cvRound(length * scale)));

@@ -9,6 +9,10 @@
 
 namespace latefusion {
 
+// Of the sides of a network's input.
+constexpr int MULTIPLE = 32;   // the encoder halves its input five times
+constexpr int LARGEST = 2048;  // longer sides need more than 10 GB in the fusion network
+
 // Where a photo lies in the network's input: resized to `inner`, centred in `outer`.
 struct Letterbox {
   cv::Size photo;

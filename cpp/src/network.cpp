@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bytes.hpp"
+#include "sha256.hpp"
 
 namespace latefusion {
 namespace {
@@ -17,30 +18,35 @@ using Names = std::vector<cv::String>;
 
 constexpr char NOT_OURS[] =
     "it is not a network of latefusion, or does not match its sidecar: export again";
-constexpr int MULTIPLE = 32, LARGEST = 2048;  // of the input's sides
-constexpr int LEAST_SIDE = 64;                // see `least_side`
+constexpr int LEAST_SIDE = 64;  // see `least_side`
 
 const Names OUTPUTS = {"alpha", "fg", "bg", "blend"};
 const Names BRANCHES = {"fg", "bg", "features"};  // outputs of the first file of two
 const Names BLENDS = {"blend", "border_blend"};   // of the second, for parts inside and at the border
 constexpr char FEATURES[] = "features", BORDER_FEATURES[] = "border_features";  // its inputs
 
-using Reader = cv::dnn::Net (*)(const Bytes&);
+using Reader = cv::dnn::Net (*)(const fs::path& file, const Bytes&);
 
-// OpenCV 4.6's readNet takes no ONNX from memory; from a file it fails where the path has other
-// than the system's characters.
-const std::map<fs::path, Reader> READERS = {
-    {".onnx", [](const Bytes& bytes) { return cv::dnn::readNetFromONNX(bytes); }},
-    {".pb", [](const Bytes& bytes) { return cv::dnn::readNetFromTensorflow(bytes); }},
-};
+// Both from memory, for from a file OpenCV fails where the path has other than the system's
+// characters. OpenCV 4.6's readNet takes no ONNX from memory.
+cv::dnn::Net read_onnx(const fs::path& file, const Bytes& bytes) {
+  const std::string key = "location";  // of a part that lies in another file, which OpenCV would read
+  if (std::search(bytes.begin(), bytes.end(), key.begin(), key.end()) != bytes.end()) {
+    throw Error(Code::model,
+                file.string() + " has parts in other files, which are not read; export again");
+  }
+  return cv::dnn::readNetFromONNX(bytes);
+}
 
-Reader reader(const fs::path& model) {
-  const auto found = READERS.find(model.extension());
-  if (found == READERS.end()) {
+cv::dnn::Net read_pb(const fs::path&, const Bytes& bytes) {
+  return cv::dnn::readNetFromTensorflow(bytes);
+}
+
+void check_suffix(const fs::path& model) {
+  if (model.extension() != ".onnx" && model.extension() != ".pb") {
     throw Error(Code::model, model.string() +
                                  " is not an .onnx or .pb file; create one with `latefusion export`");
   }
-  return found->second;
 }
 
 fs::path fusion_file(const fs::path& model) {
@@ -78,9 +84,9 @@ Place place_of(const Options& options) {
   return place;
 }
 
-cv::dnn::Net load(const fs::path& file, const Bytes& bytes, const Place& place) {
+cv::dnn::Net load(const fs::path& file, const Bytes& bytes, Reader read, const Place& place) {
   try {
-    cv::dnn::Net net = reader(file)(bytes);
+    cv::dnn::Net net = read(file, bytes);
     net.setPreferableBackend(place.backend);
     net.setPreferableTarget(place.target);
     return net;
@@ -91,11 +97,10 @@ cv::dnn::Net load(const fs::path& file, const Bytes& bytes, const Place& place) 
   }
 }
 
-void check_bytes(const fs::path& file, const Bytes& bytes, double expected) {
-  if (static_cast<double>(bytes.size()) != expected) {
-    throw Error(Code::model,
-                file.string() +
-                    " is cut short, or does not match its sidecar (its size); copy both again");
+void check_sum(const fs::path& file, const Bytes& bytes, const std::string& expected) {
+  if (sha256(bytes) != expected) {
+    throw Error(Code::model, file.string() + " is damaged, or does not match its sidecar (sha256); "
+                                             "copy both again");
   }
 }
 
@@ -164,7 +169,7 @@ int least_side() {
 }  // namespace
 
 Model read_model(const fs::path& file) {
-  reader(file);  // a wrong suffix is told before a missing file
+  check_suffix(file);
   Model model;
   model.name = file.string();
   model.network = read_bytes(file, "give the path of an exported .onnx or .pb file");
@@ -184,14 +189,14 @@ Network::Network(const Model& model, const Options& options)
   }
   side_ = side_of(sidecar_, options.size, name_);
   const Place place = place_of(options);
-  check_bytes(name_, model.network, sidecar_.bytes);
-  net_ = load(name_, model.network, place);
+  check_sum(name_, model.network, sidecar_.sha256);
+  net_ = load(name_, model.network, sidecar_.target == "tensorflow" ? read_pb : read_onnx, place);
   if (sidecar_.fusion) {
     const fs::path fusion = fusion_file(name_);
-    check_bytes(fusion, model.fusion, sidecar_.fusion->bytes);
+    check_sum(fusion, model.fusion, sidecar_.fusion->sha256);
     // Twice, so that none is set up anew for the other's size.
-    inside_ = load(fusion, model.fusion, place);
-    border_ = load(fusion, model.fusion, place);
+    inside_ = load(fusion, model.fusion, read_onnx, place);
+    border_ = load(fusion, model.fusion, read_onnx, place);
   }
 }
 
@@ -216,6 +221,9 @@ Planes Network::run(const cv::Mat& input, double& milliseconds) {
     milliseconds += std::chrono::duration<double, std::milli>(Clock::now() - start).count();
     return found;
   } catch (const cv::Exception& error) {
+    if (is_of_memory(error)) {
+      throw;
+    }
     throw Error(Code::model, name_ + " does not give " +
                                  (sidecar_.fusion ? "fg, bg and features" : "alpha, fg, bg and blend") +
                                  " for an image of " + in_words(size_of(blob)) + " (" +

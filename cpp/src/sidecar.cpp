@@ -4,14 +4,15 @@
 #include <filesystem>
 #include <stdexcept>
 
+#include "framing.hpp"
+
 namespace latefusion {
 namespace {
 
 constexpr char FORMAT[] = "latefusion/2";
 constexpr char ANY_SIZE[] = "dynamic";
-constexpr int MULTIPLE = 32;   // the encoder halves its input five times
-constexpr int LARGEST = 2048;  // longer sides need more than 10 GB in the fusion network
 constexpr Reach LEAST_REACH = {4, 6};
+constexpr int MOST_LEVELS = 16;  // of lists in lists
 
 // What is wrong with an entry; `read_sidecar` says of which file.
 class Damage : public std::runtime_error {
@@ -45,14 +46,8 @@ cv::Size fixed_size(const cv::FileNode& input) {
   return {length(size[1]), length(size[0])};
 }
 
-bool is_number(const cv::FileNode& node) { return node.isInt() || node.isReal(); }
-
-double bytes_of(const cv::FileNode& map) {
-  const cv::FileNode bytes = map["bytes"];
-  if (!is_number(bytes)) {
-    throw Damage("without a right \"bytes\"");
-  }
-  return static_cast<double>(bytes);
+std::string sha256_of(const cv::FileNode& map) {
+  return entry(map, "sha256", &cv::FileNode::isString).string();
 }
 
 int reach_of(const cv::FileNode& given, int least) {
@@ -73,14 +68,15 @@ std::optional<Half> fusion_of(const cv::FileNode& card) {
     throw Damage("with an invalid reach");
   }
   return Half{{reach_of(reach[0], LEAST_REACH.inside), reach_of(reach[1], LEAST_REACH.border)},
-              bytes_of(fusion)};
+              sha256_of(fusion)};
 }
 
 Sidecar parse(const cv::FileNode& card) {
   const cv::FileNode input = entry(card, "input", &cv::FileNode::isMap);
   Sidecar found;
   found.input = entry(input, "name", &cv::FileNode::isString).string();
-  found.bytes = bytes_of(card);
+  found.target = card["target"].string();
+  found.sha256 = sha256_of(card);
   found.fusion = fusion_of(card);
   if (found.fusion && input["size"].isString() && input["size"].string() == ANY_SIZE) {
     found.side = length(input["side"]);
@@ -92,6 +88,28 @@ Sidecar parse(const cv::FileNode& card) {
   found.size = fixed_size(input);
   found.side = std::max(found.size.width, found.size.height);
   return found;
+}
+
+// OpenCV's parser calls itself for each list in a list, until the stack ends.
+bool is_shallow(const std::string& json) {
+  int depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char letter = json[i];
+    if (letter == '"') {
+      quoted = !quoted;
+    } else if (quoted) {
+      i += letter == '\\' ? 1 : 0;
+    } else if (letter == '{' || letter == '[') {
+      ++depth;
+    } else if (letter == '}' || letter == ']') {
+      --depth;
+    }
+    if (depth > MOST_LEVELS) {
+      return false;
+    }
+  }
+  return true;
 }
 
 std::string text(const cv::FileNode& card, const char* key) {
@@ -122,6 +140,9 @@ void check_purpose(const cv::FileNode& card, const std::string& sidecar,
 
 Sidecar read_sidecar(const Model& model) {
   const std::string name = std::filesystem::path(model.name).replace_extension(".json").string();
+  if (!is_shallow(model.sidecar)) {
+    throw Error(Code::model, name + " has too many lists in lists; export again");
+  }
   try {
     const int mode = cv::FileStorage::READ | cv::FileStorage::MEMORY | cv::FileStorage::FORMAT_JSON;
     const cv::FileStorage storage(model.sidecar, mode);

@@ -12,15 +12,16 @@
 namespace latefusion {
 
 struct Half {
-  Reach reach;   // of the fusion network
-  double bytes;  // of its file
+  Reach reach;         // of the fusion network
+  std::string sha256;  // of its file
 };
 
 struct Sidecar {
   std::string input;          // the name of the graph's input
   cv::Size size;              // of the network's input; empty for one of any size
   int side;                   // the longer side of the input, unless another is asked for
-  double bytes;               // of the model file
+  std::string target;         // one of those of `latefusion export` that OpenCV reads
+  std::string sha256;         // of the model file
   std::optional<Half> fusion;  // of a network in two files
 };
 

@@ -2,6 +2,7 @@
 #include "latefusion/matting.hpp"
 
 #include "framing.hpp"
+#include "lazy.hpp"
 #include "planes.hpp"
 
 namespace latefusion {
@@ -29,14 +30,16 @@ cv::Mat over(const cv::Mat& image, const cv::Mat& share, const cv::Mat& behind,
 }  // namespace
 
 cv::Mat blend(const cv::Mat& fg, const cv::Mat& bg, const cv::Mat& beta) {
-  if (fg.type() != CV_32F || bg.type() != CV_32F || beta.type() != CV_32F ||
-      fg.size() != bg.size() || fg.size() != beta.size()) {
-    throw Error(Code::argument, "fg, bg and beta are not planes of one size; give cv::Mat of type CV_32F");
+  if (fg.empty() || !is_plane(fg, fg.size()) || !is_plane(bg, fg.size()) ||
+      !is_plane(beta, fg.size())) {
+    throw Error(Code::argument,
+                "fg, bg and beta are not planes of one size; give each as cv::Mat of type CV_32F");
   }
-  return beta.mul(fg) + (1 - beta).mul(1 - bg);
+  return fused(fg, bg, beta);
 }
 
 cv::Mat cutout(const cv::Mat& image, const cv::Mat& alpha, const cv::Mat& opacity) {
+  check_pair(image, alpha);
   const cv::Mat levels = to_levels(faded(alpha, opacity));
   const std::vector<cv::Mat> parts = {foreground(image, mixed(alpha, opacity)), levels};
   cv::Mat bgra;
@@ -46,6 +49,7 @@ cv::Mat cutout(const cv::Mat& image, const cv::Mat& alpha, const cv::Mat& opacit
 
 cv::Mat composite(const cv::Mat& image, const cv::Mat& alpha, const cv::Vec3b& colour,
                   const cv::Mat& opacity) {
+  check_pair(image, alpha);
   return over(image, alpha, cv::Mat(1, 1, CV_8UC3, cv::Scalar(colour)), opacity);
 }
 

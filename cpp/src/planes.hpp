@@ -1,6 +1,8 @@
 // What the library is given, checked, and planes as levels.
 #pragma once
 
+#include <string>
+
 #include <opencv2/core.hpp>
 
 #include "latefusion/matting.hpp"
@@ -8,15 +10,21 @@
 namespace latefusion {
 
 inline void check_image(const cv::Mat& image, const std::string& name) {
-  if (image.empty() || image.type() != CV_8UC3) {
-    throw Error(Code::argument, "the " + name + " is empty or not 8-bit BGR; give a cv::Mat of type CV_8UC3");
+  if (image.empty() || image.dims != 2 || image.type() != CV_8UC3) {
+    throw Error(Code::argument, "the " + name +
+                                    " is empty or not 8-bit BGR; give a cv::Mat of type CV_8UC3");
   }
+}
+
+inline bool is_plane(const cv::Mat& given, cv::Size size) {
+  return given.dims == 2 && given.type() == CV_32F && given.size() == size;
 }
 
 inline void check_pair(const cv::Mat& image, const cv::Mat& alpha) {
   check_image(image, "image");
-  if (alpha.type() != CV_32F || alpha.size() != image.size()) {
-    throw Error(Code::argument, "the alpha is not a plane of the image's size; give a cv::Mat of type CV_32F");
+  if (!is_plane(alpha, image.size())) {
+    throw Error(Code::argument,
+                "the alpha is not a plane of the image's size; give a cv::Mat of type CV_32F");
   }
 }
 
@@ -32,8 +40,9 @@ inline cv::Mat faded(const cv::Mat& alpha, const cv::Mat& opacity) {
   if (opacity.empty()) {
     return alpha;
   }
-  if (opacity.type() != CV_32F || opacity.size() != alpha.size()) {
-    throw Error(Code::argument, "opacity is no plane of the image's size; give a cv::Mat of type CV_32F");
+  if (!is_plane(opacity, alpha.size())) {
+    throw Error(Code::argument,
+                "the opacity is not a plane of the image's size; give a cv::Mat of type CV_32F");
   }
   return alpha.mul(opacity);
 }

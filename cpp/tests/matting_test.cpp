@@ -38,7 +38,16 @@ TEST(matting, wrong_pixels_are_an_error_with_the_code_argument) {
   CHECK(code_of([&] { cutout(grey, cv::Mat1f(40, 60)); }) == Code::argument);
   CHECK(code_of([&] { cutout(image, cv::Mat1f(60, 40)); }) == Code::argument);
   CHECK(code_of([&] { foreground({}, cv::Mat1f(1, 1)); }) == Code::argument);
-  CHECK(code_of([&] { blend(cv::Mat1f(2, 3), cv::Mat1f(3, 2), cv::Mat1f(2, 3)); }) == Code::argument);
+  CHECK(code_of([&] { blend(cv::Mat1f(2, 3), cv::Mat1f(3, 2), cv::Mat1f(2, 3)); }) ==
+        Code::argument);
+  CHECK(code_of([&] { blend(cv::Mat1f(), cv::Mat1f(), cv::Mat1f()); }) == Code::argument);
+  const cv::Mat opacity = cv::Mat1f(40, 60, 1.0F), levels(40, 60, CV_8U);
+  CHECK(code_of([&] { cutout(image, levels, opacity); }) == Code::argument);
+  CHECK(code_of([&] { composite(image, levels, cv::Vec3b(), opacity); }) == Code::argument);
+  CHECK(code_of([&] { cutout(image, opacity, levels); }) == Code::argument);
+  const cv::Mat cube(std::vector<int>{40, 60, 2}, CV_8UC3), planes(std::vector<int>{40, 60, 2}, CV_32F);
+  CHECK(code_of([&] { cutout(cube, opacity); }) == Code::argument);
+  CHECK(code_of([&] { cutout(image, planes); }) == Code::argument);
 }
 
 }  // namespace latefusion

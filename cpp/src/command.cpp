@@ -1,6 +1,7 @@
 #include "command.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <functional>
 #include <map>
 #include <sstream>
@@ -145,9 +146,18 @@ void add_default_kind(Command& command) {
   }
 }
 
-bool names_a_png(const std::filesystem::path& path) {
-  const std::string suffix = path.extension().string();
-  return suffix == ".png" || suffix == ".PNG";
+std::string suffix_of(const std::filesystem::path& path) {
+  std::string suffix = path.extension().string();
+  std::transform(suffix.begin(), suffix.end(), suffix.begin(),
+                 [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
+  return suffix;
+}
+
+bool names_a_png(const std::filesystem::path& path) { return suffix_of(path) == ".png"; }
+
+// A picture that Python would write; here a folder of that name would be made.
+bool names_another_picture(const std::filesystem::path& path) {
+  return holds({".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}, suffix_of(path));
 }
 
 bool is_one_file(const Command& command) {
@@ -179,6 +189,10 @@ void check(const Command& command) {
     throw UsageError("give --model M.onnx and --image PHOTO; --help says more");
   }
   check_kinds(command);
+  if (names_another_picture(command.out)) {
+    throw UsageError("--out " + command.out.string() + " is no PNG, and nothing else is written; "
+                     "give FILE.png or a folder");
+  }
   if (names_a_png(command.out) && !is_one_file(command)) {
     throw UsageError("--out " + command.out.string() + " is one file, and --save names " +
                      std::to_string(command.kinds.size()) + " kinds; give a folder");

@@ -38,7 +38,8 @@ std::error_code write(const fs::path& file, const Bytes& bytes) {
 void make_folder(const fs::path& folder) {
   std::error_code failure;
   fs::create_directories(folder, failure);
-  if (!fs::is_directory(folder)) {
+  std::error_code unknown;
+  if (!fs::is_directory(folder, unknown)) {
     throw Error(Code::file, "the folder " + folder.string() + " cannot be made (" + failure.message() +
                 "); give another one to --out");
   }

@@ -20,6 +20,7 @@ from latefusion.inference.golden import made_up
 from latefusion.model.matting import MattingNetwork, NetworkConfig
 from latefusion.runtime.model_file import WRITE_UP
 from latefusion.runtime.planes import Planes
+from tests.helpers.shared import once
 from tests.helpers.toy_network import TOY, add_toy_preset, export_toy, perturbed
 
 pytestmark = pytest.mark.slow
@@ -31,9 +32,12 @@ LEVEL = 1 / 255
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """cpp/examples, built by itself."""
-    build = tmp_path_factory.mktemp("examples")
     if shutil.which("cmake") is None:
         absent("cmake is not installed")
+    return once(tmp_path_factory, "cpp-examples", build_examples) / "lfm"
+
+
+def build_examples(build: Path) -> None:
     strict = "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror"
     found = call("cmake", "-S", EXAMPLES, "-B", build, strict)
     if "OpenCVConfig.cmake" in found.stderr:
@@ -41,7 +45,6 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert found.returncode == 0, found.stderr
     built = call("cmake", "--build", build)
     assert built.returncode == 0, built.stdout + built.stderr
-    return build / "lfm"
 
 
 def absent(reason: str) -> None:
@@ -156,3 +159,11 @@ def test_the_program_ends_in_one_line_where_it_cannot_work(
     done = call(program, f"--model={model.path}", f"--image={tmp_path / 'photo.png'}", *size)
     assert done.returncode == 1
     assert "lfm.pb does not run at this size; give the --width and --height" in done.stderr
+    for words, expected in (
+        ((*size, "--model=none.pb"), "'none.pb' does not load with its .pbtxt; give --model="),
+        (("--width=wide",), "--width and --height are not numbers of pixels"),
+        (("--height=0",), "--width and --height are not numbers of pixels"),
+    ):
+        done = call(program, f"--image={tmp_path / 'photo.png'}", *words)
+        assert done.returncode == 1
+        assert expected in done.stderr

@@ -63,9 +63,18 @@ cv::Mat levels(const cv::Mat& plane, int depth) {  // from [0, 1]
   return found;
 }
 
-std::vector<cv::Mat> run(const fs::path& model, const cv::Mat& image, cv::Size size) {
+cv::dnn::Net load(const fs::path& model) {
   const fs::path text = fs::path(model).replace_extension(".pbtxt");
-  cv::dnn::Net net = cv::dnn::readNet(model.string(), text.string());
+  try {
+    return cv::dnn::readNet(model.string(), text.string());
+  } catch (const cv::Exception&) {
+    throw std::runtime_error("'" + model.string() + "' does not load with its .pbtxt; give --model="
+                             "FILE.pb, from latefusion export --target tensorflow --names write-up");
+  }
+}
+
+std::vector<cv::Mat> run(const fs::path& model, const cv::Mat& image, cv::Size size) {
+  cv::dnn::Net net = load(model);
   net.setInput(cv::dnn::blobFromImage(image, 1.0, size, MEAN, /*swapRB=*/true, /*crop=*/false));
   cv::TickMeter clock;
   std::vector<cv::Mat> found;
@@ -122,6 +131,9 @@ void work(const cv::CommandLineParser& given) {
   }
   const cv::Scalar colour = parse_colour(given.get<std::string>("background"));
   const cv::Size size(given.get<int>("width"), given.get<int>("height"));
+  if (!given.check() || size.empty()) {
+    throw std::runtime_error("--width and --height are not numbers of pixels; use e.g. 960 and 640");
+  }
   const std::vector<cv::Mat> planes = run(given.get<std::string>("model"), image, size);
   const cv::Mat alpha = blend(planes[0], planes[1], planes[2]);
   const std::vector<Result> results = {{"fg", levels(planes[0], CV_8U)},

@@ -27,6 +27,7 @@ from latefusion.inference.predictor import Predictor
 from latefusion.model.checkpoint import save_network
 from latefusion.model.matting import MattingNetwork, NetworkConfig
 from latefusion.runtime.model_file import PACKAGED
+from tests.helpers.shared import once
 from tests.helpers.toy_network import perturb_norms
 
 ROOT = Path(__file__).parents[1]
@@ -68,9 +69,12 @@ DOCS = [ROOT / "cpp" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder where cpp/ is installed, built with Clang if there is one; the rest with GCC."""
-    folder = tmp_path_factory.mktemp("cpp")
     if shutil.which("cmake") is None:
         absent("cmake is not installed")
+    return once(tmp_path_factory, "cpp-installed", build_and_install) / "installed"
+
+
+def build_and_install(folder: Path) -> None:
     words = ["-DLATEFUSION_WERROR=ON"]
     if shutil.which("clang++"):
         words += ["-DCMAKE_CXX_COMPILER=clang++"]
@@ -84,7 +88,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert built.returncode == 0, built.stdout + built.stderr
     done = cmake("--install", folder / "build", "--prefix", folder / "installed")
     assert done.returncode == 0, done.stderr
-    return folder / "installed"
 
 
 def absent(reason: str) -> None:
@@ -404,19 +407,21 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Program and unit tests with sanitizers, as a part of another project."""
     if shutil.which("cmake") is None:
         absent("cmake is not installed")
-    folder = tmp_path_factory.mktemp("sanitized")
+    return once(tmp_path_factory, "cpp-sanitized", build_sanitized) / "build"
+
+
+def build_sanitized(folder: Path) -> None:
     (folder / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.16)\nproject(parent CXX)\nenable_testing()\n"
         f'add_subdirectory("{ROOT / "cpp"}" cpp)\n'
     )
-    asked = ("PROGRAM", "TESTS", "WERROR", "SANITIZE")
+    asked = ("PROGRAM", "TESTS", "WERROR", "SANITIZE", "PRECOMPILE")
     words = [f"-DLATEFUSION_{word}=ON" for word in asked]
-    words += ["-DCMAKE_CXX_FLAGS=-O1"]
+    words += ["-DCMAKE_CXX_FLAGS=-O0"]  # compiles in half of the time, and leaves no access out
     found = cmake("-S", folder, "-B", folder / "build", *words)
     assert found.returncode == 0, found.stderr
-    built = cmake("--build", folder / "build", "-j2")
+    built = cmake("--build", folder / "build", "-j2", "-t", "latefusion-cpp", "latefusion-tests")
     assert built.returncode == 0, built.stdout + built.stderr
-    return folder / "build"
 
 
 def test_the_unit_tests_pass_under_sanitizers(sanitized: Path) -> None:
@@ -455,8 +460,11 @@ def test_in_another_project_only_the_library_is_made(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packaged network in two files of any size for OpenCV."""
-    path = tmp_path_factory.mktemp("lite") / "lite.onnx"
-    return export(PACKAGED.with_suffix(".safetensors"), path, ExportOptions("opencv"))
+    return once(tmp_path_factory, "cpp-lite", export_lite) / "lite.onnx"
+
+
+def export_lite(folder: Path) -> None:
+    export(PACKAGED.with_suffix(".safetensors"), folder / "lite.onnx", ExportOptions("opencv"))
 
 
 def small_subject(folder: Path) -> Path:
@@ -555,13 +563,23 @@ def for_onnxruntime(model: Path) -> None:
 def in_two(**changes: Any) -> Callable[[Path], None]:
     """A sidecar of two files, with the entry `fusion` changed."""
     entry = {"name": "image", "multiple": 32, "size": "dynamic", "side": 64}
-    fusion = {"reach": [4, 6], "bytes": 3} | changes
+    fusion = {"reach": [4, 6], "sha256": hashlib.sha256(b"abc").hexdigest()} | changes
     return lambda model: write_sidecar(model, input=entry, fusion=fusion)
 
 
 def cut_fusion(model: Path) -> None:
     in_two()(model)
     model.with_suffix(".fusion.onnx").write_bytes(b"ab")
+
+
+def other_fusion(model: Path) -> None:
+    in_two()(model)
+    model.with_suffix(".fusion.onnx").write_bytes(b"abd")  # as long as the one that was exported
+
+
+def piped(model: Path) -> None:
+    model.unlink()
+    os.mkfifo(model)
 
 
 def no_fusion_network(model: Path) -> None:
@@ -597,9 +615,9 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
         for_onnxruntime,
         "toy.onnx is for ONNX Runtime; `latefusion export CHECKPOINT --target opencv` makes",
     ),
-    "no bytes": (without("bytes"), 'is a damaged sidecar (without a right "bytes")'),
+    "no sum": (without("sha256"), 'is a damaged sidecar (without a right "sha256")'),
     "no input": (without("input"), 'is a damaged sidecar (without a right "input")'),
-    "cut model": (cut, "toy.onnx is cut short, or does not match its sidecar"),
+    "cut model": (cut, "toy.onnx is damaged, or does not match its sidecar"),
     "cut model, sidecar made right": (cut_with_sidecar, "toy.onnx does not load"),
     "another tool's": (another_tools, "toy.onnx does not give alpha, fg, bg and blend"),
     "turned size": (sized(96, 64), "toy.onnx gives planes of another size than its image of 96"),
@@ -611,7 +629,9 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], object], str]] = {
     "size of no multiple": (sized(64, 100), "size is not in multiples of 32"),
     "negative size": (sized(-32, 64), "size is not in multiples of 32"),
     "one of two files": (in_two(), "toy.fusion.onnx does not exist; it is the second half of"),
-    "cut fusion": (cut_fusion, "toy.fusion.onnx is cut short, or does not match its sidecar"),
+    "cut fusion": (cut_fusion, "toy.fusion.onnx is damaged, or does not match"),
+    "another fusion network": (other_fusion, "toy.fusion.onnx is damaged, or does not match"),
+    "a pipe": (piped, "toy.onnx is a pipe or a device, not a file"),
     "no fusion network": (no_fusion_network, "toy.fusion.onnx does not load"),
     "odd reach": (in_two(reach=[4, 7]), "is a damaged sidecar (with an invalid reach)"),
     "three lengths": (sized(64, 96, 3), "size is not [H, W]"),
@@ -625,7 +645,8 @@ def test_a_model_that_does_not_serve_is_one_line(
     spoil, expected = BAD_MODELS[case]
     shutil.copytree(model.parent, tmp_path / "model")
     spoil(tmp_path / "model" / model.name)
-    done = run("--model", tmp_path / "model" / model.name, "--image", ASTRONAUT)
+    words = ("--image", ASTRONAUT, "--out", tmp_path / "out")
+    done = run("--model", tmp_path / "model" / model.name, *words)
     assert expected in complaint(done)
 
 
@@ -728,6 +749,7 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "no kind": (("--save", ","), "unknown kind ''"),
     "composite on nothing": (("--save", "composite"), "composite needs --background"),
     "two kinds, one file": (("--save", "fg,bg", "--out", "a.png"), "a.png is one file"),
+    "another format": (("--out", "a.JPG"), "a.JPG is no PNG, and nothing else is written"),
 }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -212,7 +213,8 @@ def made_up(height: int, width: int) -> NDArray[np.uint8]:
 
 def write_photo(folder: Path, kind: str) -> Path:
     """A photo of one of the kinds below: a size, or a form that takes care to decode."""
-    path = folder / ("photo.jpg" if kind.startswith("orientation") else "photo.png")
+    suffix = {"orientation": ".jpg", "TIFF": ".tiff"}.get(kind.split()[0], ".png")
+    path = folder / f"photo{suffix}"
     if "x" in kind:
         height, width = map(int, kind.split("x"))
         Image.fromarray(made_up(height, width)).save(path)
@@ -222,6 +224,12 @@ def write_photo(folder: Path, kind: str) -> Path:
     elif kind == "16-bit grey":
         grey = np.asarray(Image.fromarray(made_up(70, 90)).convert("L"), np.uint16)
         Image.fromarray(grey * 256 + np.arange(90, dtype=np.uint16) * 2).save(path)
+    elif kind.endswith("16-bit colour"):
+        levels = 256 * made_up(70, 90)[:, :, ::-1].astype(np.uint16) + 200  # not to be rounded
+        assert cv2.imwrite(str(path), levels)
+    elif kind == "16-bit RGBA":
+        levels = 256 * made_up(70, 90)[:, :, ::-1].astype(np.uint16) + 200
+        assert cv2.imwrite(str(path), np.dstack([levels, levels[:, ::-1, 2]]))
     elif kind == "grey":
         Image.fromarray(made_up(70, 90)).convert("L").save(path)
     else:
@@ -232,7 +240,8 @@ def write_photo(folder: Path, kind: str) -> Path:
 
 
 PHOTOS = ["64x96", "97x411", "411x97", "83x501", "501x83", "1x1", "3x5", "1x300", "RGBA", "grey"]
-PHOTOS += ["16-bit grey", "orientation 6", "orientation 3", "orientation 5"]
+PHOTOS += ["16-bit grey", "16-bit colour", "TIFF 16-bit colour", "16-bit RGBA"]
+PHOTOS += ["orientation 6", "orientation 3", "orientation 5"]
 
 
 def in_both(run: Run, model: Path, photo: Path, *words: object) -> tuple[Path, Matte]:

@@ -47,16 +47,20 @@ bool is_tiff(const Bytes& file) {
          ((file[0] == 'I' && file[1] == 'I') || (file[0] == 'M' && file[1] == 'M'));
 }
 
-// 16 bits as 8, rounded.
+// 16 bits as 8, as in Python: grey is rounded, and of colours the lower 8 bits are cut off.
 cv::Mat in_8_bits(cv::Mat pixels) {
   if (pixels.depth() == CV_16U) {
-    pixels.convertTo(pixels, CV_8U, 1.0 / 257);
+    const bool grey = pixels.channels() == 1;
+    pixels.convertTo(pixels, CV_8U, grey ? 1.0 / 257 : 1.0 / 256, grey ? 0 : -127.5 / 256);
   }
   return pixels;
 }
 
-// Upright BGR. Of 16-bit grey OpenCV would cut off the lower 8 bits, where Python rounds.
+// Upright BGR. By itself OpenCV would round some formats of 16 bits and cut off others.
 cv::Mat decode_colours(const Bytes& file, int stored_type) {
+  if (stored_type == CV_16UC3) {
+    return in_8_bits(decode(file, cv::IMREAD_COLOR | cv::IMREAD_ANYDEPTH));
+  }
   if (stored_type != CV_16UC1) {
     return decode(file, cv::IMREAD_COLOR);
   }

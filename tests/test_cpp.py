@@ -413,10 +413,10 @@ CHECKED = {"ASAN_OPTIONS": "detect_leaks=0:detect_container_overflow=0"}
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Program and unit tests with sanitizers, as a part of another project."""
+    """Shared library, program and unit tests with sanitizers, as a part of another project."""
     if shutil.which("cmake") is None:
         absent("cmake is not installed")
-    return once(tmp_path_factory, "cpp-sanitized", build_sanitized) / "build"
+    return once(tmp_path_factory, "cpp-sanitized", build_sanitized)
 
 
 def build_sanitized(folder: Path) -> None:
@@ -424,25 +424,34 @@ def build_sanitized(folder: Path) -> None:
         "cmake_minimum_required(VERSION 3.16)\nproject(parent CXX)\nenable_testing()\n"
         f'add_subdirectory("{ROOT / "cpp"}" cpp)\n'
     )
-    asked = ("PROGRAM", "TESTS", "WERROR", "SANITIZE", "PRECOMPILE")
-    words = [f"-DLATEFUSION_{word}=ON" for word in asked]
+    asked = ("PROGRAM", "TESTS", "INSTALL", "WERROR", "SANITIZE", "PRECOMPILE")
+    words = [f"-DLATEFUSION_{word}=ON" for word in asked] + ["-DBUILD_SHARED_LIBS=ON"]
     words += ["-DCMAKE_CXX_FLAGS=-O0"]  # compiles in half of the time, and leaves no access out
     found = cmake("-S", folder, "-B", folder / "build", *words)
     assert found.returncode == 0, found.stderr
     built = cmake("--build", folder / "build", "-j2", "-t", "latefusion-cpp", "latefusion-tests")
     assert built.returncode == 0, built.stdout + built.stderr
+    done = cmake("--install", folder / "build" / "cpp", "--prefix", folder / "installed")
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_unit_tests_pass_under_sanitizers(sanitized: Path) -> None:
     command, environment = ["ctest", "--output-on-failure"], os.environ | CHECKED
-    done = subprocess.run(command, cwd=sanitized, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=sanitized / "build", env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout
     assert "100% tests passed, 0 tests failed out of 7" in done.stdout
 
 
-def test_a_photo_passes_under_sanitizers(sanitized: Path, lite: Path, tmp_path: Path) -> None:
+def test_a_photo_passes_under_sanitizers_by_the_installed_program_and_its_shared_library(
+    sanitized: Path, lite: Path, tmp_path: Path
+) -> None:
     photo = small_subject(tmp_path)
-    program = sanitized / "cpp" / "latefusion-cpp"
+    with Image.open(photo) as whole:
+        whole.resize((650, 350)).save(photo)  # sanitizers are slow
+    program = sanitized / "installed" / "bin" / "latefusion-cpp"
+    assert list((sanitized / "installed").glob("lib*/**/liblatefusion.so.*.*.*"))
     words = ("--model", lite, "--image", photo, "--save", "cutout,sheet", "--out", tmp_path)
     environment = os.environ | CHECKED
     done = subprocess.run([program, *words], env=environment, capture_output=True, text=True)

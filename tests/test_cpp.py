@@ -663,9 +663,17 @@ def test_a_model_that_does_not_serve_is_one_line(
     spoil, expected = BAD_MODELS[case]
     shutil.copytree(model.parent, tmp_path / "model")
     spoil(tmp_path / "model" / model.name)
-    words = ("--image", ASTRONAUT, "--out", tmp_path / "out")
-    done = run("--model", tmp_path / "model" / model.name, *words)
+    done = run("--model", tmp_path / "model" / model.name, "--image", ASTRONAUT)
     assert expected in complaint(done)
+
+
+def test_nothing_is_left_behind_for_a_model_that_does_not_load(
+    run: Run, model: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(model.parent, tmp_path / "model") / model.name
+    cut(copy)
+    complaint(run("--model", copy, "--image", ASTRONAUT, "--out", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def shortened(folder: Path, suffix: str, part: float = 0.6) -> Path:
@@ -712,6 +720,11 @@ def turned_rgba(folder: Path) -> Path:
     return path
 
 
+def piped_photo(folder: Path) -> Path:
+    os.mkfifo(folder / "photo.jpg")
+    return folder / "photo.jpg"
+
+
 def grey_with_a_transparent_level(folder: Path) -> Path:
     path = folder / "photo.png"
     Image.fromarray(made_up(40, 60)).convert("L").save(path, transparency=100)
@@ -722,6 +735,7 @@ SHORT = "is damaged or cut short; get a whole copy of it"
 BAD_PHOTOS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda folder: folder / "none.jpg", "none.jpg does not exist"),
     "a folder": (lambda folder: folder, "is a folder; give the path of a photo"),
+    "a pipe": (piped_photo, "photo.jpg is a pipe or a device, not a file"),
     "empty": (of_bytes(b""), "photo.jpg is empty; use JPEG"),
     "no image": (of_bytes(b"hello\n" * 50), "not an image that OpenCV reads; use JPEG"),
     "two bytes": (of_bytes(b"\xff\xd8"), "not an image that OpenCV reads; use JPEG"),

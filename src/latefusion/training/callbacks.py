@@ -147,8 +147,7 @@ class SaveWeights(pl.Callback):
 class Parts(pl.Callback):
     """Lets all processes take the parts of a batch that the one with the least memory needs."""
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        self.loader = loader
+    loader: DataLoader[Any]  # made after the trainer, which tells this process its share
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Training)

@@ -114,7 +114,8 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
         torch.manual_seed(settings.seed)
         stage = STAGES[settings.stage]
         epochs = settings.epochs or stage.epochs
-        trainer = make_trainer(settings, epochs, watchers)
+        parts = Parts()
+        trainer = make_trainer(settings, epochs, [*watchers, parts])
         share = Share(trainer.global_rank, trainer.world_size)
         network = start_network(settings)
         bf16 = trainer.precision == "bf16-mixed"
@@ -125,7 +126,7 @@ def train(settings: Settings, watchers: Sequence[pl.Callback] = ()) -> Path:
         order = order_digest(settings, loader)
         canvases = canvases_of(loader) if settings.resident else None
         module = Training(network, stage, settings, horizon, share, order, canvases)
-        trainer.callbacks.append(Parts(loader))
+        parts.loader = loader
         make_folder(settings.out)
         if is_first():
             remove_parts(settings.out)

@@ -61,12 +61,12 @@ EXCLUDE = Path(__file__).with_name("exclude.txt")
 
 @dataclass(frozen=True)
 class Plan:
-    """The length of a run on one kind of device."""
+    """The length of a run on one kind of device; a run that is stopped loses an epoch at most."""
 
     epochs: int
     batch: int
     rate: float
-    passes: int = 1
+    passes: float = 1
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ class Run:
 
 ROAD = (
     Run("a-224", "segmentation", (224, 224), 448, Plan(12, 16, 1e-3), Plan(6, 64, 1.5e-3, 10)),
-    Run("b-320", "segmentation", (320, 320), 448, Plan(3, 12, 4e-4), Plan(3, 48, 6e-4, 8)),
-    Run("c-fusion", "fusion", (256, 256), 448, Plan(1, 16, 1.5e-3), Plan(1, 64, 2e-3, 6)),
+    Run("b-320", "segmentation", (320, 320), 448, Plan(6, 12, 4e-4, 1 / 2), Plan(3, 48, 6e-4, 8)),
+    Run("c-fusion", "fusion", (256, 256), 448, Plan(2, 16, 1.5e-3, 1 / 2), Plan(1, 64, 2e-3, 6)),
     Run(
         "d-joint",
         "joint",
         (512, 384),
         640,
-        Plan(4, 6, 4e-4),
+        Plan(16, 6, 4e-4, 1 / 4),
         Plan(9, 32, 5e-4, 6),
         recipe=FINE,
         window=(224, 192),

@@ -119,6 +119,18 @@ def test_every_pair_is_seen_once_an_epoch_in_an_order_of_seed_and_epoch() -> Non
     assert order(1, 0) != first
 
 
+def test_epochs_of_a_third_show_each_pair_once_in_three() -> None:
+    sampler = RandomOrder(10, 7, seed=0, passes=1 / 3)
+    shown: list[int] = []
+    for epoch in range(10):
+        sampler.set_epoch(epoch)
+        shown += [pair for pair, _ in sampler]
+        assert len(sampler) == 3
+    assert sorted(shown) == sorted(3 * list(range(10)))
+    assert [sorted(shown[start : start + 10]) for start in (0, 10, 20)] == 3 * [list(range(10))]
+    assert shown[:10] != shown[10:20]
+
+
 def test_cutouts_are_drawn_among_the_pairs_as_their_portion() -> None:
     sampler = RandomOrder(30, 7, seed=0, cutouts=5, portion=0.25, passes=2)
     drawn = [item for item, _ in sampler]

@@ -559,7 +559,7 @@ def test_augmentation_keeps_single_precision_under_autocast(data: Path) -> None:
         ),
         ({"cutout_portion": 0.0}, TrainingError, "portion 0.0 is not between 0 and 1; use 0.2"),
         ({"cutout_portion": 1.0}, TrainingError, "portion 1.0 is not between 0 and 1; use 0.2"),
-        ({"passes": 0}, TrainingError, "passes is 0; use 1 or more"),
+        ({"passes": 0.0}, TrainingError, "passes is 0.0; use a number above 0, for example 1"),
         ({"canvas": 0}, TrainingError, "canvas is 0; use 1 or more"),
         ({"accumulate": 0}, TrainingError, "accumulate is 0; use 1 or more"),
         ({"compile": True, "recompute": True}, TrainingError, "exclude each other; leave one"),

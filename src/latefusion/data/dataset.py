@@ -120,9 +120,10 @@ class RandomOrder(Sampler[tuple[int, int]]):
 
     The order depends on seed and epoch only, so that a resumed run sees what the uninterrupted one
     would have seen. The shares of several processes never overlap; put together in the order of
-    the processes they are the batches of a single process. An epoch has all pairs `passes` times,
-    and cut-outs, whose indices follow those of the pairs, as `portion` of its pictures. Pictures
-    that fill no whole batch are left for another epoch. Lightning calls `set_epoch`.
+    the processes they are the batches of a single process. An epoch has all pairs `passes` times;
+    where that is no whole number, the next one goes on with those that are left. Cut-outs, whose
+    indices follow those of the pairs, are `portion` of its pictures. Pictures that fill no whole
+    batch are left for another epoch. Lightning calls `set_epoch`.
     """
 
     def __init__(
@@ -134,12 +135,12 @@ class RandomOrder(Sampler[tuple[int, int]]):
         share: Share = ALONE,
         cutouts: int = 0,
         portion: float = 0.0,
-        passes: int = 1,
+        passes: float = 1,
     ) -> None:
         self.pairs = pairs
         self.cutouts = cutouts
-        self.passes = passes
-        self.drawn = round(pairs * passes * portion / (1 - portion)) if cutouts else 0
+        self.shown = max(1, round(pairs * passes))  # pairs of an epoch
+        self.drawn = round(self.shown * portion / (1 - portion)) if cutouts else 0
         self.backgrounds = max(backgrounds, 1)
         self.seed = seed
         self.batch = batch
@@ -151,16 +152,14 @@ class RandomOrder(Sampler[tuple[int, int]]):
 
     @property
     def items(self) -> int:
-        return self.pairs * self.passes + self.drawn
+        return self.shown + self.drawn
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        order = torch.cat(
-            [torch.randperm(self.pairs, generator=generator) for _ in range(self.passes)]
-        )
+        order = self._pairs_of_epoch()
+        generator = self._random(self.epoch)
         if self.drawn:
             cutouts = torch.randint(self.cutouts, (self.drawn,), generator=generator) + self.pairs
             mixed = torch.randperm(self.items, generator=generator)
@@ -170,6 +169,17 @@ class RandomOrder(Sampler[tuple[int, int]]):
             batch = slice(start, start + self.batch)
             mine = (self.share.own(drawn[batch]).tolist() for drawn in (order, behind))
             yield from zip(*mine, strict=True)
+
+    def _pairs_of_epoch(self) -> Tensor:
+        """The epoch's part of an endless series of all pairs in random orders."""
+        first = self.epoch * self.shown
+        done, start = divmod(first, self.pairs)
+        orders = range(done, -(-(first + self.shown) // self.pairs))
+        series = [torch.randperm(self.pairs, generator=self._random(-1 - each)) for each in orders]
+        return torch.cat(series)[start : start + self.shown]
+
+    def _random(self, number: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed * 100_003 + number)
 
 
 def canvas(item: Pair | Cutout, size: int) -> Sample:

@@ -220,7 +220,7 @@ def loaders(
         Decoded([*pairs, *cutouts], partial(canvas, size=side), cache),
         Decoded([image for _, image in backgrounds], partial(background_canvas, size=side), cache),
     )
-    batch = min(settings.batch_size, len(pairs))
+    batch = min(settings.batch_size, max(1, round(len(pairs) * min(1, settings.passes))))
     order = RandomOrder(
         len(pairs),
         len(backgrounds),

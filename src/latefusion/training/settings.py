@@ -13,9 +13,8 @@ from latefusion.runtime.model_file import BUILT_IN, packaged
 from latefusion.training.stages import STAGES
 
 PACKAGED_NAMES = (BUILT_IN,)  # stand for a file of the package where a path may be given
-COUNTS = (
-    *("epochs", "horizon", "batch_size", "accumulate", "passes", "canvas", "devices", "nodes"),
-)
+COUNTS = ("epochs", "horizon", "batch_size", "accumulate", "canvas", "devices", "nodes")
+ABOVE_ZERO = {"passes": 1, "max_lr": 0.001}  # with an example each
 LEAST_CANVAS = 448  # by default; a view of 256 x 256 may show a fifth of a photo
 STATE = "last.ckpt"  # in the run's folder: everything that resuming needs
 
@@ -31,7 +30,7 @@ class Settings:
     `window` (H, W) trains the fusion network on a window of each batch's views, the one with most
     outline of four random ones, which makes a step about three times quicker.
     `cutouts` are RGBA pictures, which always go on a background; they make up `cutout_portion` of
-    an epoch. An epoch has every pair `passes` times.
+    an epoch. An epoch has every pair `passes` times, a half or a third of them for 1/2 or 1/3.
     `canvas` is the side in pixels of the squares that photos are kept as, from which views are
     taken; by default it follows `input_size` (`canvas_side`).
     `resident` keeps all canvases in the memory of the device. `compile` compiles the network where
@@ -53,7 +52,7 @@ class Settings:
     backgrounds: Sequence[Path] = ()
     cutouts: Sequence[Path] = ()
     cutout_portion: float = 0.2
-    passes: int = 1
+    passes: float = 1
     resident: bool = False
     compile: bool = False
     validation: Sequence[Path] = ()
@@ -105,15 +104,7 @@ def check_settings(settings: Settings) -> None:
             raise DataError(f"input size {side} is not a multiple of 32 from 64 up; use {better}")
     check_window(settings)
     check_cutouts(settings)
-    for name in COUNTS:
-        number = getattr(settings, name)
-        if number is not None and number < 1:
-            raise TrainingError(f"{name} is {number}; use 1 or more")
-    rate = settings.max_lr
-    if rate is not None and not 0 < rate < math.inf:
-        raise TrainingError(f"max_lr is {rate}; use a number above 0, for example 0.001")
-    if settings.compile and settings.recompute:
-        raise TrainingError("compile and recompute exclude each other; leave one of them out")
+    check_numbers(settings)
     if settings.weights and settings.encoder_weights:
         raise TrainingError("weights hold an encoder already; leave --encoder-weights out")
     check_stage(settings)
@@ -122,6 +113,20 @@ def check_settings(settings: Settings) -> None:
         raise TrainingError(f"nothing to resume: {state} does not exist; leave --resume out")
     if not settings.resume and state.exists():
         raise TrainingError(f"{settings.out} holds a run already; pass --resume or another --out")
+
+
+def check_numbers(settings: Settings) -> None:
+    """Require counts from 1 up, and rates and shares above zero. Raises TrainingError."""
+    for name in COUNTS:
+        number = getattr(settings, name)
+        if number is not None and number < 1:
+            raise TrainingError(f"{name} is {number}; use 1 or more")
+    for name, example in ABOVE_ZERO.items():
+        number = getattr(settings, name)
+        if number is not None and not 0 < number < math.inf:
+            raise TrainingError(f"{name} is {number}; use a number above 0, for example {example}")
+    if settings.compile and settings.recompute:
+        raise TrainingError("compile and recompute exclude each other; leave one of them out")
 
 
 def check_cutouts(settings: Settings) -> None:

@@ -22,7 +22,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.remote.webelement import WebElement
 
 ASTRONAUT = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
-PATIENCE = 10.0  # seconds
+PATIENCE = 30.0  # seconds; on a busy machine ten were too few
 DESK = {"width": 1280, "height": 800, "deviceScaleFactor": 1, "mobile": False}
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 FLAGS = (
@@ -75,8 +75,13 @@ class Page:
         """Until a JavaScript expression is true."""
         end = time.monotonic() + PATIENCE
         while not self.js(f"return Boolean({condition})", *arguments):
-            assert time.monotonic() < end, f"never: {condition}; status: {self.text('#status')}"
+            assert time.monotonic() < end, f"never: {condition}; {self.state()}"
             time.sleep(0.02)
+
+    def state(self) -> str:
+        """What a failed test should tell: the status line and the state of each photo."""
+        rows = "[...document.querySelectorAll('#queue li')].map((row) => row.dataset.state)"
+        return f"status: {self.text('#status')!r}, photos: {self.js(f'return {rows}')}"
 
     def text(self, selector: str) -> str:
         return str(self.js("return document.querySelector(arguments[0]).textContent", selector))

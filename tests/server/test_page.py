@@ -329,8 +329,9 @@ def test_photos_come_by_paste_and_by_drop(page: Page) -> None:
 
 def test_the_camera_is_off_after_the_shot(page: Page) -> None:
     page.wait("!document.querySelector('#empty [data-camera]').hidden")
+    assert page.js("return document.getElementById('shoot').disabled")  # before there is a picture
     page.find("#empty [data-camera]").click()
-    page.wait("document.getElementById('viewfinder').videoWidth")
+    page.wait("!document.getElementById('shoot').disabled")
     page.js("window.track = document.getElementById('viewfinder').srcObject.getTracks()[0]")
     page.find("#shoot").click()
     page.settle()

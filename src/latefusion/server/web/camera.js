@@ -2,6 +2,7 @@
 
 const dialog = document.getElementById("camera");
 const viewfinder = document.getElementById("viewfinder");
+const shoot = document.getElementById("shoot"); // disabled while there is no picture to take
 const FACING = { video: { width: { ideal: 1920 }, height: { ideal: 1080 }, facingMode: "user" } };
 
 /** Show the camera's buttons if there is one; `take` gets each photo, `say` each error message. */
@@ -12,7 +13,7 @@ export async function offerCamera(take, say) {
     button.hidden = false;
     button.addEventListener("click", () => open(say));
   }
-  document.getElementById("shoot").addEventListener("click", async () => take([await shot()]));
+  shoot.addEventListener("click", async () => take([await shot()]));
   document.getElementById("leave-camera").addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", stop); // also after Escape
 }
@@ -23,6 +24,7 @@ async function open(say) {
     const stream = await navigator.mediaDevices.getUserMedia(FACING);
     viewfinder.srcObject = stream;
     await viewfinder.play();
+    shoot.disabled = false;
     if (!dialog.open) stop(); // closed while the browser asked for permission
   } catch (error) {
     dialog.close();
@@ -33,6 +35,7 @@ async function open(say) {
 function stop() {
   for (const track of viewfinder.srcObject?.getTracks() ?? []) track.stop();
   viewfinder.srcObject = null;
+  shoot.disabled = true;
 }
 
 async function shot() {

@@ -28,8 +28,8 @@ from tests.helpers.toy_network import (
 
 CHANGES: dict[str, dict[str, Any]] = {
     "segmentation": {},
-    "fusion": {"stage": "fusion"},
-    "joint": {"stage": "joint"},
+    "fusion": {"stage": "fusion", "epochs": 2},
+    "joint": {"stage": "joint", "epochs": 2},
     "window": {"stage": "fusion", "window": (32, 48), "epochs": 2},
     "plain": {"backgrounds": (), "validation": (), "workers": 1, "epochs": 2},
     "recompute": {"recompute": True, "epochs": 2},

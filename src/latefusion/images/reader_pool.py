@@ -5,6 +5,7 @@ can, and does not.
 """
 
 import faulthandler
+import gc
 import multiprocessing
 import os
 import signal
@@ -26,12 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from latefusion.errors import ImageError, LatefusionError, reason, shown
-from latefusion.images.memory import return_large_blocks
+from latefusion.images.memory import return_free_blocks, return_large_blocks
 from latefusion.images.reading import Photo, read_photo
 
 GRACE = 5  # seconds after the limit in which a process ends itself, if nobody else did
 PATIENCE = 0.1  # seconds between two calls of `check`
 END_SECONDS = 5
+LARGE = 1 << 20  # bytes of a photo after which free memory is given back
 STRIP = 1 << 20  # bytes that are sent at a time
 # Modules that a new process finds loaded, where it is forked; it runs the imports of the console's
 # script again, too.
@@ -285,6 +287,7 @@ def _work(connection: Connection, seconds: float, niceness: int) -> None:
     if hasattr(os, "nice"):
         with suppress(OSError):  # where a sandbox forbids it
             os.nice(niceness)
+    gc.freeze()  # collecting would copy the pages that all processes share
     return_large_blocks()
     with open(os.devnull, "w") as nowhere, suppress(EOFError, OSError):  # noqa: PTH123
         connection.send(None)
@@ -296,7 +299,11 @@ def _work(connection: Connection, seconds: float, niceness: int) -> None:
             answer = _answer(source, wish.options)
             faulthandler.cancel_dump_traceback_later()
             _send(connection, *answer)
+            is_large = isinstance(wish.source, int) and wish.source > LARGE
+            leaves_holes = is_large or answer[0].error is not None
             del answer, source
+            if leaves_holes:
+                return_free_blocks()
 
 
 def _source(connection: Connection, given: str | int) -> str | bytearray:

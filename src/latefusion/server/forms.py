@@ -212,4 +212,4 @@ async def read_form(request: Request, kinds: tuple[str, ...], most: int) -> Form
     if kind not in kinds:
         cure = f"use {' or '.join(kinds)}{CURES.get(kind, '')}"
         raise RefusedError(415, f"a body of this Content-Type is not supported; {cure}")
-    return await soon(READERS[kind](request, most))
+    return await soon(request, READERS[kind](request, most))

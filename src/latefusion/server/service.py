@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from latefusion.errors import LatefusionError
 from latefusion.images.reader_pool import ReaderPool
 from latefusion.inference.predictor import Predictor
-from latefusion.server.limits import FETCHES, PARSES, Limits, Turns
+from latefusion.server.limits import FETCHES, PARSES, Limits, Line, Turns, overfull
 from latefusion.server.metrics import Metrics
 from latefusion.server.queue import Queue
-from latefusion.server.refusals import RefusedError
 
 NICENESS = 10  # of the processes that read photos, so that the event loop runs when it has to
 
@@ -32,9 +31,11 @@ class Service:
     draining: bool = False  # no new photos are accepted
     open: int = 0  # accepted requests without an answer yet
     held: int = 0  # bytes of their bodies and answers
+    crowd: int = 0  # the same, each up to the limit of a photo's body, so that batches crowd nobody
     failure: LatefusionError | None = None  # the error of loading the network
 
     def __post_init__(self) -> None:
+        self.line = Line(self.limits.easy)
         self.readers = ReaderPool(self.queue.workers, self.limits.reading, NICENESS)
         add = self.metrics.add_gauge
         queue = self.queue
@@ -53,8 +54,7 @@ class Service:
     def refuse_if_overfull(self) -> None:
         """Raise RefusedError with the time to retry if the memory for bodies is full."""
         if self.held > self.limits.held:
-            message = "the bodies of other requests fill the memory; retry in 5 s"
-            raise RefusedError(429, message, {"Retry-After": "5"})
+            raise overfull()
 
     def is_key(self, given: str) -> bool:
         """True for the right key, compared in constant time."""

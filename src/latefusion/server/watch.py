@@ -1,12 +1,14 @@
 """Middleware around every request: 503 while draining, count of held bytes, metrics and log."""
 
+import asyncio
 from time import perf_counter
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from latefusion.images.memory import return_free_blocks
 from latefusion.server.callers import WORKING
-from latefusion.server.limits import PIECE
+from latefusion.server.limits import BODY, LARGE, PIECE, TIDY_SECONDS
 from latefusion.server.logs import say
 from latefusion.server.refusals import GONE, GoneError, refuse
 from latefusion.server.service import Service
@@ -24,6 +26,7 @@ class Watch:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
         self._service = service
+        self._tidy = _Tidy()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and log it when it is answered."""
@@ -39,7 +42,9 @@ class Watch:
             request.status = GONE
         finally:
             self._service.open -= working
-            self._service.held -= request.held
+            request.leave()
+            if request.held > LARGE:
+                self._tidy.soon()
             request.tell()
 
     async def _answer(self, request: "_Watched", working: bool) -> None:
@@ -52,6 +57,23 @@ class Watch:
         await self._app(request.scope, request.receive, request.send)
 
 
+class _Tidy:
+    """Gives free memory back after large bodies, which leave holes between what is still in use."""
+
+    def __init__(self) -> None:
+        self._waiting = False
+
+    def soon(self) -> None:
+        """Do it in TIDY_SECONDS, when the last references to the body are gone; once for many."""
+        if not self._waiting:
+            self._waiting = True
+            asyncio.get_running_loop().call_later(TIDY_SECONDS, self._start)
+
+    def _start(self) -> None:
+        self._waiting = False
+        asyncio.get_running_loop().run_in_executor(None, return_free_blocks)
+
+
 class _Watched:
     """One request, with its bytes counted and its response sent in pieces of PIECE bytes.
 
@@ -60,7 +82,7 @@ class _Watched:
 
     def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
-        scope[HOLD] = self.hold
+        scope[BODY], scope[HOLD] = self, self.hold
         self.held = self.received = self.sent = 0
         self.status = 500
         self._service, self._receive, self._send = service, receive, send
@@ -73,12 +95,26 @@ class _Watched:
         if size:
             self.hold(size)
             self._service.refuse_if_overfull()
+            if self.held > LARGE:
+                await self._service.line.wait(self, lambda: self._service.crowd)
         return message
 
     def hold(self, size: int) -> None:
         """Count bytes that this request holds in memory until it is answered."""
+        before = self._part
         self.held += size
         self._service.held += size
+        self._service.crowd += self._part - before
+
+    def leave(self) -> None:
+        """Take what this request holds off the counts of all."""
+        self._service.held -= self.held
+        self._service.crowd -= self._part
+        self._service.line.leave(self)
+
+    @property
+    def _part(self) -> int:
+        return min(self.held, self._service.limits.body)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -26,17 +26,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
 from time import perf_counter
 from typing import IO, Any, NamedTuple
 
+from PIL import Image
 from slow_photos import PHOTOS
 
 SAMPLE = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 SIZE = 31_000_000  # below the limit of a body
 FILES = 1024  # that the server may open
 IDLE = 1100  # connections that say nothing
+STALLED = [20_000_000] * 6 + [1_050_000] * 20  # bytes that bodies have sent when they stop
+SLOW_READERS = 12
+SILENT_SECONDS = 12
+LARGE_SIZE = 1400, 1400
 PATIENCE = 120
 # The bounds.
 HEALTH_SECONDS, SLOWER, MEMORY_MB, LOG_LINES, FREE_SECONDS = 0.2, 3, 1000, 60, 5
@@ -269,8 +275,16 @@ def ask_health(port: int, over: Any, slowest: Any) -> None:
         over.wait(0.02)
 
 
-def photo_seconds(server: Server) -> float:
-    sent = request("/api/matte", "image/jpeg", SAMPLE.read_bytes())
+def large_photo() -> bytes:
+    """A photo that stands in line where bodies fill the memory."""
+    stream = BytesIO()
+    with Image.open(SAMPLE) as photo:
+        photo.resize(LARGE_SIZE).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def photo_seconds(server: Server, data: bytes) -> float:
+    sent = request("/api/matte", "image/*", data)
     start = perf_counter()
     return perf_counter() - start if server.ask(sent) == 200 else PATIENCE
 
@@ -294,34 +308,65 @@ def idle_connections(server: Server) -> Counter[str]:
     return asyncio.run(everyone())
 
 
+def silent(server: Server, sent: bytes, answered: bool) -> str:
+    """Send, and then neither send nor read for SILENT_SECONDS."""
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+        with suppress(OSError):
+            connection.sendall(sent)
+        if answered:
+            connection.recv(1)
+        time.sleep(SILENT_SECONDS)
+    return "silent"
+
+
+def stalled_bodies(server: Server) -> Counter[str]:
+    """Bodies that fill the memory set aside for them, and do not end."""
+    head = request("/api/matte", "image/png", b"", f"Content-Length: {SIZE}")
+    sent = [head + bytes(size) for size in STALLED]
+    with ThreadPoolExecutor(len(sent)) as pool:
+        return Counter(pool.map(lambda each: silent(server, each, False), sent))
+
+
+def slow_readers(server: Server) -> Counter[str]:
+    """Clients that do not read their large pictures."""
+    sent = [request("/api/matte", "image/png", large_photo())] * SLOW_READERS
+    with ThreadPoolExecutor(len(sent)) as pool:
+        return Counter(pool.map(lambda each: silent(server, each, True), sent))
+
+
 def attack(server: Server, name: str) -> Counter[str]:
-    if name == "idle":
-        return idle_connections(server)
+    if name in CONNECTIONS:
+        return CONNECTIONS[name](server)
     make, times = ATTACKS[name]
     sent = make()
     with ThreadPoolExecutor(times) as pool:
         return Counter(str(status) for status in pool.map(server.ask, [sent] * times))
 
 
+CONNECTIONS = {"idle": idle_connections, "stalled": stalled_bodies, "readers": slow_readers}
+
+
 def report(tree: str, name: str) -> list[str]:
     """Print what an attack did, and return the bounds that it broke."""
+    data = large_photo() if name in ("stalled", "readers") else SAMPLE.read_bytes()
     with serving(tree) as server:
-        photo_seconds(server)
-        peace = min(photo_seconds(server) for _ in range(3))
+        photo_seconds(server, data)
+        peace = min(photo_seconds(server, data) for _ in range(3))
         idle, lines = server.memory(), server.lines()
         with Health(server) as calm:
             time.sleep(2)
         with Health(server) as health, Memory(server) as memory, ThreadPoolExecutor(1) as pool:
             start = perf_counter()
             attacking = pool.submit(attack, server, name)
-            honest = [photo_seconds(server)]
+            honest = [photo_seconds(server, data)]
             while not attacking.done():
-                honest.append(photo_seconds(server))
+                honest.append(photo_seconds(server, data))
             statuses, seconds = attacking.result(), perf_counter() - start
             free = server.free_after()
         slower = statistics.median(honest) / peace
         more, lines = memory.peak - idle, server.lines() - lines
-        photo_seconds(server)
+        photo_seconds(server, data)
     print(
         f"{name}: {dict(statuses)} in {seconds:.1f} s;"
         f" /healthz {health.slowest:.3f} s (in peace {calm.slowest:.3f}),"
@@ -342,10 +387,10 @@ def report(tree: str, name: str) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help=f"idle or one of {', '.join(ATTACKS)}")
+    parser.add_argument("--only", help=f"one of {', '.join([*CONNECTIONS, *ATTACKS])}")
     parser.add_argument("--tree", default=str(Path(__file__).parents[1]))
     args = parser.parse_args()
-    names = [args.only] if args.only else ["idle", *ATTACKS]
+    names = [args.only] if args.only else [*CONNECTIONS, *ATTACKS]
     broken = [bound for name in names for bound in report(args.tree, name)]
     print(json.dumps({"broken": broken}))
     sys.exit(bool(broken))

@@ -22,11 +22,12 @@ from latefusion.images.framing import resize
 from latefusion.images.writing import FORMATS_OUT
 from latefusion.inference.options import DEFAULTS, MattingOptions, declared
 from latefusion.inference.outputs import KINDS, Kind, Look, Suffix
-from latefusion.server import limits
+from latefusion.server import bodies
 from latefusion.server.app import create_app
+from latefusion.server.bodies import SLICE
 from latefusion.server.callers import Callers
 from latefusion.server.forms import Upload
-from latefusion.server.limits import BATCH_PHOTOS, SLICE
+from latefusion.server.limits import BATCH_PHOTOS
 from latefusion.server.options import MatteOptions
 from latefusion.server.refusals import refuse
 from latefusion.server.zips import entry_names
@@ -204,7 +205,7 @@ def test_json_of_many_parts_is_refused_before_it_is_looked_at(
 def test_an_escape_that_comes_byte_by_byte_is_seen(
     toy: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "SLICE", 1)
+    monkeypatch.setattr(bodies, "SLICE", 1)
     body = b'{"image_file_b64": "\\u0101' + b"A" * 110_000 + b'"}'
     kind = {"content-type": "application/json"}
     found = error_of(toy.post("/v1.0/removebg", content=body, headers=kind), 400)

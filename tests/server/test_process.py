@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from latefusion.cli import app as commands
 from latefusion.errors import LatefusionError
-from latefusion.server import limits, run
+from latefusion.server import bodies, run
 from latefusion.server.app import create_app
 from latefusion.server.service import Service
 from tests.helpers.service import encoded, lopsided, service
@@ -234,7 +234,7 @@ def test_what_takes_too_long_to_read_holds_nobody_up(tmp_path: Path) -> None:
 def impatient(toy_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, Service]]:
     """A server in a thread that waits for half a second at most: its port, and its state."""
     for module, name in (
-        *((run, "HEAD_SECONDS"), (limits, "BODY_SECONDS"), (run, "STALLED_SECONDS")),
+        *((run, "HEAD_SECONDS"), (bodies, "BODY_SECONDS"), (run, "STALLED_SECONDS")),
         (run, "KEEP_ALIVE"),
     ):
         monkeypatch.setattr(module, name, 0.5)

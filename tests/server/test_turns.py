@@ -1,7 +1,7 @@
 import asyncio
 from itertools import pairwise
 
-from latefusion.server.limits import LONGEST_REST, SHARE, Turns
+from latefusion.server.bodies import LONGEST_REST, SHARE, Turns
 
 
 def test_one_slow_slice_is_handled_between_two_looks_at_other_events() -> None:

@@ -6,6 +6,7 @@ can, and does not.
 
 import faulthandler
 import gc
+import io
 import multiprocessing
 import os
 import signal
@@ -306,15 +307,18 @@ def _work(connection: Connection, seconds: float, niceness: int) -> None:
                 return_free_blocks()
 
 
-def _source(connection: Connection, given: str | int) -> str | bytearray:
+def _source(connection: Connection, given: str | int) -> str | bytes:
     if isinstance(given, str):
         return given
-    data = bytearray(given)
-    _receive_bytes(connection, memoryview(data))
-    return data
+    stream = io.BytesIO()  # gives its bytes themselves, of which readers take no copy
+    stream.seek(max(0, given - 1))
+    stream.write(b"\0"[:given])
+    with stream.getbuffer() as data:
+        _receive_bytes(connection, data)
+    return stream.getvalue()
 
 
-def _answer(source: str | bytearray, options: dict[str, Any]) -> tuple[_Answer, list[NDArray[Any]]]:
+def _answer(source: str | bytes, options: dict[str, Any]) -> tuple[_Answer, list[NDArray[Any]]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.filterwarnings("ignore", module="PIL")

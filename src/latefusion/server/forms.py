@@ -15,14 +15,13 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from latefusion.server.bodies import soon, stream_of
 from latefusion.server.decoding import Pairs
 from latefusion.server.limits import (
     BATCH_PHOTOS,
     FIELDS,
     NAME_LETTERS,
     TEXT_LETTERS,
-    soon,
-    stream_of,
 )
 from latefusion.server.refusals import RefusedError
 

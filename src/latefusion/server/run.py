@@ -200,6 +200,7 @@ class Server(uvicorn.Server):
         """Start the drain at the first signal; exit immediately at the second."""
         self.force_exit = self.should_exit = self._service.draining
         self._service.draining = True
+        self._service.line.let_all_pass()
 
     async def on_tick(self, counter: int) -> bool:
         """End the drain when no request is open or its time is over; called ten times a second."""

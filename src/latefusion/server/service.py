@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from latefusion.errors import LatefusionError
 from latefusion.images.reader_pool import ReaderPool
 from latefusion.inference.predictor import Predictor
-from latefusion.server.limits import FETCHES, PARSES, Limits, Line, Turns, overfull
+from latefusion.server.bodies import Line, Turns
+from latefusion.server.limits import FETCHES, PARSES, Limits, overfull
 from latefusion.server.metrics import Metrics
 from latefusion.server.queue import Queue
 
@@ -31,11 +32,10 @@ class Service:
     draining: bool = False  # no new photos are accepted
     open: int = 0  # accepted requests without an answer yet
     held: int = 0  # bytes of their bodies and answers
-    crowd: int = 0  # the same, each up to the limit of a photo's body, so that batches crowd nobody
     failure: LatefusionError | None = None  # the error of loading the network
 
     def __post_init__(self) -> None:
-        self.line = Line(self.limits.easy)
+        self.line = Line(self.limits.body, self.queue.workers)
         self.readers = ReaderPool(self.queue.workers, self.limits.reading, NICENESS)
         add = self.metrics.add_gauge
         queue = self.queue

@@ -7,8 +7,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from latefusion.images.memory import return_free_blocks
+from latefusion.server.bodies import ARRIVAL, LARGE, Arrival
 from latefusion.server.callers import WORKING
-from latefusion.server.limits import BODY, LARGE, PIECE, TIDY_SECONDS
+from latefusion.server.limits import PIECE
 from latefusion.server.logs import say
 from latefusion.server.refusals import GONE, GoneError, refuse
 from latefusion.server.service import Service
@@ -17,6 +18,7 @@ QUIET = ("/healthz", "/readyz", "/metrics")  # polled every few seconds; logged 
 OTHER = "other"  # one label for all unknown paths, so that clients cannot create metrics
 # Keys in a request's scope that routes use: facts for the log, and `_Watched.hold`.
 FACTS, HOLD = "latefusion.facts", "latefusion.hold"
+TIDY_SECONDS = 0.5  # after a large body, until free memory is given back
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
@@ -81,8 +83,8 @@ class _Watched:
     """
 
     def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scope = scope
-        scope[BODY], scope[HOLD] = self, self.hold
+        self.scope, self.body = scope, Arrival()
+        scope[ARRIVAL], scope[HOLD] = self.body, self.hold
         self.held = self.received = self.sent = 0
         self.status = 500
         self._service, self._receive, self._send = service, receive, send
@@ -95,30 +97,22 @@ class _Watched:
         if size:
             self.hold(size)
             self._service.refuse_if_overfull()
-            if self.held > LARGE:
-                await self._service.line.wait(self, lambda: self._service.crowd)
         return message
 
     def hold(self, size: int) -> None:
         """Count bytes that this request holds in memory until it is answered."""
-        before = self._part
         self.held += size
         self._service.held += size
-        self._service.crowd += self._part - before
 
     def leave(self) -> None:
         """Take what this request holds off the counts of all."""
         self._service.held -= self.held
-        self._service.crowd -= self._part
-        self._service.line.leave(self)
-
-    @property
-    def _part(self) -> int:
-        return min(self.held, self._service.limits.body)
+        self._service.line.leave(self.body)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self._service.line.leave(self.body)  # its client may read for long
             message = {**message, "headers": [*message["headers"], NOSNIFF]}
         body = memoryview(message.get("body", b""))
         self.sent += len(body)

@@ -34,7 +34,7 @@ class Arrival:
 
     arrived: int = 0  # bytes
     waited: float = 0.0  # seconds in line
-    whole: bool = False
+    whole: bool = False  # True if nothing more comes
     asked: float | None = None  # when its client was asked for more, until that comes
     leads_since: float | None = None
 
@@ -42,9 +42,10 @@ class Arrival:
 class Line:
     """The bodies that arrive, in the order of their first byte.
 
-    While those of more than LARGE bytes fill the memory, only the first ones, as many as there are
-    workers, go on to arrive: what the workers need, and no more. A client that sends nothing
-    for SILENCE, and a body whose photo takes longer than LEAD_SECONDS, let others go first.
+    While all together fill the memory, only the first of those of more than LARGE bytes go on to
+    arrive, as many as there are workers. A client that sends nothing for SILENCE, and a body
+    that has been among the first for LEAD_SECONDS, let others go first. All are bounded by
+    `Limits.held`.
     """
 
     def __init__(self, body: int, workers: int) -> None:
